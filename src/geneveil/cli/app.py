@@ -1,0 +1,50 @@
+"""The `geneveil` program: puts the commands together and turns errors into messages."""
+
+import sys
+
+import typer
+
+from geneveil import __version__
+from geneveil.cli import node, operator, verify
+from geneveil.model.errors import GeneveilError
+
+app = typer.Typer(
+    name="geneveil",
+    help="IPsec for the OVN-Kubernetes cluster network that fails closed and proves what it does.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"geneveil {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(
+        False, "--version", callback=_print_version, is_eager=True, help="Print the version."
+    ),
+) -> None:
+    pass
+
+
+node.register(app)
+app.add_typer(operator.app, name="operator")
+verify.register(app)
+
+
+def main() -> None:
+    """Run the command line; every failure ends in one readable line and a non-zero status."""
+    try:
+        app()
+    except GeneveilError as error:
+        sys.stderr.write(f"geneveil: {error.render()}\n")
+        sys.exit(error.exit_status)
+    except KeyboardInterrupt:
+        sys.stderr.write("geneveil: interrupted\n")
+        sys.exit(130)

@@ -1,0 +1,74 @@
+"""What a cluster's sealed configuration says, as plain values.
+
+The YAML schema that people write is in `geneveil.operator`; agents receive these settings from
+the operator when they enrol and keep them beside their certificate.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Mode(Enum):
+    """The install-time switch. There is no third state and no way back from FULL."""
+
+    DISABLED = "Disabled"
+    FULL = "Full"
+
+
+class Encapsulation(Enum):
+    """When ESP rides in UDP 4500 (NAT-T, RFC 3948)."""
+
+    AUTO = "Auto"
+    ALWAYS = "Always"
+
+
+class KeyType(Enum):
+    """Keys of the CA and of the nodes."""
+
+    ECDSA_P256 = "ECDSA-P256"
+    ECDSA_P384 = "ECDSA-P384"
+    RSA_3072 = "RSA-3072"
+
+
+@dataclass(frozen=True)
+class CalendarSpan:
+    """A span in calendar years and months: 4 1/2 years are 54 months, not a number of seconds."""
+
+    months: int
+
+    @property
+    def years_text(self) -> str:
+        years, months = divmod(self.months, 12)
+        parts = [f"{years}y"] if years else []
+        if months or not years:
+            parts.append(f"{months}mo")
+        return "".join(parts)
+
+
+@dataclass(frozen=True)
+class CertificatePolicy:
+    """Lifetimes and key type; the defaults are the seed's figures."""
+
+    key_type: KeyType = KeyType.ECDSA_P256
+    ca_lifetime: CalendarSpan = CalendarSpan(120)
+    node_lifetime: CalendarSpan = CalendarSpan(60)
+    renew_after: CalendarSpan = CalendarSpan(54)
+
+
+@dataclass(frozen=True)
+class ClusterSettings:
+    """The sealed configuration of one cluster.
+
+    Attributes:
+        name: the cluster's name, as it stands in the CA's subject.
+        mode: off by default; sealed at init.
+        encapsulation: AUTO lets IKE detect a NAT; ALWAYS forces UDP 4500.
+        geneve_ports: UDP destination ports of the overlay, ascending, at least one.
+        certificates: lifetimes and key type.
+    """
+
+    name: str = "cluster"
+    mode: Mode = Mode.DISABLED
+    encapsulation: Encapsulation = Encapsulation.AUTO
+    geneve_ports: tuple[int, ...] = (6081,)
+    certificates: CertificatePolicy = CertificatePolicy()
