@@ -1,7 +1,85 @@
 """Commands of a node: agent, status, guard."""
 
+from enum import StrEnum
+from pathlib import Path
+
 import typer
+
+DEFAULT_CONFIG = Path("/etc/geneveil/agent.yaml")
+
+guard_app = typer.Typer(help="The nftables guard of this node.", no_args_is_help=True)
+
+
+class Output(StrEnum):
+    """How to print."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+_CONFIG = typer.Option(DEFAULT_CONFIG, "--config", "-c", help="The agent's configuration file.")
+_OUTPUT = typer.Option(Output.TABLE, "--output", "-o", help="For people or for machines.")
 
 
 def register(app: typer.Typer) -> None:
     """Add the node's commands."""
+    app.add_typer(guard_app, name="guard")
+
+
+@guard_app.command(
+    "apply",
+    help="Put the guard in place: Geneve leaves and arrives inside IPsec, or not at all.\n\n"
+    "Runs at boot, before Open vSwitch. Repeating it changes nothing. With mode Disabled it says "
+    "so and does nothing.\n\nExample: geneveil guard apply --config /etc/geneveil/agent.yaml",
+)
+def guard_apply(config: Path = _CONFIG, output: Output = _OUTPUT) -> None:
+    from geneveil.agent.boot_guard import plan_boot_guard
+    from geneveil.agent.store import SETTINGS, NodeStore, read_agent_config
+    from geneveil.guard.io import NftGuard
+
+    agent_config = read_agent_config(config)
+    store = NodeStore(agent_config.state_dir)
+    plan = plan_boot_guard(agent_config, store.read_seal(), *store.try_read(SETTINGS))
+    for finding in plan.findings:
+        typer.echo(f"geneveil: {finding.what} ({finding.remedy})", err=True)
+    if plan.spec is None:
+        _say(output, {"mode": "Disabled", "changed": False}, "mode is Disabled: no guard is set")
+        return
+    changed = NftGuard().apply(plan.spec)
+    if plan.must_seal:
+        # After the guard, never in its way: a full disk must not open the node.
+        store.write_seal()
+    ports = ", ".join(str(port) for port in plan.spec.ports)
+    _say(
+        output,
+        {"mode": "Full", "changed": changed, "ports": list(plan.spec.ports)},
+        f"the guard {'now stands' if changed else 'stood already'} for UDP port {ports}",
+    )
+
+
+@guard_app.command(
+    "show",
+    help="Show the guard that stands in the kernel, and what it dropped.\n\n"
+    "Exit status 0 if it stands unaltered.\n\nExample: geneveil guard show -o json",
+)
+def guard_show(output: Output = _OUTPUT) -> None:
+    from geneveil.guard.io import NftGuard
+
+    observed = NftGuard().read()
+    word = "absent" if not observed.present else "altered" if observed.ports is None else "in place"
+    counters = {
+        counter.value: {"packets": tally.packets, "bytes": tally.bytes}
+        for counter, tally in observed.counters.items()
+    }
+    ports = list(observed.ports or ())
+    lines = [f"guard: {word}", f"ports: {', '.join(map(str, ports)) or '-'}"]
+    lines += [f"{name}: {c['packets']} packets, {c['bytes']} bytes" for name, c in counters.items()]
+    _say(output, {"state": word, "ports": ports, "counters": counters}, "\n".join(lines))
+    if word != "in place":
+        raise typer.Exit(1)
+
+
+def _say(output: Output, document: object, text: str) -> None:
+    import json
+
+    typer.echo(json.dumps(document, indent=2) if output is Output.JSON else text)

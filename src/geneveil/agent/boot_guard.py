@@ -1,0 +1,53 @@
+"""What the guard must say at boot, before anything else runs. Pure."""
+
+from dataclasses import dataclass
+
+from geneveil.agent.config import AgentConfig, guarded_ports
+from geneveil.agent.ratchet import Seal, judge_mode
+from geneveil.agent.settings_json import parse_settings
+from geneveil.model.cluster import Mode
+from geneveil.model.errors import GeneveilError
+from geneveil.model.guard import GuardSpec
+from geneveil.model.health import Finding, Severity
+
+
+@dataclass(frozen=True)
+class BootGuard:
+    """The guard to set, or None with mode Disabled; whether the mode has to be sealed as well."""
+
+    spec: GuardSpec | None
+    must_seal: bool
+    findings: tuple[Finding, ...]
+
+
+def plan_boot_guard(
+    config: AgentConfig, seal: Seal, settings: bytes | None, unreadable: GeneveilError | None
+) -> BootGuard:
+    """Decide the guard from what is on the disk.
+
+    Args:
+        settings: the stored settings of the cluster, if there are any.
+        unreadable: why they could not be read, if they could not.
+    Fails closed: yes; damaged settings are named, and the configured ports are guarded.
+    """
+    verdict = judge_mode(config.mode, seal)
+    if verdict.mode is Mode.DISABLED:
+        return BootGuard(None, must_seal=False, findings=())
+    findings = list(verdict.findings)
+    known = None
+    try:
+        if unreadable is not None:
+            raise unreadable
+        known = parse_settings(settings, "settings.json") if settings is not None else None
+    except GeneveilError as error:
+        findings.append(
+            Finding(
+                code="settings-unreadable",
+                severity=Severity.WARNING,
+                subject="cluster settings",
+                what=f"{error.what}: {error.why}; the ports of the configuration file are guarded",
+                remedy=error.remedy,
+            )
+        )
+    spec = GuardSpec(guarded_ports(config, known))
+    return BootGuard(spec, must_seal=verdict.must_seal, findings=tuple(findings))

@@ -1,0 +1,154 @@
+"""The node's files: the seal, its key and certificate, the trust bundle, the cluster's settings.
+
+Everything is replaced atomically (written beside, synced, renamed), so that a power cut leaves the
+old or the new. The directory is 0700 and every file 0600. A file that is not there is an answer;
+a file that cannot be read is an error.
+"""
+
+import os
+from pathlib import Path
+
+from geneveil.agent.config import AgentConfig, parse_agent_config
+from geneveil.agent.ratchet import Seal
+from geneveil.model.errors import ConfigError, TrustError
+
+PRIVATE_DIRECTORY_MODE = 0o700
+PRIVATE_FILE_MODE = 0o600
+PUBLIC_FILE_MODE = 0o644
+
+SEAL_TEXT = "Full\n"
+
+KEY = "node.key"
+CERTIFICATE = "node.crt"
+TRUST_BUNDLE = "trust-bundle.pem"
+SETTINGS = "settings.json"
+SEAL = "sealed"
+
+
+def read_agent_config(path: Path) -> AgentConfig:
+    """The configuration file.
+
+    Raises:
+        ConfigError: it cannot be read or is wrong; nothing has been changed.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path}: no such file", remedy="write one; `mode: Disabled` is the smallest"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read", why=_reason(error)) from None
+    return parse_agent_config(text, str(path))
+
+
+class NodeStore:
+    """The state directory of one node."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def prepare(self) -> None:
+        """Make the directory, for its owner alone.
+
+        Raises:
+            ConfigError: it cannot be made or written.
+        """
+        try:
+            self.directory.mkdir(mode=PRIVATE_DIRECTORY_MODE, parents=True, exist_ok=True)
+            self.directory.chmod(PRIVATE_DIRECTORY_MODE)
+        except OSError as error:
+            raise ConfigError(
+                f"cannot use the state directory {self.directory}",
+                why=_reason(error),
+                remedy="run as root, on a file system that can be written",
+            ) from None
+
+    def read_seal(self) -> Seal:
+        """Whether this node was ever told to encrypt; see `geneveil.agent.ratchet`."""
+        try:
+            data = self.read(SEAL)
+        except TrustError:
+            return Seal.UNREADABLE
+        if data is None:
+            return Seal.ABSENT
+        return Seal.SEALED if data == SEAL_TEXT.encode() else Seal.UNREADABLE
+
+    def write_seal(self) -> None:
+        """Remember for good that this node encrypts."""
+        self.prepare()
+        self.write(SEAL, SEAL_TEXT.encode())
+
+    def read(self, name: str) -> bytes | None:
+        """A file's content, or None when there is no such file.
+
+        Raises:
+            TrustError: it is there, or may be, but cannot be read.
+        """
+        try:
+            return (self.directory / name).read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise TrustError(
+                f"{self.directory / name} cannot be read",
+                why=_reason(error),
+                remedy="give root access to it, or remove it to enrol anew",
+            ) from None
+
+    def try_read(self, name: str) -> tuple[bytes | None, TrustError | None]:
+        """As `read`, for a caller who goes on without the file: content and error apart."""
+        try:
+            return self.read(name), None
+        except TrustError as error:
+            return None, error
+
+    def write(self, name: str, data: bytes) -> None:
+        """Replace a file atomically, readable by its owner alone.
+
+        Raises:
+            TrustError: it cannot be written; the old content still stands.
+        """
+        try:
+            write_atomically(self.directory / name, data, PRIVATE_FILE_MODE)
+        except OSError as error:
+            raise TrustError(
+                f"{self.directory / name} cannot be written",
+                why=_reason(error),
+                remedy="free space on the file system and let root write there",
+            ) from None
+
+
+def write_atomically(path: Path, data: bytes, mode: int, *, durable: bool = True) -> None:
+    """Write beside, sync, rename: readers see the old content or the new, never a part.
+
+    Args:
+        durable: also survive a power cut; not needed in /run.
+    """
+    beside = path.with_name(f".{path.name}.new")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(data)
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    if durable:
+        _sync_directory(path.parent)
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
