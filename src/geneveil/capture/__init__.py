@@ -1,0 +1,1 @@
+"""Reads captures of the underlay wire. `wire` parses, `io` opens files."""
