@@ -1,0 +1,131 @@
+"""The four artifacts of a lab, built where they are missing."""
+
+from collections.abc import Iterable
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lab.build import code, kernel, rootfs, site
+from lab.build.cache import Cache, Recipe, default_root
+from lab.build.errors import StoppedError
+from lab.build.progress import Reporter, Silent
+from lab.build.workbench import Stop
+
+KINDS = ("kernel", "rootfs", "site", "code")
+
+
+@dataclass(frozen=True)
+class Artifacts:
+    """What a lab's guests are made of; all of it read-only and shared by all labs.
+
+    Args:
+        kernel: the User-Mode Linux program.
+        rootfs: the root file system's folder.
+        site: Python packages, for /opt/site in a guest.
+        code: our programs (`geneveil/`, `deploy/`), for /opt/geneveil in a guest.
+    """
+
+    kernel: Path
+    rootfs: Path
+    site: Path
+    code: Path
+
+
+@dataclass(frozen=True)
+class State:
+    """One artifact as `lab setup --status` shows it. `built` is empty if it is missing."""
+
+    kind: str
+    title: str
+    key: str
+    folder: Path
+    built: str
+    seconds: float
+    facts: dict[str, str]
+
+
+def ensure(progress: Reporter | None = None, cache: Cache | None = None) -> Artifacts:
+    """Build what is missing and say where everything is. Takes no time if nothing is.
+
+    The kernel is built beside the rest. The first failure stops the others.
+
+    Raises:
+        BuildError: an artifact could not be built; whole ones stay, the others leave no trace.
+        KeyboardInterrupt: passed on once all programs are ended and all half-made folders removed.
+    """
+    reporter = progress or Silent()
+    place = cache or Cache(default_root())
+    stop = Stop()
+
+    def obtain(recipe: Recipe) -> Path:
+        return place.obtain(recipe, reporter, stop)
+
+    def for_guests() -> tuple[Path, Path, Path]:
+        root = obtain(rootfs.recipe())
+        copy = obtain(code.recipe(root))
+        code.prune(place, copy)
+        return root, obtain(site.recipe(root)), copy
+
+    with ThreadPoolExecutor(2) as pool:
+        kernel_built = pool.submit(obtain, kernel.recipe())
+        rest_built = pool.submit(for_guests)
+        _wait_for_all([kernel_built, rest_built], stop)
+    root, packages, copy = rest_built.result()
+    return Artifacts(kernel=kernel_built.result(), rootfs=root, site=packages, code=copy)
+
+
+def status(cache: Cache | None = None) -> list[State]:
+    """What is there and what is missing; reads the cache folder alone."""
+    place = cache or Cache(default_root())
+    states = []
+    for recipe in _recipes():
+        record = place.record(recipe) or {}
+        states.append(
+            State(
+                kind=recipe.kind,
+                title=recipe.title,
+                key=recipe.key,
+                folder=place.folder(recipe),
+                built=record.get("built", ""),
+                seconds=record.get("seconds", 0.0),
+                facts=record.get("facts", {}),
+            )
+        )
+    return states
+
+
+def forget(kinds: Iterable[str], cache: Cache | None = None) -> None:
+    """Remove the artifacts of these kinds that this version would use, so that they are rebuilt."""
+    place = cache or Cache(default_root())
+    for recipe in _recipes():
+        if recipe.kind in kinds:
+            place.remove(recipe)
+
+
+def clean(*, everything: bool = False, cache: Cache | None = None) -> list[Path]:
+    """Remove what this version of the project would not use, or everything; says what went."""
+    place = cache or Cache(default_root())
+    if everything:
+        return place.remove_all()
+    return place.remove_others(_recipes())
+
+
+def _recipes() -> list[Recipe]:
+    """All recipes, for asking what is there; `make` of the last two has no root file system."""
+    nowhere = Path()
+    return [kernel.recipe(), rootfs.recipe(), site.recipe(nowhere), code.recipe(nowhere)]
+
+
+def _wait_for_all(futures: list[Future[Any]], stop: Stop) -> None:
+    """Wait; on the first failure, or when interrupted, stop the others and raise its error."""
+    try:
+        done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+        failed = [f.exception() for f in done if f.exception()]
+    finally:
+        # Not reached with programs running unless something went wrong.
+        if any(not f.done() or f.exception() for f in futures):
+            stop.now()
+    for error in failed:
+        if error and not isinstance(error, StoppedError):
+            raise error

@@ -1,0 +1,289 @@
+"""The cache folder: whole artifacts or none.
+
+An artifact is a folder `<kind>/<key>` whose key is the SHA-256 of what goes into it. It is built in
+a sibling folder under a lock and renamed into place when it is complete:
+
+    <cache>/kernel/4f0c…/            linux, record.json        complete, never changed again
+    <cache>/kernel/.building-4f0c…/  artifact/ scratch/        the builder holds the lock
+    <cache>/locks/kernel-4f0c….lock                            flock; dies with its holder
+    <cache>/logs/kernel-….log                                  kept when a build fails
+
+So a killed builder leaves at most a `.building-` folder without a lock holder, which the next
+build removes.
+"""
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from lab.build.errors import MIB, BuildError, NoSpaceError, StepFailedError, StoppedError
+from lab.build.meter import Meter, Step, expected_from
+from lab.build.progress import Reporter
+from lab.build.workbench import Stop, Workbench
+
+_BUILDING = ".building-"
+_KEY_CHARACTERS = 20
+_KEPT_LOGS = 5
+_WAIT_POLL_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one artifact is made.
+
+    Args:
+        kind: names the artifact ("kernel") and its folder in the cache.
+        title: what people read.
+        inputs: all that decides what comes out, by name; nothing that needs the network.
+        product: name of the file or folder that users of the artifact want.
+        needed_mib: free disk that a build needs at its peak.
+        steps: in order, with default durations.
+        make: builds into `bench.folder`; returns facts for the record.
+    """
+
+    kind: str
+    title: str
+    inputs: Mapping[str, bytes]
+    product: str
+    needed_mib: int
+    steps: tuple[Step, ...]
+    make: Callable[[Workbench], Mapping[str, str]]
+
+    @property
+    def key(self) -> str:
+        """Hex digits that change whenever an input does."""
+        digest = sha256(self.kind.encode())
+        for name, value in sorted(self.inputs.items()):
+            digest.update(f"\n{name} {len(value)} ".encode() + value)
+        return digest.hexdigest()[:_KEY_CHARACTERS]
+
+
+def default_root() -> Path:
+    """GENEVEIL_CACHE, or `geneveil` in the XDG cache folder."""
+    own = os.environ.get("GENEVEIL_CACHE")
+    if own:
+        return Path(own).expanduser().absolute()
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "geneveil"
+
+
+class Cache:
+    """Finds and builds artifacts below one folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def folder(self, recipe: Recipe) -> Path:
+        return self.root / recipe.kind / recipe.key
+
+    def find(self, recipe: Recipe) -> Path | None:
+        """The product, if its artifact is there; being there, it is complete."""
+        folder = self.folder(recipe)
+        if not (folder / "record.json").is_file():
+            return None
+        return folder / recipe.product
+
+    def record(self, recipe: Recipe) -> dict[str, Any] | None:
+        """When and of what the artifact was built."""
+        try:
+            text = (self.folder(recipe) / "record.json").read_text()
+        except FileNotFoundError:
+            return None
+        loaded: dict[str, Any] = json.loads(text)
+        return loaded
+
+    def obtain(self, recipe: Recipe, reporter: Reporter, stop: Stop) -> Path:
+        """The product; built now if it is not there.
+
+        Raises:
+            NoSpaceError: too little disk, before or while building.
+            BuildError: the build failed; the cache has no trace of it but the log.
+        """
+        found = self.find(recipe)
+        if found:
+            return found
+        self._make_folders(recipe)
+        with self._locked(recipe, reporter, stop):
+            found = self.find(recipe)
+            if found:
+                return found
+            self._remove_leftovers(recipe)
+            return self._build(recipe, reporter, stop)
+
+    def remove(self, recipe: Recipe) -> None:
+        """Remove one artifact. Its name goes first, so that it is never seen half removed."""
+        self._remove_whole(self.folder(recipe))
+
+    def remove_others(self, wanted: Iterable[Recipe]) -> list[Path]:
+        """Remove artifacts that none of these recipes makes, and what dead builders left."""
+        removed = []
+        for recipe in wanted:
+            if (self.root / recipe.kind).is_dir():
+                self._remove_leftovers(recipe)
+            for folder in sorted((self.root / recipe.kind).glob("[!.]*")):
+                if folder.name != recipe.key:
+                    self._remove_whole(folder)
+                    removed.append(folder)
+        return removed
+
+    def remove_all(self) -> list[Path]:
+        """Remove the folder, if it looks like one of ours."""
+        if not self.root.exists():
+            return []
+        if not (self.root / "locks").is_dir():
+            raise BuildError(f"not removed: {self.root}", why="it does not look like our cache")
+        remove_tree(self.root)
+        return [self.root]
+
+    def _remove_whole(self, folder: Path) -> None:
+        doomed = folder.with_name(f"{_BUILDING}removed-{folder.name}")
+        try:
+            folder.rename(doomed)
+        except FileNotFoundError:
+            return
+        remove_tree(doomed)
+
+    def _make_folders(self, recipe: Recipe) -> None:
+        try:
+            for name in ("locks", "logs", recipe.kind):
+                (self.root / name).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BuildError(
+                f"can't use the cache folder {self.root}",
+                why=error.strerror or str(error),
+                remedy="set GENEVEIL_CACHE to a folder that you may write",
+            ) from None
+
+    @contextmanager
+    def _locked(self, recipe: Recipe, reporter: Reporter, stop: Stop) -> Iterator[None]:
+        path = self.root / "locks" / f"{recipe.kind}-{recipe.key}.lock"
+        with path.open("a") as handle:
+            waiting = False
+            while not _try_lock(handle.fileno()):
+                if not waiting:
+                    reporter.say(f"another process is building the {recipe.title}; waiting for it")
+                    waiting = True
+                if stop.stopped:
+                    raise StoppedError("stopped")
+                time.sleep(_WAIT_POLL_SECONDS)
+            yield
+
+    def _remove_leftovers(self, recipe: Recipe) -> None:
+        """Remove build folders whose builder is dead: nobody holds their lock."""
+        for folder in (self.root / recipe.kind).glob(f"{_BUILDING}*"):
+            key = folder.name.removeprefix(_BUILDING)
+            if key == recipe.key:
+                remove_tree(folder)
+                continue
+            with (self.root / "locks" / f"{recipe.kind}-{key}.lock").open("a") as handle:
+                if _try_lock(handle.fileno()):
+                    remove_tree(folder)
+
+    def _build(self, recipe: Recipe, reporter: Reporter, stop: Stop) -> Path:
+        self._check_space(recipe)
+        temp = self.root / recipe.kind / f"{_BUILDING}{recipe.key}"
+        started = datetime.now(UTC)
+        log = self.root / "logs" / f"{recipe.kind}-{started:%Y%m%dT%H%M%S}-{os.getpid()}.log"
+        meter = Meter(expected_from(recipe.steps, self._durations(recipe)), time.monotonic())
+        bench = Workbench(temp / "artifact", temp / "scratch", log, meter, stop)
+        bench.changed = lambda: reporter.moved(recipe.kind)
+        reporter.begin(recipe.kind, recipe.title, meter)
+        try:
+            for folder in (temp, bench.folder, bench.scratch):
+                folder.mkdir()
+            facts = recipe.make(bench)
+            meter.finish(time.monotonic())
+            self._complete(recipe, bench, facts, started)
+        except BaseException as error:
+            reporter.end(recipe.kind, "stopped" if stop.stopped else "failed")
+            remove_tree(temp)
+            raise self._explained(recipe, error) from None
+        remove_tree(temp)
+        self._remember_durations(recipe, meter)
+        self._prune_logs(recipe)
+        reporter.end(recipe.kind, "built")
+        return self.folder(recipe) / recipe.product
+
+    def _complete(
+        self, recipe: Recipe, bench: Workbench, facts: Mapping[str, str], started: datetime
+    ) -> None:
+        """Write the record, make all of it durable, and only then give it its name."""
+        record = {
+            "kind": recipe.kind,
+            "key": recipe.key,
+            "built": f"{started:%Y-%m-%dT%H:%M:%SZ}",
+            "seconds": round(sum(bench.meter.seconds.values()), 1),
+            "facts": dict(facts),
+        }
+        (bench.folder / "record.json").write_text(json.dumps(record, indent=1) + "\n")
+        # Without this a power cut could leave a complete name with empty files in it.
+        subprocess.run(["sync", "-f", str(bench.folder)], check=False)
+        bench.folder.rename(self.folder(recipe))
+
+    def _check_space(self, recipe: Recipe) -> None:
+        free_mib = shutil.disk_usage(self.root).free // MIB
+        if free_mib < recipe.needed_mib:
+            raise NoSpaceError(f"the {recipe.title}", self.root, recipe.needed_mib, free_mib)
+
+    def _explained(self, recipe: Recipe, error: BaseException) -> BaseException:
+        """A full disk looks like anything: say that it is one."""
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if isinstance(error, StepFailedError):
+            full = any("No space left on device" in line for line in error.lines)
+        if full:
+            free_mib = shutil.disk_usage(self.root).free // MIB
+            return NoSpaceError(f"the {recipe.title}", self.root, recipe.needed_mib, free_mib)
+        if isinstance(error, OSError):
+            return BuildError(f"building the {recipe.title} failed", why=str(error))
+        return error
+
+    def _durations(self, recipe: Recipe) -> Mapping[str, float]:
+        try:
+            loaded = json.loads((self.root / f"durations-{recipe.kind}.json").read_text())
+            return {str(name): float(value) for name, value in loaded.items()}
+        except (OSError, ValueError, AttributeError, TypeError):
+            return {}  # only an estimate is lost
+
+    def _remember_durations(self, recipe: Recipe, meter: Meter) -> None:
+        path = self.root / f"durations-{recipe.kind}.json"
+        temp = path.with_suffix(f".{os.getpid()}")
+        temp.write_text(json.dumps(meter.seconds))
+        temp.rename(path)
+
+    def _prune_logs(self, recipe: Recipe) -> None:
+        logs = sorted((self.root / "logs").glob(f"{recipe.kind}-*.log"))
+        for log in logs[:-_KEPT_LOGS]:
+            log.unlink(missing_ok=True)
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder of ours, also where a package made folders that we may not write."""
+
+    def retry(function: Callable[..., Any], path: str, _error: Any) -> None:
+        parent = Path(path).parent
+        parent.chmod(0o700)
+        if Path(path).is_dir() and not Path(path).is_symlink():
+            Path(path).chmod(0o700)
+        function(path)
+
+    if folder.exists():
+        shutil.rmtree(folder, onerror=retry)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
