@@ -1,0 +1,266 @@
+"""PID 1 of a lab's namespaces: makes the wires, starts the witness, boots the guests, serves.
+
+Started by `lab.lifecycle` under unshare(1). Standard library only, so that it starts at once.
+What it owns lives and dies with it: the kernel ends every process of a PID namespace when PID 1
+ends, and with the last process go the network namespace, its bridges and taps, and the mounts.
+
+Control: one JSON object a line on `run_dir/control`:
+    {"do": "status"} | {"do": "kill", "guest": G} | {"do": "start", "guest": G} | {"do": "stop"}
+It is not a shell and takes nothing else.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import sys
+import time
+from asyncio import StreamReader, StreamWriter
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from lab.spec import (
+    UNDERLAY_BRIDGE,
+    Guest,
+    LabSpec,
+    forward_socket,
+    guest_command,
+    parse_spec,
+    plan_wires,
+)
+
+LOCKED_STATUS = 3
+# A guest told to power off has this long before its process is ended.
+_POWER_OFF_SECONDS = 5.0
+_CHUNK_BYTES = 65536
+# Room for bursts between two turns of tcpdump; a frame that does not fit is reported as dropped.
+_WITNESS_BUFFER_KIB = 65536
+
+
+class Supervisor:
+    """The lab's processes. Decides nothing beyond the order: wires, witness, guests."""
+
+    def __init__(self, spec: LabSpec) -> None:
+        self.spec = spec
+        self.guests: dict[str, Process] = {}
+        self.booted_at: dict[str, float] = {}
+        self.witness: Process | None = None
+        self.witness_report = ""
+        self.stopping = asyncio.Event()
+
+    async def run(self, lifeline: int | None) -> None:
+        """Run until told to stop or until the lifeline's other end is closed."""
+        await self._make_wires()
+        await self._start_witness()
+        servers = [await asyncio.start_unix_server(self._control, self._path("control"))]
+        for guest in self.spec.guests:
+            for port in guest.ports:
+                path = forward_socket(self.spec.run_dir, guest.name, port)
+                handler = _forwarder(guest.address, port)
+                servers.append(await asyncio.start_unix_server(handler, str(path)))
+        for guest in self.spec.guests:
+            await self._boot(guest)
+        if lifeline is not None:
+            asyncio.get_running_loop().add_reader(lifeline, self._lifeline_stirs, lifeline)
+        await self.stopping.wait()
+        await self._stop_all()
+        for server in servers:
+            server.close()
+
+    def _path(self, name: str) -> str:
+        return str(Path(self.spec.run_dir) / name)
+
+    def _lifeline_stirs(self, lifeline: int) -> None:
+        """End of file: the one who started the lab is gone. A byte: the lab stays up by itself."""
+        kept = os.read(lifeline, 1)
+        asyncio.get_running_loop().remove_reader(lifeline)
+        os.close(lifeline)
+        if not kept:
+            self.stopping.set()
+
+    async def _make_wires(self) -> None:
+        batch = "\n".join(plan_wires(self.spec)) + "\n"
+        process = await asyncio.create_subprocess_exec(
+            "ip", "-batch", "-", stdin=PIPE, stdout=PIPE, stderr=PIPE
+        )
+        _, errors = await process.communicate(batch.encode())
+        if process.returncode:
+            raise RuntimeError(f"the lab's wires could not be made: {errors.decode().strip()}")
+
+    async def _start_witness(self) -> None:
+        """Start tcpdump and wait until it says that it listens."""
+        self.witness = await asyncio.create_subprocess_exec(
+            "tcpdump",
+            *("-i", UNDERLAY_BRIDGE, "-w", self.spec.capture, "-U", "--immediate-mode"),
+            *("-B", str(_WITNESS_BUFFER_KIB), "-n", "-Z", "root"),
+            stdin=DEVNULL,
+            stdout=DEVNULL,
+            stderr=PIPE,
+        )
+        assert self.witness.stderr is not None  # noqa: S101  PIPE was asked for
+        seen = b""
+        while b"listening on" not in seen:
+            line = await asyncio.wait_for(self.witness.stderr.readline(), 10)
+            if not line:
+                raise RuntimeError(f"the witness could not start: {seen.decode().strip()}")
+            seen += line
+
+    async def _boot(self, guest: Guest) -> None:
+        console = Path(guest.disk) / "log" / "console.log"
+        console.parent.mkdir(parents=True, exist_ok=True)
+        with console.open("ab") as log:
+            self.guests[guest.name] = await asyncio.create_subprocess_exec(
+                *guest_command(self.spec, guest),
+                stdin=DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self.booted_at[guest.name] = time.time()
+
+    async def _stop_all(self) -> None:
+        for process in self.guests.values():
+            _cut_power(process)
+        for process in self.guests.values():
+            await process.wait()
+        await self._stop_witness()
+
+    async def _stop_witness(self) -> None:
+        if (
+            self.witness is None
+            or self.witness.stderr is None
+            or self.witness.returncode is not None
+        ):
+            return
+        _end(self.witness, signal.SIGINT)
+        self.witness_report = (await self.witness.stderr.read()).decode()
+        await self.witness.wait()
+        Path(self.spec.data_dir, "witness.txt").write_text(self.witness_report)
+
+    async def _control(self, reader: StreamReader, writer: StreamWriter) -> None:
+        # Cancelled when the supervisor ends with a client still connected: nothing to tell it.
+        with contextlib.suppress(ConnectionError, asyncio.CancelledError):
+            while line := await reader.readline():
+                try:
+                    answer = await self._obey(json.loads(line))
+                except (ValueError, KeyError, OSError) as error:
+                    answer = {"error": f"{type(error).__name__}: {error}"}
+                writer.write(json.dumps(answer).encode() + b"\n")
+                await writer.drain()
+        writer.close()
+
+    async def _obey(self, order: dict[str, Any]) -> dict[str, Any]:
+        match order["do"]:
+            case "status":
+                pass
+            case "kill":
+                process = self.guests[order["guest"]]
+                _cut_power(process)
+                await process.wait()
+            case "start":
+                process = self.guests[order["guest"]]
+                if process.returncode is None:
+                    raise ValueError(f"{order['guest']} is running")
+                await self._boot(next(g for g in self.spec.guests if g.name == order["guest"]))
+            case "await-halt":
+                await self._await_halt()
+            case "stop":
+                await self._stop_all()
+                self.stopping.set()
+            case other:
+                raise ValueError(f"unknown order {other!r}")
+        return self._status()
+
+    async def _await_halt(self) -> None:
+        """Wait for guests that power themselves off; end those that do not."""
+        waits = [asyncio.ensure_future(process.wait()) for process in self.guests.values()]
+        _, pending = await asyncio.wait(waits, timeout=_POWER_OFF_SECONDS)
+        for task in pending:
+            task.cancel()
+
+    def _status(self) -> dict[str, Any]:
+        return {
+            "name": self.spec.name,
+            "guests": {
+                name: {
+                    "running": process.returncode is None,
+                    "pid": process.pid,
+                    "booted_at": self.booted_at[name],
+                }
+                for name, process in self.guests.items()
+            },
+            "witness": self.witness is not None and self.witness.returncode is None,
+            "witness_report": self.witness_report,
+        }
+
+
+def _end(process: Process, number: signal.Signals) -> None:
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(number)
+
+
+def _cut_power(process: Process) -> None:
+    """End a guest with all its processes: each guest leads a session and group of its own."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _forwarder(address: str, port: int) -> Callable[[StreamReader, StreamWriter], Awaitable[None]]:
+    async def handle(reader: StreamReader, writer: StreamWriter) -> None:
+        try:
+            far_reader, far_writer = await asyncio.open_connection(address, port)
+        except OSError:
+            writer.close()
+            return
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
+
+    return handle
+
+
+async def _pump(reader: StreamReader, writer: StreamWriter) -> None:
+    with contextlib.suppress(ConnectionError, asyncio.CancelledError):
+        while chunk := await reader.read(_CHUNK_BYTES):
+            writer.write(chunk)
+            await writer.drain()
+    with contextlib.suppress(ConnectionError, RuntimeError):
+        writer.close()
+
+
+def _take_lock(run_dir: str) -> int:
+    """Hold the lab's name for as long as this process lives."""
+    lock = os.open(Path(run_dir) / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.exit(LOCKED_STATUS)
+    return lock
+
+
+def main() -> None:
+    """`python -m lab.supervisor SPEC [LIFELINE_FD]`; errors go to standard error, one line."""
+    spec = parse_spec(Path(sys.argv[1]).read_text())
+    lifeline = int(sys.argv[2]) if len(sys.argv) > 2 else None
+    _take_lock(spec.run_dir)
+    supervisor = Supervisor(spec)
+
+    async def serve() -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.add_signal_handler(number, supervisor.stopping.set)
+        await supervisor.run(lifeline)
+
+    try:
+        asyncio.run(serve())
+    except (RuntimeError, OSError, TimeoutError) as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
