@@ -1,0 +1,186 @@
+"""IKE connections and SAs as values: what this node should have, and what charon says it has."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+OWNED_PREFIX = "geneveil-"
+"""Connections whose names begin so are ours; all others belong to somebody else."""
+
+GENEVE_PORT = 6081
+"""The port that IANA gave to Geneve (RFC 8926 §3.3)."""
+
+IKE_PROPOSALS = ("aes256gcm16-prfsha384-x25519", "aes256gcm16-prfsha384-ecp384")
+ESP_PROPOSALS = ("aes256gcm16-x25519-esn", "aes256gcm16-ecp384-esn", "aes256gcm16-esn")
+"""With forward secrecy first. The first CHILD_SA of an IKE_SA has no key exchange of its own
+(RFC 7296 §1.2), whichever is chosen; the last one is for peers that never do one."""
+
+IKE_REKEY_SECONDS = 4 * 3600
+"""One Diffie-Hellman exchange a pair each four hours costs nothing; certificates are not asked
+for again by a rekeying, so this bounds only how much one IKE key protects."""
+
+CHILD_REKEY_SECONDS = 3600
+"""Bounds what one traffic key protects. ESN leaves 2^64 packets (RFC 4303 §2.2.1) and AES-GCM a
+64-bit IV counter (RFC 4106 §3.1), so time is the only limit that is ever met."""
+
+DPD_SECONDS = 5
+"""How long a peer may be silent before it is asked; with the retransmissions of
+deploy/strongswan.conf (12.8 s) a dead peer is found after at most 18 s."""
+
+REPLAY_WINDOW_PACKETS = 1024
+"""Reordering across queues and paths at line rate exceeds the default of 32; the kernel allows
+4096 with ESN (include/net/xfrm.h, XFRMA_REPLAY_ESN_MAX)."""
+
+
+class Direction(Enum):
+    """Which way Geneve flows in a child: each child leaves its other direction idle."""
+
+    IN = "in"
+    OUT = "out"
+
+
+@dataclass(frozen=True, order=True)
+class ChildName:
+    """The name of a child: `in` and `out` for Geneve's own port, `in-7000` for another."""
+
+    port: int
+    direction_text: str
+
+    @property
+    def direction(self) -> Direction:
+        return Direction(self.direction_text)
+
+    def __str__(self) -> str:
+        if self.port == GENEVE_PORT:
+            return self.direction_text
+        return f"{self.direction_text}-{self.port}"
+
+
+def children_of(port: int) -> tuple[ChildName, ChildName]:
+    """The two children that a Geneve port needs."""
+    return ChildName(port, Direction.IN.value), ChildName(port, Direction.OUT.value)
+
+
+@dataclass(frozen=True, order=True)
+class Connection:
+    """One pair of addresses and the two chassis behind them.
+
+    Attributes:
+        ports: the Geneve ports between them, ascending; two children each.
+        force_encapsulation: ESP in UDP 4500 even without a NAT.
+    """
+
+    local_chassis: str
+    remote_chassis: str
+    local_ip: str
+    remote_ip: str
+    ports: tuple[int, ...] = (GENEVE_PORT,)
+    force_encapsulation: bool = False
+
+    @property
+    def name(self) -> str:
+        """Says whom it connects. An address that changes makes another connection, on purpose:
+        nothing of the old one can be kept."""
+        return f"{OWNED_PREFIX}{self.remote_chassis}-{self.local_ip}-{self.remote_ip}"
+
+    @property
+    def children(self) -> tuple[ChildName, ...]:
+        return tuple(child for port in self.ports for child in children_of(port))
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What this node proves itself with. The key's bytes never show in a representation.
+
+    Attributes:
+        certificate_der: the node's own certificate.
+        key_der: its private key, PKCS #8.
+        trust_bundle_der: the CAs to trust, at least one.
+        fingerprint: SHA-256 of the certificate, hexadecimal.
+    """
+
+    certificate_der: bytes = field(repr=False)
+    key_der: bytes = field(repr=False)
+    trust_bundle_der: tuple[bytes, ...] = field(repr=False)
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class ChildSa:
+    """One CHILD_SA as charon lists it. SPIs are whole numbers; 0: not there yet."""
+
+    name: str
+    unique_id: int
+    state: str
+    mode: str
+    spi_in: int
+    spi_out: int
+    cipher: str
+    key_bits: int
+    esn: bool
+    encapsulated: bool
+    bytes_in: int
+    bytes_out: int
+    packets_in: int
+    packets_out: int
+    installed_seconds: int
+    rekey_seconds: int | None
+
+    @property
+    def is_installed(self) -> bool:
+        """Carrying, or able to carry, traffic: also while its successor is being negotiated."""
+        return self.state in ("INSTALLED", "REKEYING", "REKEYED")
+
+
+@dataclass(frozen=True)
+class IkeSa:
+    """One IKE_SA as charon lists it."""
+
+    connection: str
+    unique_id: int
+    state: str
+    is_initiator: bool
+    local_ip: str
+    remote_ip: str
+    remote_id: str
+    established_seconds: int | None
+    rekey_seconds: int | None
+    children: tuple[ChildSa, ...]
+
+    @property
+    def is_established(self) -> bool:
+        return self.state in ("ESTABLISHED", "REKEYING", "PASSIVE")
+
+    @property
+    def is_starting(self) -> bool:
+        return self.state in ("CREATED", "CONNECTING")
+
+
+@dataclass(frozen=True)
+class ObservedConnection:
+    """A connection that charon has loaded: the parts of it that charon tells."""
+
+    name: str
+    local_ips: tuple[str, ...]
+    remote_ips: tuple[str, ...]
+    remote_id: str
+    children: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ObservedIke:
+    """One complete reading of charon.
+
+    Attributes:
+        version: charon's version.
+        instance: differs whenever this may be another charon, or another state of memory.
+        connections, sas: everything that charon has, of others too, sorted by name.
+        key_ids: hexadecimal ids of the private keys in its memory.
+        certificates: SHA-256 fingerprints of the certificates in its memory.
+    """
+
+    version: str
+    instance: int
+    connections: tuple[ObservedConnection, ...]
+    sas: tuple[IkeSa, ...]
+    key_ids: frozenset[str]
+    certificates: frozenset[str]

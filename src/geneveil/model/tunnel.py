@@ -1,0 +1,45 @@
+"""Tunnels as Open vSwitch has them, before anybody judged them.
+
+All texts stand as OVSDB has them: whether they make sense is decided in `geneveil.mesh`.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Tunnel:
+    """One Interface row of type geneve.
+
+    Attributes:
+        interface: the row's name, for messages.
+        remote_ip: the outer destination; OVSDB also allows `flow` and host names.
+        local_ip: the outer source, or empty where the routing table decides.
+        remote_name: the peer's chassis name, or empty.
+        dst_port: UDP port as written, or empty for the default, 6081.
+        ipsec_options: names and values of `ipsec_*`, sorted.
+        has_psk, has_remote_cert: such an option is there; its value is not kept.
+    """
+
+    interface: str
+    remote_ip: str
+    local_ip: str = ""
+    remote_name: str = ""
+    dst_port: str = ""
+    ipsec_options: tuple[tuple[str, str], ...] = ()
+    has_psk: bool = False
+    has_remote_cert: bool = False
+
+
+@dataclass(frozen=True)
+class OvsSnapshot:
+    """One complete reading of the local database.
+
+    Attributes:
+        system_id: this chassis' name, or empty when Open vSwitch has none.
+        encap_ips: external_ids:ovn-encap-ip, the node's own tunnel addresses.
+        tunnels: sorted by interface.
+    """
+
+    system_id: str
+    encap_ips: tuple[str, ...]
+    tunnels: tuple[Tunnel, ...]
