@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from geneveil.agent.config import AgentConfig, guarded_ports
 from geneveil.agent.ratchet import Seal, judge_mode
-from geneveil.agent.settings_json import parse_settings
+from geneveil.agent.settings import parse_stored_settings
 from geneveil.model.cluster import Mode
 from geneveil.model.errors import GeneveilError
 from geneveil.model.guard import GuardSpec
@@ -38,7 +38,7 @@ def plan_boot_guard(
     try:
         if unreadable is not None:
             raise unreadable
-        known = parse_settings(settings, "settings.json") if settings is not None else None
+        known = parse_stored_settings(settings, "settings.json") if settings is not None else None
     except GeneveilError as error:
         findings.append(
             Finding(

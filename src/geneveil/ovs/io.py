@@ -1,0 +1,101 @@
+"""The connection to OVSDB, in a thread of its own.
+
+The IDL replaces its copy of the database within one `run()`, so between two runs the copy is
+complete. Until the first complete copy, and whenever the connection is down, a reader gets an
+error: an empty answer would look like a node without peers.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+
+import ovs.db.idl
+import ovs.poller
+
+from geneveil.model.errors import DaemonError
+from geneveil.model.tunnel import OvsSnapshot
+from geneveil.ovs.wire import CONDITIONS, SCHEMA, build_snapshot, parse_tunnel
+
+LOOK_AGAIN_MILLISECONDS = 1000
+"""The IDL does not say when its connection went down: look at it this often."""
+
+_log = logging.getLogger("geneveil.ovs")
+
+
+class OvsdbWatch:
+    """Keeps the latest complete picture of one OVSDB server."""
+
+    def __init__(self, remote: str, wake: Callable[[], None]) -> None:
+        self._remote = remote
+        self._wake = wake
+        self._lock = threading.Lock()
+        self._latest: OvsSnapshot | DaemonError = self._away("no answer yet")
+        self._thread = threading.Thread(target=self._run, name="ovsdb", daemon=True)
+
+    def start(self) -> None:
+        """Start watching; goes on until the process ends."""
+        self._thread.start()
+
+    def read(self) -> OvsSnapshot:
+        """The latest complete picture, or DaemonError."""
+        with self._lock:
+            latest = self._latest
+        if isinstance(latest, DaemonError):
+            raise latest
+        return latest
+
+    def _run(self) -> None:
+        while True:
+            try:
+                self._watch()
+            except Exception as error:  # noqa: BLE001, RUF100 - whatever the IDL raises: start anew
+                _log.warning("the OVSDB client failed: %s: %s", type(error).__name__, error)
+                self._publish(self._away(f"{type(error).__name__}: {error}"))
+                threading.Event().wait(LOOK_AGAIN_MILLISECONDS / 1000)
+
+    def _watch(self) -> None:
+        helper = ovs.db.idl.SchemaHelper(schema_json=SCHEMA)
+        helper.register_all()
+        idl = ovs.db.idl.Idl(self._remote, helper)
+        for table, condition in CONDITIONS.items():
+            idl.cond_change(table, condition)
+        while True:
+            idl.run()
+            self._publish(self._picture(idl))
+            poller = ovs.poller.Poller()
+            idl.wait(poller)
+            poller.timer_wait(LOOK_AGAIN_MILLISECONDS)
+            poller.block()
+
+    def _picture(self, idl: ovs.db.idl.Idl) -> OvsSnapshot | DaemonError:
+        # The IDL keeps no public word for "connected"; its session does, and has since 2010.
+        if not idl.has_ever_connected() or not idl._session.is_connected():
+            return self._away("not connected")
+        switches = list(idl.tables["Open_vSwitch"].rows.values())
+        if not switches:
+            return self._away("the database is not initialised")
+        rows = idl.tables["Interface"].rows.values()
+        return build_snapshot(
+            switches[0].external_ids,
+            [parse_tunnel(row.name, row.options) for row in rows],
+        )
+
+    def _publish(self, picture: OvsSnapshot | DaemonError) -> None:
+        with self._lock:
+            changed = _differs(self._latest, picture)
+            self._latest = picture
+        if changed:
+            self._wake()
+
+    def _away(self, why: str) -> DaemonError:
+        return DaemonError(
+            f"Open vSwitch's database does not answer at {self._remote}",
+            why=why,
+            remedy="start ovsdb-server; what is encrypted stays so meanwhile",
+        )
+
+
+def _differs(old: OvsSnapshot | DaemonError, new: OvsSnapshot | DaemonError) -> bool:
+    if isinstance(old, DaemonError) and isinstance(new, DaemonError):
+        return old.why != new.why
+    return old != new
