@@ -20,8 +20,9 @@ from lab.build.workbench import Workbench
 
 PACKAGE = "linux-source-6.12"
 FRAGMENT = Path(__file__).parents[1] / "kernel.config"
+PATCHES = Path(__file__).parent / "patches"
 # Lines like "  CC      net/core/dev.o" that a build writes; only the time left depends on it.
-_LINES_OF_A_BUILD = 1330
+_LINES_OF_A_BUILD = 1545
 _COMPILED = re.compile(r"^ {2}[A-Z][A-Z_ ]* ")
 _NEEDED_MIB = 1500
 # Nothing below these is compiled, but their Kconfig and Makefiles are read: leave out the sources.
@@ -57,7 +58,8 @@ def recipe() -> Recipe:
             "fragment": FRAGMENT.read_bytes(),
             "package": f"{SUITE} {PACKAGE}".encode(),
             "machine": os.uname().machine.encode(),
-            "recipe": b"1",
+            "recipe": b"2",
+            "patches": b"".join(patch.read_bytes() for patch in _patches()),
         },
         product="linux",
         needed_mib=_NEEDED_MIB,
@@ -79,7 +81,7 @@ def _make(bench: Workbench) -> Mapping[str, str]:
     apt = PrivateApt(bench)
     apt.update()
     bench.step("download")
-    package = apt.download(PACKAGE, bench.meter.count)
+    package = apt.download(PACKAGE, bench.count)
     bench.step("unpack")
     source = _unpack(bench, package)
     bench.step("configure")
@@ -100,7 +102,15 @@ def _unpack(bench: Workbench, package: Path) -> Path:
     unused = [f"--exclude={PACKAGE}/{place}/*.{end}" for place in _UNUSED for end in endings]
     bench.run(["bash", "-c", _UNPACK, "unpack", str(package), f"{PACKAGE}.tar.xz", *unused])
     package.unlink()
-    return bench.scratch / PACKAGE
+    source = bench.scratch / PACKAGE
+    for patch in _patches():
+        bench.run(["patch", "--strip=1", f"--input={patch}"], cwd=source)
+    return source
+
+
+def _patches() -> list[Path]:
+    """Our changes to the source, each with its reason at its head."""
+    return sorted(PATCHES.glob("*.patch"))
 
 
 def _configure(bench: Workbench, source: Path, wanted: dict[str, str]) -> None:
@@ -126,7 +136,7 @@ def _compile(bench: Workbench, source: Path) -> None:
         nonlocal seen
         if _COMPILED.match(line):
             seen += 1
-            bench.meter.count(seen / _LINES_OF_A_BUILD)
+            bench.count(seen / _LINES_OF_A_BUILD)
 
     jobs = len(os.sched_getaffinity(0)) + 1
     bench.run(

@@ -41,6 +41,7 @@ NEEDS = (
     Need("/usr/include/stdio.h", "libc6-dev", "compile the guests' kernel"),
     Need("ld", "binutils", "compile the guests' kernel"),
     Need("make", "make", "compile the guests' kernel"),
+    Need("patch", "patch", "compile the guests' kernel"),
     Need("flex", "flex", "compile the guests' kernel"),
     Need("bison", "bison", "compile the guests' kernel"),
     Need("bc", "bc", "compile the guests' kernel"),
