@@ -84,8 +84,15 @@ class ViciCharon:
 
     def terminate(self, ike_unique_id: int) -> None:
         """Close one IKE_SA; one that ended by itself meanwhile is no error."""
+        self._terminate(wire.encode_terminate(ike_unique_id))
+
+    def terminate_child(self, child_unique_id: int) -> None:
+        """Close one CHILD_SA; one that ended by itself meanwhile is no error."""
+        self._terminate(wire.encode_terminate_child(child_unique_id))
+
+    def _terminate(self, message: wire.Message) -> None:
         try:
-            self._request("terminate", wire.encode_terminate(ike_unique_id))
+            self._request("terminate", message)
         except DaemonError as error:
             if "no matching SAs" not in error.why and "not found" not in error.why:
                 raise

@@ -27,5 +27,8 @@ class IkeDaemon(Protocol):
     def terminate(self, ike_unique_id: int) -> None:
         """Close one IKE_SA and its children, telling the peer, without waiting for it."""
 
+    def terminate_child(self, child_unique_id: int) -> None:
+        """Close one CHILD_SA, telling the peer, without waiting for it."""
+
     def initiate(self, connection: str, child: ChildName) -> None:
         """Ask for a child, and its IKE_SA where there is none; does not wait for the outcome."""

@@ -83,6 +83,11 @@ def encode_terminate(ike_unique_id: int) -> Message:
     return {"ike-id": str(ike_unique_id), "timeout": "-1"}
 
 
+def encode_terminate_child(child_unique_id: int) -> Message:
+    """The `terminate` message for one CHILD_SA, not waited for."""
+    return {"child-id": str(child_unique_id), "timeout": "-1"}
+
+
 def fingerprint(certificate_der: bytes) -> str:
     """SHA-256 of a certificate, hexadecimal."""
     return sha256(certificate_der).hexdigest()

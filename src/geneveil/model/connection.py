@@ -96,12 +96,14 @@ class Identity:
         key_der: its private key, PKCS #8.
         trust_bundle_der: the CAs to trust, at least one.
         fingerprint: SHA-256 of the certificate, hexadecimal.
+        trust_fingerprints: the same of each certificate of the bundle, in its order.
     """
 
     certificate_der: bytes = field(repr=False)
     key_der: bytes = field(repr=False)
     trust_bundle_der: tuple[bytes, ...] = field(repr=False)
     fingerprint: str
+    trust_fingerprints: tuple[str, ...]
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ class OvsdbWatch:
         self._remote = remote
         self._wake = wake
         self._lock = threading.Lock()
-        self._latest: OvsSnapshot | DaemonError = self._away("no answer yet")
+        self._latest: OvsSnapshot | str = "no answer yet"  # or why there is none
         self._thread = threading.Thread(target=self._run, name="ovsdb", daemon=True)
 
     def start(self) -> None:
@@ -40,8 +40,12 @@ class OvsdbWatch:
         """The latest complete picture, or DaemonError."""
         with self._lock:
             latest = self._latest
-        if isinstance(latest, DaemonError):
-            raise latest
+        if isinstance(latest, str):
+            raise DaemonError(
+                f"Open vSwitch's database does not answer at {self._remote}",
+                why=latest,
+                remedy="start ovsdb-server; what is encrypted stays so meanwhile",
+            )
         return latest
 
     def _run(self) -> None:
@@ -50,7 +54,7 @@ class OvsdbWatch:
                 self._watch()
             except Exception as error:  # noqa: BLE001, RUF100 - whatever the IDL raises: start anew
                 _log.warning("the OVSDB client failed: %s: %s", type(error).__name__, error)
-                self._publish(self._away(f"{type(error).__name__}: {error}"))
+                self._publish(f"{type(error).__name__}: {error}")
                 threading.Event().wait(LOOK_AGAIN_MILLISECONDS / 1000)
 
     def _watch(self) -> None:
@@ -67,35 +71,22 @@ class OvsdbWatch:
             poller.timer_wait(LOOK_AGAIN_MILLISECONDS)
             poller.block()
 
-    def _picture(self, idl: ovs.db.idl.Idl) -> OvsSnapshot | DaemonError:
+    def _picture(self, idl: ovs.db.idl.Idl) -> OvsSnapshot | str:
         # The IDL keeps no public word for "connected"; its session does, and has since 2010.
         if not idl.has_ever_connected() or not idl._session.is_connected():
-            return self._away("not connected")
+            return "not connected"
         switches = list(idl.tables["Open_vSwitch"].rows.values())
         if not switches:
-            return self._away("the database is not initialised")
+            return "the database is not initialised"
         rows = idl.tables["Interface"].rows.values()
         return build_snapshot(
             switches[0].external_ids,
             [parse_tunnel(row.name, row.options) for row in rows],
         )
 
-    def _publish(self, picture: OvsSnapshot | DaemonError) -> None:
+    def _publish(self, picture: OvsSnapshot | str) -> None:
         with self._lock:
-            changed = _differs(self._latest, picture)
+            changed = self._latest != picture
             self._latest = picture
         if changed:
             self._wake()
-
-    def _away(self, why: str) -> DaemonError:
-        return DaemonError(
-            f"Open vSwitch's database does not answer at {self._remote}",
-            why=why,
-            remedy="start ovsdb-server; what is encrypted stays so meanwhile",
-        )
-
-
-def _differs(old: OvsSnapshot | DaemonError, new: OvsSnapshot | DaemonError) -> bool:
-    if isinstance(old, DaemonError) and isinstance(new, DaemonError):
-        return old.why != new.why
-    return old != new

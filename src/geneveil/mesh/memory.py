@@ -1,0 +1,88 @@
+"""What the agent has to remember from turn to turn, beyond what can be read back.
+
+All of it may be lost: an agent that starts anew loads everything once more, which changes nothing
+in charon, and counts its attempts from zero.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from types import MappingProxyType
+
+from geneveil.mesh.actions import Action, Initiate, LoadConnection, LoadIdentity, UnloadConnection
+from geneveil.model.connection import Connection, Identity
+
+_EMPTY: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Attempts:
+    """One pair that is down. Times are seconds of a clock that only goes forward."""
+
+    down_since: float
+    count: int = 0
+    latest: float = 0.0
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What was loaded into which charon, and how often each pair was tried.
+
+    Attributes:
+        instance: the charon that the rest is about; see `ObservedIke.instance`.
+        identity: digest of the identity that was loaded, or empty.
+        key_id: the id that charon gave to its key.
+        loaded: connection name to the digest of what was loaded under it.
+        attempts: connection name to its attempts, for pairs that are down.
+    """
+
+    instance: int = -1
+    identity: str = ""
+    key_id: str = ""
+    loaded: Mapping[str, str] = field(default_factory=lambda: _EMPTY)
+    attempts: Mapping[str, Attempts] = field(default_factory=dict)
+
+
+def for_instance(memory: Memory, instance: int) -> Memory:
+    """Forget what was loaded when this may be another charon."""
+    if memory.instance == instance:
+        return memory
+    return Memory(instance=instance, attempts=memory.attempts)
+
+
+def record(memory: Memory, action: Action, answer: str, now_seconds: float) -> Memory:
+    """Remember one action that succeeded; `answer` is the key's id for LoadIdentity."""
+    match action:
+        case LoadIdentity(identity):
+            return replace(memory, identity=identity_digest(identity), key_id=answer, loaded={})
+        case LoadConnection(connection, identity):
+            digest = connection_digest(connection, identity)
+            return replace(memory, loaded={**memory.loaded, connection.name: digest})
+        case UnloadConnection(name):
+            rest = {key: value for key, value in memory.loaded.items() if key != name}
+            return replace(memory, loaded=rest)
+        case Initiate(name, _):
+            return _record_attempt(memory, name, now_seconds)
+        case _:
+            return memory
+
+
+def identity_digest(identity: Identity) -> str:
+    """Differs whenever anything about the identity does."""
+    digest = sha256(identity.certificate_der)
+    for authority in identity.trust_bundle_der:
+        digest.update(sha256(authority).digest())
+    return digest.hexdigest()
+
+
+def connection_digest(connection: Connection, identity: Identity) -> str:
+    """Differs whenever charon would have to be told something else."""
+    return sha256(f"{connection!r} {identity_digest(identity)}".encode()).hexdigest()
+
+
+def _record_attempt(memory: Memory, name: str, now_seconds: float) -> Memory:
+    before = memory.attempts.get(name, Attempts(down_since=now_seconds))
+    if before.count and before.latest == now_seconds:
+        return memory  # the other child of the same attempt
+    after = replace(before, count=before.count + 1, latest=now_seconds)
+    return replace(memory, attempts={**memory.attempts, name: after})

@@ -1,0 +1,89 @@
+"""Tunnels and settings to the connections and the guard that this node should have."""
+
+from dataclasses import dataclass
+
+from geneveil.mesh.checks import Pair, check_conflicts, check_tunnel
+from geneveil.model.cluster import Encapsulation
+from geneveil.model.connection import Connection
+from geneveil.model.guard import GuardSpec
+from geneveil.model.health import Finding, Severity
+from geneveil.model.tunnel import OvsSnapshot
+
+
+@dataclass(frozen=True)
+class MeshPlan:
+    """What this node should have.
+
+    Attributes:
+        connections: sorted by name.
+        guard: every port on which Geneve may travel.
+    """
+
+    chassis: str
+    connections: tuple[Connection, ...]
+    guard: GuardSpec
+    findings: tuple[Finding, ...]
+
+
+def plan_mesh(
+    snapshot: OvsSnapshot, chassis: str, ports: tuple[int, ...], encapsulation: Encapsulation
+) -> MeshPlan:
+    """Decide connections and guard from one complete picture of the tunnels.
+
+    Args:
+        chassis: this node's name.
+        ports: what configuration and cluster settings say is to be guarded.
+    Returns:
+        One connection for each pair of addresses whose tunnels pass every check.
+    Fails closed: yes; a tunnel that does not pass gets the guard and nothing else, and so does
+        each port that a tunnel uses without being configured.
+    """
+    pairs: list[Pair] = []
+    findings: list[Finding] = []
+    for tunnel in snapshot.tunnels:
+        verdict = check_tunnel(tunnel, chassis, snapshot.encap_ips)
+        if isinstance(verdict, Finding):
+            findings.append(verdict)
+        else:
+            pairs.append(verdict)
+    good, conflicts = check_conflicts(pairs)
+    unlisted = sorted({pair.port for pair in pairs} - set(ports))
+    findings += conflicts
+    findings += [_unlisted(port) for port in unlisted]
+    return MeshPlan(
+        chassis=chassis,
+        connections=_connections(good, chassis, encapsulation),
+        guard=GuardSpec(tuple(sorted({*ports, *unlisted}))),
+        findings=tuple(findings),
+    )
+
+
+def _connections(
+    pairs: list[Pair], chassis: str, encapsulation: Encapsulation
+) -> tuple[Connection, ...]:
+    groups: dict[tuple[str, str], list[Pair]] = {}
+    for pair in pairs:
+        groups.setdefault(pair.addresses, []).append(pair)
+    connections = [
+        Connection(
+            local_chassis=chassis,
+            remote_chassis=group[0].remote_chassis,
+            local_ip=local_ip,
+            remote_ip=remote_ip,
+            ports=tuple(sorted(pair.port for pair in group)),
+            force_encapsulation=encapsulation is Encapsulation.ALWAYS
+            or any(pair.force_encapsulation for pair in group),
+        )
+        for (local_ip, remote_ip), group in groups.items()
+    ]
+    return tuple(sorted(connections, key=lambda c: c.name))
+
+
+def _unlisted(port: int) -> Finding:
+    return Finding(
+        code="port-not-configured",
+        severity=Severity.WARNING,
+        subject=f"UDP port {port}",
+        what="a tunnel uses it, and it is guarded only since the agent saw that, not from boot",
+        remedy="add it to genevePorts of the cluster's and the agent's configuration",
+    )
