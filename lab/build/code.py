@@ -1,6 +1,5 @@
 """A copy of our programs for the guests, so that editing a file changes no running lab."""
 
-import shutil
 import time
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -21,15 +20,15 @@ _KEPT_SECONDS = 24 * 3600
 
 def recipe(rootfs: Path) -> Recipe:
     """What the copy is made of: the files' names and contents."""
-    inputs = {name: path.read_bytes() for name, path in _files()}
+    files = {name: path.read_bytes() for name, path in _files()}
     return Recipe(
         kind="code",
         title="copy of our programs",
-        inputs={**inputs, "recipe of the copy": b"1"},
+        inputs={**files, "recipe of the copy": b"1"},
         product="code",
         needed_mib=20,
         steps=(Step("copy", 1), Step("precompile", 2)),
-        make=partial(_make, rootfs),
+        make=partial(_make, rootfs, files),
     )
 
 
@@ -43,19 +42,16 @@ def prune(cache: Cache, used: Path) -> None:
             remove_tree(folder)
 
 
-def _make(rootfs: Path, bench: Workbench) -> Mapping[str, str]:
+def _make(rootfs: Path, files: Mapping[str, bytes], bench: Workbench) -> Mapping[str, str]:
     bench.step("copy")
     copy = bench.folder / "code"
-    count = 0
-    for name, path in _files():
-        target = copy / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target)
-        target.chmod(0o755 if path.stat().st_mode & 0o111 else 0o644)
-        count += 1
+    # What was read for the key is written: somebody may be editing.
+    for name, content in files.items():
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        (copy / name).write_bytes(content)
     bench.step("precompile")
     precompile(bench, rootfs, copy, "opt/geneveil")
-    return {"files": str(count)}
+    return {"files": str(len(files))}
 
 
 def _files() -> Iterator[tuple[str, Path]]:

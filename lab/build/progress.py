@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 _REDRAWS_A_SECOND = 4
+_SECONDS_BETWEEN_LINES = 30
 
 
 class Reporter(Protocol):
@@ -21,7 +22,7 @@ class Reporter(Protocol):
         """A build begins; the meter tells its state from now on."""
 
     def moved(self, kind: str) -> None:
-        """A build has begun its next step."""
+        """A build has begun its next step, or counted more of the one under way."""
 
     def end(self, kind: str, how: str) -> None:
         """A build is over: built, failed or stopped."""
@@ -40,10 +41,11 @@ class Silent:
 
 
 class PlainLines:
-    """A line for each step; for logs and CI."""
+    """A line for each step, and now and then within a long one; for logs and CI."""
 
     def __init__(self) -> None:
         self._meters: dict[str, Meter] = {}
+        self._told: dict[str, tuple[str, float]] = {}
 
     def begin(self, kind: str, title: str, meter: Meter) -> None:
         self._meters[kind] = meter
@@ -52,6 +54,11 @@ class PlainLines:
 
     def moved(self, kind: str) -> None:
         meter = self._meters[kind]
+        step, at = self._told.get(kind, ("", 0.0))
+        now = time.monotonic()
+        if step == meter.step and now - at < _SECONDS_BETWEEN_LINES:
+            return
+        self._told[kind] = (meter.step, now)
         left = clock(meter.left_seconds(time.monotonic()))
         self.say(f"{kind} {meter.number}: {meter.step}, about {left} left")
 
@@ -77,7 +84,7 @@ class Bars:
         )
 
     def moved(self, kind: str) -> None:
-        self._progress.refresh()
+        """The bars look at the meter on their own."""
 
     def end(self, kind: str, how: str) -> None:
         task = self._tasks[kind]

@@ -45,6 +45,7 @@ class Stop:
     def start(
         self, argv: Sequence[str], cwd: Path, env: Mapping[str, str]
     ) -> "subprocess.Popen[str]":
+        """Start a program whose output comes as one stream of lines."""
         with self._lock:
             if self.stopped:
                 raise StoppedError("stopped")
@@ -95,6 +96,11 @@ class Workbench:
             raise StoppedError("stopped")
         self.meter.begin(name, time.monotonic())
         self._write_log(f"== {name}\n")
+        self.changed()
+
+    def count(self, fraction: float) -> None:
+        """The step under way has done this share of its work (0 to 1)."""
+        self.meter.count(fraction)
         self.changed()
 
     def run(
