@@ -1,10 +1,305 @@
-"""`geneveil operator …`: init, run, token, list, log."""
+"""`geneveil operator …`: init, run, token, tokens, list, log, schema."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from geneveil.model.clock import SystemClock
+from geneveil.model.cluster import Mode
+
+if TYPE_CHECKING:
+    from geneveil.operator.store import Store
+
 app = typer.Typer(help="The cluster's certificate authority and enrolment.", no_args_is_help=True)
+
+
+class Output(Enum):
+    """For people or for machines."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+StateDir = Annotated[
+    Path,
+    typer.Option(
+        "--state-dir", envvar="GENEVEIL_OPERATOR_STATE", help="Where the operator keeps its state."
+    ),
+]
+OutputOption = Annotated[
+    Output, typer.Option("--output", "-o", help="A table for people, JSON for machines.")
+]
+DEFAULT_STATE_DIR = Path("/var/lib/geneveil-operator")
 
 
 @app.callback()
 def _operator() -> None:
     pass
+
+
+@app.command(epilog="Example: geneveil operator init --config cluster.yaml --dry-run", name="init")
+def init_command(
+    config: Annotated[Path, typer.Option("--config", "-c", help="A ClusterIPsec file.")],
+    state_dir: StateDir = DEFAULT_STATE_DIR,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything and change nothing.")
+    ] = False,
+) -> None:
+    """Seal the cluster's configuration and make its certificate authority.
+
+    Done once, when the cluster is installed. The same configuration again changes nothing;
+    another one is refused.
+    """
+    from geneveil.operator.config import to_settings
+    from geneveil.operator.config_check import parse_config
+    from geneveil.operator.io import check_state, init_state, read_config_text
+
+    parsed = parse_config(read_config_text(config), str(config))
+    settings = to_settings(parsed)
+    policy = settings.certificates
+    made = "no certificate authority: IPsec is off, and stays off"
+    if settings.mode is Mode.FULL:
+        made = (
+            f"certificate authority ({policy.key_type.value}, valid "
+            f"{policy.ca_lifetime.years_text}); IPsec is on, and stays on"
+        )
+    if dry_run:
+        is_there = check_state(state_dir, parsed)
+    else:
+        is_there = not init_state(state_dir, parsed, SystemClock().now(), os.urandom)
+    if is_there:
+        typer.echo(f"{state_dir}: initialised before with this configuration; nothing changed")
+    elif dry_run:
+        typer.echo(f"{state_dir}: would seal cluster {settings.name}; {made} (nothing changed)")
+    else:
+        typer.echo(f"{state_dir}: sealed cluster {settings.name}; {made}")
+
+
+@app.command(epilog="Example: geneveil operator run --listen 192.0.2.10:9443")
+def run(
+    state_dir: StateDir = DEFAULT_STATE_DIR,
+    listen: Annotated[
+        str, typer.Option("--listen", help="Instead of the configured address and port.")
+    ] = "",
+) -> None:
+    """Serve enrolment over HTTPS until stopped."""
+    import asyncio
+    import signal
+
+    from geneveil.operator.io import read_cluster
+    from geneveil.operator.log_lines import start_logging
+    from geneveil.operator.loop import OperatorProcess, parse_listen
+
+    with _opened(state_dir) as store:
+        cluster = read_cluster(store)
+        if cluster.settings.mode is Mode.DISABLED:
+            typer.echo("IPsec is off in this cluster: nothing to enrol, nothing to do")
+            return
+        host, port = parse_listen(listen or cluster.config.spec.operator.listen)
+        start_logging()
+        ended_by = asyncio.run(OperatorProcess(state_dir, store, cluster).run(host, port))
+    if ended_by is signal.SIGINT:
+        raise typer.Exit(130)
+
+
+@app.command(
+    epilog="Example: geneveil operator token node-1 --expires 30m --url https://192.0.2.10:9443"
+)
+def token(
+    nodes: Annotated[list[str], typer.Argument(metavar="NODE…", help="Chassis name (system-id).")],
+    expires: Annotated[str, typer.Option("--expires", help="30m, 1h, 7d; at most 30d.")] = "1h",
+    url: Annotated[str, typer.Option("--url", help="The operator's URL, for the token.")] = "",
+    state_dir: StateDir = DEFAULT_STATE_DIR,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Make a one-time join token for one chassis name, and print it.
+
+    Works while `operator run` runs. Several names give one token each, or none at all.
+    """
+    from geneveil.operator.io import read_cluster
+    from geneveil.operator.minting import TokenWish, make_tokens, parse_expiry
+    from geneveil.operator.views import token_document
+
+    span = parse_expiry(expires)
+    wishes = [TokenWish(node, span, url) for node in nodes]
+    with _opened(state_dir) as store:
+        made = make_tokens(store, read_cluster(store), wishes, SystemClock().now(), os.urandom)
+    documents = [token_document(*pair) for pair in made]
+    if output is Output.TEXT:
+        for document in documents:
+            typer.echo(document["token"])
+    else:
+        _print_json(documents[0] if len(documents) == 1 else {"tokens": documents})
+
+
+@app.command()
+def tokens(state_dir: StateDir = DEFAULT_STATE_DIR, output: OutputOption = Output.TEXT) -> None:
+    """Show the join tokens that were made, and what became of them."""
+    from geneveil.operator.views import tokens_document
+
+    with _opened(state_dir) as store:
+        document = tokens_document(store.read_tokens(), SystemClock().now())
+    if output is Output.JSON:
+        _print_json(document)
+        return
+    columns = {
+        "tokenId": "token",
+        "chassis": "chassis",
+        "createdAt": "made",
+        "expiresAt": "expires",
+        "status": "status",
+    }
+    _print_table(document["tokens"], columns, "no join token was made yet")
+
+
+@app.command("list", epilog="Example: geneveil operator list -o json")
+def list_command(
+    state_dir: StateDir = DEFAULT_STATE_DIR,
+    with_all: Annotated[
+        bool, typer.Option("--all", help="The operator's own server certificates too.")
+    ] = False,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Show the certificates that were issued."""
+    from geneveil.operator.io import read_cluster
+    from geneveil.operator.views import certificates_document
+
+    with _opened(state_dir) as store:
+        renew_after = read_cluster(store).settings.certificates.renew_after
+        document = certificates_document(
+            store.read_certificates(), renew_after, SystemClock().now(), with_all
+        )
+    if output is Output.JSON:
+        _print_json(document)
+        return
+    columns = {
+        "chassis": "chassis",
+        "serial": "serial",
+        "notBefore": "not before",
+        "notAfter": "not after",
+        "renewalDue": "renewal due",
+        "status": "status",
+    }
+    _print_table(document["certificates"], columns, "no certificate was issued yet")
+
+
+@app.command(epilog="Example: geneveil operator log --check")
+def log(
+    state_dir: StateDir = DEFAULT_STATE_DIR,
+    check: Annotated[
+        bool, typer.Option("--check", help="Verify that no entry was changed or removed.")
+    ] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on as entries come; JSON: one a line.")
+    ] = False,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Show the audit log: every certificate issued, every request refused."""
+    from geneveil.operator.views import entry_document, log_document
+
+    with _opened(state_dir) as store:
+        if check:
+            _check_log(store, output)
+            return
+        if follow:
+            _follow_log(store, output)
+            return
+        entries = store.read_audit()
+    if output is Output.JSON:
+        _print_json(log_document(entries))
+        return
+    _print_table([entry_document(entry) for entry in entries], _LOG_COLUMNS, "the log is empty")
+
+
+@app.command(epilog="Example: geneveil operator schema > clusteripsec.schema.json")
+def schema() -> None:
+    """Print the JSON Schema of the configuration file."""
+    from geneveil.operator.config import json_schema
+
+    _print_json(json_schema())
+
+
+_LOG_COLUMNS = {
+    "at": "time",
+    "event": "event",
+    "reason": "reason",
+    "chassis": "chassis",
+    "remote": "from",
+    "detail": "detail",
+}
+
+
+@contextmanager
+def _opened(state_dir: Path) -> "Iterator[Store]":
+    from geneveil.operator.io import open_store
+
+    store = open_store(state_dir)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def _check_log(store: "Store", output: Output) -> None:
+    from geneveil.operator.audit import GENESIS, check_chain
+
+    entries = store.read_audit()
+    serials = [record.serial for record in store.read_certificates()]
+    problems = check_chain(entries, serials)
+    head = entries[-1].hash if entries else GENESIS
+    if output is Output.JSON:
+        _print_json(
+            {"whole": not problems, "entries": len(entries), "head": head, "problems": problems}
+        )
+    else:
+        for problem in problems:
+            typer.echo(problem, err=True)
+        verdict = "is NOT whole" if problems else "is whole"
+        typer.echo(f"the log {verdict}: {len(entries)} entries, head {head}")
+    if problems:
+        raise typer.Exit(1)
+
+
+def _follow_log(store: "Store", output: Output) -> None:
+    import time
+
+    from geneveil.operator.views import entry_document
+
+    seq = 0
+    while True:
+        for entry in store.read_audit(after_seq=seq):
+            seq = entry.seq
+            document = entry_document(entry)
+            if output is Output.JSON:
+                typer.echo(json.dumps(document))
+            else:
+                typer.echo("  ".join(str(document[name]) or "-" for name in _LOG_COLUMNS))
+        time.sleep(1)
+
+
+def _print_json(document: Any) -> None:
+    typer.echo(json.dumps(document, indent=2))
+
+
+def _print_table(rows: list[dict[str, Any]], columns: dict[str, str], nothing: str) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    if not rows:
+        typer.echo(nothing)
+        return
+    table = Table(box=box.SIMPLE_HEAD)
+    for title in columns.values():
+        table.add_column(title, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(str(row[name]) or "-") for name in columns))
+    console = Console()
+    console.print(table) if console.is_terminal else Console(width=200).print(table)

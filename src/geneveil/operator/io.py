@@ -1,0 +1,278 @@
+"""The state directory of an operator, and everything on the disk that is not in the database.
+
+    /var/lib/geneveil-operator/     0700
+        cluster/                    made whole under another name, then renamed: there or not
+            operator.db             configuration, authorities, certificates, tokens, audit log
+            ca-1.key                0600; one for each authority
+            server.pem              0600; key and certificate of the HTTPS server, replaced at will
+
+Locks are taken on the directories themselves and end with the process that holds them.
+"""
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+
+from geneveil.model.cluster import Mode
+from geneveil.model.errors import ConfigError, TrustError
+from geneveil.operator.audit import AuditEvent, Event
+from geneveil.operator.cluster import SealedCluster
+from geneveil.operator.config import ClusterIPsec, to_settings
+from geneveil.operator.records import AuthorityRecord
+from geneveil.operator.seal import check_change, make_seal, open_seal
+from geneveil.operator.store import Store, create_store
+from geneveil.pki.authority import (
+    SERIAL_BYTES,
+    Authority,
+    encode_certificate,
+    make_authority,
+    serial_text,
+)
+from geneveil.pki.keyfiles import NamedBytes, parse_certificate, parse_private_key
+from geneveil.pki.keys import encode_key, make_key
+
+CLUSTER_DIR = "cluster"
+DATABASE = "operator.db"
+SERVER_FILE = "server.pem"
+_UNFINISHED = ".unfinished-"
+
+
+def read_config_text(path: Path) -> str:
+    """Read a configuration file.
+
+    Raises:
+        ConfigError: names the file and why it can't be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path} can't be read", why=error.strerror or "") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path} is not UTF-8 text") from None
+
+
+def init_state(
+    state_dir: Path, config: ClusterIPsec, now: datetime, draw: Callable[[int], bytes]
+) -> bool:
+    """Seal the configuration and, if IPsec is on, make the authority: whole or not at all.
+
+    Returns:
+        True if it was made now; False if it was there already, with the same configuration.
+    Raises:
+        RefusedError: another configuration was sealed before.
+        ConfigError: the state directory can't be written.
+    """
+    is_new = not state_dir.exists()
+    try:
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _locked(state_dir, "another `geneveil operator init` is at work here"):
+            for leftover in state_dir.glob(f"{_UNFINISHED}*"):
+                shutil.rmtree(leftover)
+            if (state_dir / CLUSTER_DIR).exists():
+                check_state(state_dir, config)
+                return False
+            _make_cluster(state_dir, config, now, draw)
+            return True
+    except OSError as error:
+        raise ConfigError(
+            f"{state_dir} can't hold the operator's state", why=_os_reason(error)
+        ) from None
+    finally:
+        if is_new:
+            with suppress(OSError):
+                state_dir.rmdir()  # succeeds only when nothing was made
+
+
+def check_state(state_dir: Path, config: ClusterIPsec) -> bool:
+    """Say whether this very configuration is sealed here already; changes nothing.
+
+    Raises:
+        RefusedError: another configuration is.
+    """
+    if not (state_dir / CLUSTER_DIR).exists():
+        return False
+    store = open_store(state_dir)
+    try:
+        check_change(store.read_seal(), make_seal(config))
+    finally:
+        store.close()
+    return True
+
+
+def open_store(state_dir: Path) -> Store:
+    """Open the database of an initialised operator.
+
+    Raises:
+        ConfigError: there is none, or it may not be read.
+    """
+    path = state_dir / CLUSTER_DIR / DATABASE
+    try:
+        path.stat()
+    except PermissionError:
+        raise ConfigError(f"{state_dir} may not be read", remedy="run as its owner") from None
+    except OSError:
+        raise ConfigError(
+            f"{state_dir} holds no initialised operator",
+            remedy="run: geneveil operator init --config cluster.yaml",
+        ) from None
+    return Store(path)
+
+
+def read_cluster(store: Store) -> SealedCluster:
+    """Read what was sealed and who is trusted.
+
+    Raises:
+        TrustError: the seal is broken, or IPsec is on and there is no authority.
+    """
+    config = open_seal(store.read_seal())
+    authorities = store.read_authorities()
+    if to_settings(config).mode is Mode.FULL and not authorities:
+        raise TrustError("IPsec is on and the database holds no certificate authority")
+    return SealedCluster(config, authorities)
+
+
+def read_authority(state_dir: Path, record: AuthorityRecord) -> Authority:
+    """Read the key of an authority.
+
+    Raises:
+        TrustError: unreadable, readable by others, or not this authority's.
+    """
+    path = state_dir / CLUSTER_DIR / _key_name(record.authority_id)
+    try:
+        if path.stat().st_mode & 0o077:
+            raise TrustError(
+                f"{path} can be read by others than its owner", remedy=f"chmod 600 {path}"
+            )
+        key = parse_private_key(NamedBytes(str(path), path.read_bytes()))
+    except OSError as error:
+        raise TrustError(f"{path} can't be read", why=error.strerror or "") from None
+    certificate = parse_certificate(
+        NamedBytes(f"the certificate of authority {record.authority_id}", record.certificate_pem)
+    )
+    if certificate.public_key() != key.public_key():
+        raise TrustError(f"{path} is not the key of authority {record.authority_id}")
+    return Authority(certificate, key)
+
+
+def read_server_file(state_dir: Path) -> bytes | None:
+    """The server's key and certificate, or None if there are none yet."""
+    try:
+        return server_path(state_dir).read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise TrustError(
+            f"{server_path(state_dir)} can't be read", why=error.strerror or ""
+        ) from None
+
+
+def write_server_file(state_dir: Path, data: bytes) -> None:
+    """Replace the server's key and certificate at once."""
+    path = server_path(state_dir)
+    fresh = path.with_suffix(".fresh")
+    fresh.unlink(missing_ok=True)
+    _write_private(fresh, data)
+    fresh.replace(path)
+    _sync_directory(path.parent)
+
+
+def server_path(state_dir: Path) -> Path:
+    """Where the server's key and certificate are."""
+    return state_dir / CLUSTER_DIR / SERVER_FILE
+
+
+@contextmanager
+def running_lock(state_dir: Path) -> Iterator[None]:
+    """Be the only `operator run` on this state.
+
+    Raises:
+        ConfigError: another one runs.
+    """
+    with _locked(state_dir / CLUSTER_DIR, f"an operator is running on {state_dir} already"):
+        yield
+
+
+def _make_cluster(
+    state_dir: Path, config: ClusterIPsec, now: datetime, draw: Callable[[int], bytes]
+) -> None:
+    unfinished = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=state_dir))
+    try:
+        _fill_cluster(unfinished, config, now, draw)
+        _sync_directory(unfinished)
+        unfinished.rename(state_dir / CLUSTER_DIR)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+    _sync_directory(state_dir)
+
+
+def _fill_cluster(
+    directory: Path, config: ClusterIPsec, now: datetime, draw: Callable[[int], bytes]
+) -> None:
+    settings = to_settings(config)
+    store = create_store(directory / DATABASE)
+    try:
+        with store.transaction():
+            seal = make_seal(config)
+            store.add_seal(seal, now)
+            detail = f"mode {settings.mode.value}, configuration {seal.sha256}"
+            store.append_audit(AuditEvent(Event.SEALED, detail=detail), now)
+            if settings.mode is Mode.FULL:
+                policy = settings.certificates
+                key = make_key(policy.key_type)
+                authority = make_authority(
+                    settings.name, key, policy.ca_lifetime, now, draw(SERIAL_BYTES)
+                )
+                _write_private(directory / _key_name(1), encode_key(key))
+                pem = encode_certificate(authority.certificate)
+                store.add_authority(AuthorityRecord(1, pem, True, now))
+                serial = serial_text(authority.certificate.serial_number)
+                subject = authority.certificate.subject.rfc4514_string()
+                store.append_audit(
+                    AuditEvent(Event.AUTHORITY_MADE, serial=serial, detail=subject), now
+                )
+    finally:
+        store.close()
+
+
+def _key_name(authority_id: int) -> str:
+    return f"ca-{authority_id}.key"
+
+
+def _write_private(path: Path, data: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _locked(directory: Path, complaint: str) -> Iterator[None]:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(complaint) from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _os_reason(error: OSError) -> str:
+    reason = error.strerror or type(error).__name__
+    return f"{error.filename}: {reason}" if error.filename else reason

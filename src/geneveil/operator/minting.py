@@ -1,0 +1,133 @@
+"""Making join tokens.
+
+The secret exists here and in the printed token; the store keeps its hash.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from geneveil.enroll.port import JoinToken
+from geneveil.enroll.wire import is_operator_url
+from geneveil.model.cluster import Mode
+from geneveil.model.errors import ConfigError, RefusedError
+from geneveil.operator.audit import AuditEvent, Event
+from geneveil.operator.cluster import SealedCluster
+from geneveil.operator.store import Store
+from geneveil.pki.authority import key_pin
+from geneveil.pki.keyfiles import NamedBytes, parse_certificate
+from geneveil.pki.keys import PublicKey
+from geneveil.pki.tokens import (
+    IDENTIFIER_BYTES,
+    SECRET_BYTES,
+    TokenRecord,
+    check_name,
+    hash_secret,
+)
+
+MIN_EXPIRY = timedelta(seconds=1)
+MAX_EXPIRY = timedelta(days=30)
+_DURATION = re.compile(r"([0-9]{1,7})([smhd])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+@dataclass(frozen=True)
+class TokenWish:
+    """What a person asks for.
+
+    Attributes:
+        expires: from now.
+        url: of the operator, to travel in the token; empty for the configured one.
+    """
+
+    chassis: str
+    expires: timedelta
+    url: str = ""
+
+
+def parse_expiry(text: str) -> timedelta:
+    """Read `90s`, `30m`, `1h` or `7d`: at least a second, at most 30 days.
+
+    Raises:
+        ConfigError: anything else.
+    """
+    match = _DURATION.fullmatch(text)
+    span = timedelta(**{_UNITS[match[2]]: int(match[1])}) if match else timedelta()
+    if not MIN_EXPIRY <= span <= MAX_EXPIRY:
+        raise ConfigError(
+            f"--expires {text!r} is no time to expiry", remedy="write 30m, 1h or 7d; at most 30d"
+        )
+    return span
+
+
+def make_tokens(
+    store: Store,
+    cluster: SealedCluster,
+    wishes: Sequence[TokenWish],
+    now: datetime,
+    draw: Callable[[int], bytes],
+) -> list[tuple[JoinToken, TokenRecord]]:
+    """Make a token for each wish and remember its hash; all or none, durable when this returns.
+
+    Raises:
+        RefusedError: IPsec is off, or no chassis may have this name; the reason word says which.
+        ConfigError: the URL is none.
+    """
+    if cluster.settings.mode is Mode.DISABLED:
+        raise RefusedError(
+            "ipsec-disabled", "there is nothing to join", why="this cluster has IPsec off"
+        )
+    with store.transaction():
+        return [_make_token(store, cluster, wish, now, draw) for wish in wishes]
+
+
+def _make_token(
+    store: Store,
+    cluster: SealedCluster,
+    wish: TokenWish,
+    now: datetime,
+    draw: Callable[[int], bytes],
+) -> tuple[JoinToken, TokenRecord]:
+    if wish.url and not is_operator_url(wish.url):
+        raise ConfigError(f"--url {wish.url!r} is no URL", remedy="write https://host:9443")
+    finding = check_name(wish.chassis, cluster.server_names, store.read_chassis_names())
+    if finding is not None:
+        raise RefusedError(finding.reason.value, finding.message)
+    token = JoinToken(
+        chassis=wish.chassis,
+        identifier=draw(IDENTIFIER_BYTES),
+        secret=draw(SECRET_BYTES),
+        ca_pin=authority_pin(cluster),
+        url=wish.url or default_url(cluster),
+    )
+    record = TokenRecord(
+        identifier=token.identifier.hex(),
+        secret_sha256=hash_secret(token.secret),
+        chassis=wish.chassis,
+        created_at=now,
+        expires_at=now + wish.expires,
+    )
+    store.add_token(record)
+    detail = f"token {record.identifier}, expires {record.expires_at:%Y-%m-%dT%H:%M:%SZ}"
+    event = AuditEvent(Event.TOKEN_MADE, chassis=wish.chassis, detail=detail)
+    store.append_audit(event, now)
+    return token, record
+
+
+def authority_pin(cluster: SealedCluster) -> bytes:
+    """What tokens say about the authority that signs now."""
+    pem = cluster.signing_authority().certificate_pem
+    key = parse_certificate(NamedBytes("the authority's certificate", pem)).public_key()
+    if not isinstance(key, PublicKey):
+        raise TypeError("an authority's key is ECDSA or RSA")
+    return key_pin(key)
+
+
+def default_url(cluster: SealedCluster) -> str:
+    """The first configured name with the configured port; empty if no name is configured."""
+    section = cluster.config.spec.operator
+    if not section.names:
+        return ""
+    name, port = section.names[0], section.listen.rpartition(":")[2]
+    return f"https://[{name}]:{port}" if ":" in name else f"https://{name}:{port}"

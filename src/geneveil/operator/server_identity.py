@@ -1,0 +1,76 @@
+"""The operator's own HTTPS certificate: when a new one is needed, and making it.
+
+It lives a year, and is replaced after two thirds of that; with every start, if the names or the
+authority changed. One that the authority's end cut short is not replaced before it ends: another
+would end at the same moment.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from cryptography import x509
+
+from geneveil.model.cluster import CalendarSpan, KeyType
+from geneveil.model.errors import TrustError
+from geneveil.pki.authority import Authority, encode_certificate, sign_operator
+from geneveil.pki.keyfiles import NamedBytes, TrustBundle, find_issuer, parse_certificate
+from geneveil.pki.keys import encode_key, make_key
+
+LIFETIME = CalendarSpan(12)
+
+
+@dataclass(frozen=True)
+class ServerIdentity:
+    """A fresh key and certificate.
+
+    Attributes:
+        pem: both, as the server's file holds them.
+    """
+
+    certificate: x509.Certificate
+    pem: bytes
+
+
+def judge_server_file(
+    data: bytes | None, names: tuple[str, ...], authority: x509.Certificate, now: datetime
+) -> str:
+    """Say why the server needs a new certificate; empty if it doesn't."""
+    if data is None:
+        return "there is none yet"
+    try:
+        certificate = parse_certificate(NamedBytes("the server's certificate", data))
+    except TrustError as error:
+        return error.what
+    if find_issuer(certificate, TrustBundle((authority,))) is None:
+        return "another authority signs now"
+    if read_names(certificate) != names:
+        return "the operator's names changed"
+    begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    if now < begin:
+        return "it is not valid yet"
+    if now >= end:
+        return "it has ended"
+    if end < authority.not_valid_after_utc and now >= begin + (end - begin) * 2 / 3:
+        return "two thirds of its life have passed"
+    return ""
+
+
+def read_names(certificate: x509.Certificate) -> tuple[str, ...]:
+    """The names and addresses in the certificate, in order."""
+    extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    return tuple(str(name.value) for name in extension.value)
+
+
+def make_server_identity(
+    authority: Authority, names: tuple[str, ...], cluster: str, now: datetime, randomness: bytes
+) -> ServerIdentity:
+    """Make a key (ECDSA P-256) and have it certified.
+
+    Raises:
+        TrustError: the authority is not valid now.
+    """
+    key = make_key(KeyType.ECDSA_P256)
+    certificate = sign_operator(
+        authority, key.public_key(), names, cluster, LIFETIME, now, randomness
+    )
+    return ServerIdentity(certificate, encode_key(key) + encode_certificate(certificate))

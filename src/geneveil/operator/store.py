@@ -1,0 +1,276 @@
+"""The operator's memory: SQLite, write-ahead log, every commit on the disk before it returns.
+
+One `Store` is used by one thread. Several processes may have the same file open: `operator token`
+writes while `operator run` serves. A failed read is an error, never an empty result.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from geneveil.model.errors import DaemonError, TrustError
+from geneveil.operator.audit import GENESIS, AuditEntry, AuditEvent, chain_entry
+from geneveil.operator.records import AuthorityRecord, CertificateRecord, Kind
+from geneveil.operator.seal import Seal
+from geneveil.operator.tables import SCHEMA, SCHEMA_VERSION
+from geneveil.pki.tokens import TokenRecord
+
+BUSY_TIMEOUT_SECONDS = 10.0
+
+# ruff: noqa: S608 - the statements below are put together from constants of this file alone
+_CERTIFICATE_FIELDS = (
+    "serial, kind, chassis, authority_id, certificate_pem, key_sha256, issued_at, not_before,"
+    " not_after, revoked_at, revocation_reason"
+)
+_TOKEN_FIELDS = "identifier, secret_sha256, chassis, created_at, expires_at, csr_sha256, serial"  # noqa: S105
+_AUDIT_FIELDS = "seq, at, event, reason, chassis, remote, serial, detail, previous_hash, hash"
+
+
+class Store:
+    """An open database.
+
+    Args:
+        path: the file; it must exist, unless `create_store` makes it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with _readable(path):
+            self._db = _connect(f"{path.absolute().as_uri()}?mode=rw")
+            (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if version != SCHEMA_VERSION:
+            self.close()
+            raise TrustError(
+                f"{path} is of another version",
+                why=f"its schema is {version}, this program's is {SCHEMA_VERSION}",
+            )
+
+    def close(self) -> None:
+        """Close it; what was committed stays."""
+        self._db.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing, and alone among writers. Durable when it ends."""
+        with _readable(self._path):
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    def add_seal(self, seal: Seal, at: datetime) -> None:
+        """Keep the sealed configuration; there is room for one."""
+        self._write(
+            "INSERT INTO sealed_configuration VALUES (1, ?, ?, ?)",
+            (seal.canonical, seal.sha256, _seconds(at)),
+        )
+
+    def read_seal(self) -> Seal:
+        """The sealed configuration."""
+        rows = self._read("SELECT canonical, sha256 FROM sealed_configuration")
+        if len(rows) != 1:
+            raise TrustError(f"{self._path} holds no sealed configuration")
+        return Seal(*rows[0])
+
+    def add_authority(self, record: AuthorityRecord) -> None:
+        """Add an authority to the trust bundle."""
+        self._write(
+            "INSERT INTO authorities VALUES (?, ?, ?, ?)",
+            (
+                record.authority_id,
+                record.certificate_pem,
+                int(record.is_signing),
+                _seconds(record.created_at),
+            ),
+        )
+
+    def read_authorities(self) -> tuple[AuthorityRecord, ...]:
+        """The trust bundle, oldest first; empty when IPsec is off."""
+        rows = self._read("SELECT * FROM authorities ORDER BY authority_id")
+        return tuple(
+            AuthorityRecord(number, pem, bool(is_signing), _time(created_at))
+            for number, pem, is_signing, created_at in rows
+        )
+
+    def add_certificate(self, record: CertificateRecord) -> None:
+        """Remember a certificate. A serial that exists already is an error."""
+        self._write(
+            f"INSERT INTO certificates ({_CERTIFICATE_FIELDS})"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, '')",
+            (
+                record.serial,
+                record.kind.value,
+                record.chassis,
+                record.authority_id,
+                record.certificate_pem,
+                record.key_sha256,
+                _seconds(record.issued_at),
+                _seconds(record.not_before),
+                _seconds(record.not_after),
+            ),
+        )
+
+    def read_certificates(self) -> tuple[CertificateRecord, ...]:
+        """Every certificate, in the order of issue."""
+        rows = self._read(f"SELECT {_CERTIFICATE_FIELDS} FROM certificates ORDER BY rowid")
+        return tuple(_certificate(row) for row in rows)
+
+    def find_certificate(self, serial: str) -> CertificateRecord | None:
+        """The certificate with this serial number."""
+        rows = self._read(
+            f"SELECT {_CERTIFICATE_FIELDS} FROM certificates WHERE serial = ?",
+            (serial,),
+        )
+        return _certificate(rows[0]) if rows else None
+
+    def find_key_holder(self, key_sha256: bytes, other_than: str) -> str:
+        """Another chassis that has a certificate for this key, or empty."""
+        rows = self._read(
+            "SELECT chassis FROM certificates WHERE key_sha256 = ? AND chassis != ? LIMIT 1",
+            (key_sha256, other_than),
+        )
+        return str(rows[0][0]) if rows else ""
+
+    def read_chassis_names(self) -> tuple[str, ...]:
+        """Every chassis that has a token or a certificate."""
+        rows = self._read(
+            "SELECT chassis FROM tokens"
+            " UNION SELECT chassis FROM certificates WHERE kind = 'node' ORDER BY chassis"
+        )
+        return tuple(str(row[0]) for row in rows)
+
+    def add_token(self, record: TokenRecord) -> None:
+        """Remember a token."""
+        self._write(
+            f"INSERT INTO tokens ({_TOKEN_FIELDS}) VALUES (?, ?, ?, ?, ?, x'', '')",
+            (
+                record.identifier,
+                record.secret_sha256,
+                record.chassis,
+                _seconds(record.created_at),
+                _seconds(record.expires_at),
+            ),
+        )
+
+    def find_token(self, identifier: str) -> TokenRecord | None:
+        """The token with this identifier."""
+        rows = self._read(f"SELECT {_TOKEN_FIELDS} FROM tokens WHERE identifier = ?", (identifier,))
+        return _token(rows[0]) if rows else None
+
+    def read_tokens(self) -> tuple[TokenRecord, ...]:
+        """Every token, in the order of making."""
+        rows = self._read(f"SELECT {_TOKEN_FIELDS} FROM tokens ORDER BY rowid")
+        return tuple(_token(row) for row in rows)
+
+    def spend_token(self, identifier: str, csr_sha256: bytes, serial: str) -> None:
+        """Spend a token. One that is spent already is an error: nothing is committed."""
+        changed = self._db.execute(
+            "UPDATE tokens SET csr_sha256 = ?, serial = ? WHERE identifier = ? AND serial = ''",
+            (csr_sha256, serial, identifier),
+        ).rowcount
+        if changed != 1:
+            raise DaemonError(f"token {identifier} can't be spent", why="it is spent already")
+
+    def append_audit(self, event: AuditEvent, at: datetime) -> AuditEntry:
+        """Append to the audit log; only inside a transaction, so that the chain has one end."""
+        if not self._db.in_transaction:
+            raise RuntimeError("the audit log is written inside a transaction")
+        rows = self._read("SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1")
+        seq, previous_hash = rows[0] if rows else (0, GENESIS)
+        entry = chain_entry(event, at, seq + 1, previous_hash)
+        values = tuple(getattr(entry, name) for name in _AUDIT_FIELDS.split(", "))
+        self._write(
+            f"INSERT INTO audit ({_AUDIT_FIELDS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values
+        )
+        return entry
+
+    def read_audit(self, after_seq: int = 0) -> tuple[AuditEntry, ...]:
+        """The audit log, ascending, from behind `after_seq`."""
+        rows = self._read(
+            f"SELECT {_AUDIT_FIELDS} FROM audit WHERE seq > ? ORDER BY seq",
+            (after_seq,),
+        )
+        return tuple(AuditEntry(*row) for row in rows)
+
+    def _read(self, statement: str, values: tuple[Any, ...] = ()) -> list[Any]:
+        with _readable(self._path):
+            return self._db.execute(statement, values).fetchall()
+
+    def _write(self, statement: str, values: tuple[Any, ...]) -> None:
+        with _readable(self._path):
+            self._db.execute(statement, values)
+
+
+def create_store(path: Path) -> Store:
+    """Make a new, empty database, readable by its owner alone."""
+    path.touch(mode=0o600, exist_ok=False)
+    with _readable(path):
+        db = _connect(path.absolute().as_uri())
+        db.execute("PRAGMA journal_mode = WAL")
+        db.executescript(SCHEMA)
+        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        db.close()
+    return Store(path)
+
+
+def _connect(uri: str) -> sqlite3.Connection:
+    db = sqlite3.connect(
+        uri,
+        uri=True,
+        timeout=BUSY_TIMEOUT_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    db.execute("PRAGMA synchronous = FULL")
+    db.execute("PRAGMA foreign_keys = ON")
+    return db
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise DaemonError(f"the operator's database {path} failed", why=str(error)) from error
+
+
+def _seconds(at: datetime) -> int:
+    return int(at.timestamp())
+
+
+def _time(seconds: int) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _certificate(row: Any) -> CertificateRecord:
+    return CertificateRecord(
+        serial=row[0],
+        kind=Kind(row[1]),
+        chassis=row[2],
+        authority_id=row[3],
+        certificate_pem=row[4],
+        key_sha256=row[5],
+        issued_at=_time(row[6]),
+        not_before=_time(row[7]),
+        not_after=_time(row[8]),
+        revoked_at=None if row[9] is None else _time(row[9]),
+        revocation_reason=row[10],
+    )
+
+
+def _token(row: Any) -> TokenRecord:
+    return TokenRecord(
+        identifier=row[0],
+        secret_sha256=row[1],
+        chassis=row[2],
+        created_at=_time(row[3]),
+        expires_at=_time(row[4]),
+        csr_sha256=row[5],
+        serial=row[6],
+    )
