@@ -104,6 +104,19 @@ def is_up(name: str) -> bool:
     return False
 
 
+def refuse_if_up(name: str) -> None:
+    """A second lab of the same name is refused.
+
+    Raises:
+        ConfigError: one is up, or the name is no name.
+    """
+    if is_up(name):
+        raise ConfigError(
+            f"lab {name!r} is already up",
+            remedy=f"`lab down --name {name}` ends it, `--name` starts another beside it",
+        )
+
+
 def labs() -> list[str]:
     """Names of all labs that have a run folder, running or left over."""
     base = run_folder("x").parent
@@ -160,11 +173,7 @@ def lay_out(config: LabConfig, programs: Programs, cluster: Cluster, transport: 
             )
     if len(str(run_dir / f"{CENTRAL}.65535").encode()) > _PATH_MAX_BYTES:
         raise ConfigError(f"{run_dir}: too long for a UNIX socket", remedy="set XDG_RUNTIME_DIR")
-    if is_up(config.name):
-        raise ConfigError(
-            f"lab {config.name!r} is already up",
-            remedy=f"`lab down --name {config.name}` ends it, `--name` starts another beside it",
-        )
+    refuse_if_up(config.name)
     for folder in (run_dir, data_dir):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True, mode=0o700)
@@ -279,7 +288,7 @@ class Supervised:
         # UML keeps a guest's memory in a file under TMPDIR; on a disk it would be written back.
         environment = {**os.environ, "TMPDIR": "/dev/shm"}  # noqa: S108
         with self._log.open("wb") as log:
-            self._process = subprocess.Popen(  # noqa: ASYNC220
+            self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -291,6 +300,7 @@ class Supervised:
             )
         os.close(read_end)
         self._lifeline = write_end
+        (self.layout.run_dir / "pid").write_text(str(self._process.pid))
         await self._await_control()
 
     async def _await_control(self) -> None:

@@ -34,6 +34,7 @@ from lab.spec import (
 )
 
 LOCKED_STATUS = 3
+WITNESS_FILE = "witness.json"
 # A guest told to power off has this long before its process is ended.
 _POWER_OFF_SECONDS = 5.0
 _CHUNK_BYTES = 65536
@@ -48,6 +49,9 @@ class Supervisor:
         self.spec = spec
         self.guests: dict[str, Process] = {}
         self.booted_at: dict[str, float] = {}
+        self.halted_at: dict[str, float] = {}
+        self.watchers: set[asyncio.Task[None]] = set()
+        self.witness_started_at = 0.0
         self.witness: Process | None = None
         self.witness_report = ""
         self.stopping = asyncio.Event()
@@ -108,10 +112,12 @@ class Supervisor:
             if not line:
                 raise RuntimeError(f"the witness could not start: {seen.decode().strip()}")
             seen += line
+        self.witness_started_at = time.time()
 
     async def _boot(self, guest: Guest) -> None:
         console = Path(guest.disk) / "log" / "console.log"
         console.parent.mkdir(parents=True, exist_ok=True)
+        self.booted_at.setdefault(guest.name, time.time())
         with console.open("ab") as log:
             self.guests[guest.name] = await asyncio.create_subprocess_exec(
                 *guest_command(self.spec, guest),
@@ -120,26 +126,39 @@ class Supervisor:
                 stderr=log,
                 start_new_session=True,
             )
-        self.booted_at[guest.name] = time.time()
+        watcher = asyncio.create_task(self._note_halt(guest.name, self.guests[guest.name]))
+        self.watchers.add(watcher)
+        watcher.add_done_callback(self.watchers.discard)
+
+    async def _note_halt(self, name: str, process: Process) -> None:
+        await process.wait()
+        self.halted_at[name] = time.time()
 
     async def _stop_all(self) -> None:
         for process in self.guests.values():
             _cut_power(process)
-        for process in self.guests.values():
+        for name, process in self.guests.items():
             await process.wait()
+            self.halted_at.setdefault(name, time.time())
         await self._stop_witness()
 
     async def _stop_witness(self) -> None:
-        if (
-            self.witness is None
-            or self.witness.stderr is None
-            or self.witness.returncode is not None
-        ):
+        """Stop tcpdump after the last guest; keep its closing words and all times."""
+        witness = self.witness
+        if witness is None or witness.stderr is None or witness.returncode is not None:
             return
-        _end(self.witness, signal.SIGINT)
-        self.witness_report = (await self.witness.stderr.read()).decode()
-        await self.witness.wait()
-        Path(self.spec.data_dir, "witness.txt").write_text(self.witness_report)
+        stopped_at = time.time()
+        _end(witness, signal.SIGINT)
+        self.witness_report = (await witness.stderr.read()).decode()
+        await witness.wait()
+        testimony = {
+            "report": self.witness_report,
+            "started_at": self.witness_started_at,
+            "stopped_at": stopped_at,
+            "booted_at": self.booted_at,
+            "halted_at": self.halted_at,
+        }
+        Path(self.spec.data_dir, WITNESS_FILE).write_text(json.dumps(testimony, indent=1))
 
     async def _control(self, reader: StreamReader, writer: StreamWriter) -> None:
         # Cancelled when the supervisor ends with a client still connected: nothing to tell it.

@@ -6,7 +6,7 @@ addresses are documentation ranges (RFC 5737): nothing out there is ever meant.
 """
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from geneveil.model.errors import ConfigError
@@ -35,9 +35,9 @@ class Subnets:
         cluster: pods; cut into a /24 a node.
     """
 
-    underlay: IPv4Network = IPv4Network("192.0.2.0/24")
-    management: IPv4Network = IPv4Network("198.51.100.0/24")
-    cluster: IPv4Network = IPv4Network("10.128.0.0/16")
+    underlay: IPv4Network = field(default=IPv4Network("192.0.2.0/24"))
+    management: IPv4Network = field(default=IPv4Network("198.51.100.0/24"))
+    cluster: IPv4Network = field(default=IPv4Network("10.128.0.0/16"))
 
 
 @dataclass(frozen=True)

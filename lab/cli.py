@@ -1,0 +1,222 @@
+"""`python -m lab`: up, down, status, exec, shell, logs, capture, demo, setup, clean.
+
+Heavy imports stay inside the commands.
+"""
+
+import asyncio
+import os
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from geneveil.model.errors import GeneveilError
+from lab.build import command as build_command
+
+if TYPE_CHECKING:
+    from lab.lifecycle import LabConfig, Programs
+
+app = typer.Typer(
+    name="lab",
+    help="An OVN cluster of real kernels on this machine, with a witness on its wire.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+)
+build_command.register(app)
+
+Name = Annotated[str, typer.Option("--name", help="Which lab; several can be up at once.")]
+DataDir = Annotated[Path, typer.Option("--data-dir", help="Where labs keep disks, logs, captures.")]
+_DATA_DIR = Path("out/lab")
+
+
+@app.command()
+def up(
+    nodes: Annotated[int, typer.Option(help="How many nodes, 2 to 8.")] = 3,
+    ipsec: Annotated[
+        bool, typer.Option("--ipsec", help="Install the cluster with IPsec on.")
+    ] = False,
+    name: Name = "lab",
+    encapsulation: Annotated[
+        str, typer.Option(help="With IPsec: Auto, or Always to force ESP into UDP 4500.")
+    ] = "Auto",
+    underlay: Annotated[str, typer.Option(help="Subnet of the underlay wire.")] = "192.0.2.0/24",
+    management: Annotated[
+        str, typer.Option(help="Subnet of the management wire.")
+    ] = "198.51.100.0/24",
+    cluster_network: Annotated[
+        str, typer.Option("--cluster-network", help="Subnet of the pods.")
+    ] = "10.128.0.0/16",
+    data_dir: DataDir = _DATA_DIR,
+) -> None:
+    """Bring a cluster up and leave it running.
+
+    Examples:
+
+      python -m lab up --ipsec
+
+      python -m lab up --name two --nodes 2 --encapsulation Always --ipsec
+    """
+    from lab.lifecycle import LabConfig
+    from lab.session import bring_up_and_keep
+    from lab.topology import Subnets, parse_subnet, plan_topology
+
+    if encapsulation not in ("Auto", "Always"):
+        raise typer.BadParameter("Auto or Always", param_hint="--encapsulation")
+    subnets = Subnets(
+        parse_subnet(underlay, "--underlay"),
+        parse_subnet(management, "--management"),
+        parse_subnet(cluster_network, "--cluster-network"),
+    )
+    plan_topology(nodes, subnets)
+    config = LabConfig(name, nodes, ipsec, encapsulation, subnets, data_dir)
+    programs, transport = _prepare(config)
+    _run(bring_up_and_keep(config, programs, transport))
+
+
+@app.command()
+def down(
+    name: Name = "lab",
+    everything: Annotated[bool, typer.Option("--all", help="All labs.")] = False,
+) -> None:
+    """End a lab: guests, wires, witness. Its logs and its capture stay in the data folder."""
+    from lab.lifecycle import labs
+    from lab.session import take_down
+
+    for each in labs() if everything else [name]:
+        _run(take_down(each, typer.echo))
+
+
+@app.command()
+def status(
+    name: Annotated[str | None, typer.Option("--name", help="Only this lab.")] = None,
+    output: Annotated[str, typer.Option("--output", "-o", help="table or json")] = "table",
+) -> None:
+    """Show the labs on this machine and their guests. Exit status 1 if the named lab is not up."""
+    from lab.session import show_status
+
+    if not _run(show_status(name, output)):
+        raise typer.Exit(1)
+
+
+@app.command("exec", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def exec_(
+    context: typer.Context,
+    guest: Annotated[str, typer.Argument(help="node1 … nodeN, or central.")],
+    name: Name = "lab",
+) -> None:
+    """Run a command in a guest; its exit status is the lab's.
+
+    Examples:
+
+      python -m lab exec node1 -- geneveil status
+
+      python -m lab exec node1 -- ip netns exec node1-pod1 ping -c 3 10.128.2.10
+    """
+    from lab.session import ssh_command
+
+    words = context.args[1:] if context.args[:1] == ["--"] else context.args
+    if not words:
+        raise typer.BadParameter("say what to run after --", param_hint="COMMAND")
+    _become(ssh_command(name, guest, words))
+
+
+@app.command()
+def shell(
+    guest: Annotated[str, typer.Argument(help="node1 … nodeN, or central.")], name: Name = "lab"
+) -> None:
+    """Open a shell in a guest."""
+    from lab.session import ssh_command
+
+    _become(ssh_command(name, guest, []))
+
+
+@app.command()
+def logs(
+    guest: Annotated[str, typer.Argument(help="node1 … nodeN, or central.")],
+    name: Name = "lab",
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as they grow.")] = False,
+    lines: Annotated[int, typer.Option("--lines", help="How many of each file's last lines.")] = 20,
+) -> None:
+    """Show the last lines of every log of a guest, also of a lab that is down."""
+    from lab.session import log_files
+
+    files = [str(path) for path in log_files(name, guest)]
+    _become(["tail", f"--lines={lines}", *(["--follow=name"] if follow else []), *files])
+
+
+@app.command()
+def capture(
+    name: Name = "lab",
+    watch: Annotated[bool, typer.Option("--watch", help="Print frames as they pass.")] = False,
+) -> None:
+    """Say where the witness's capture is, or watch the underlay live."""
+    from lab.session import capture_file, watch_command
+
+    if watch:
+        _become(watch_command(name))
+    typer.echo(capture_file(name))
+
+
+@app.command()
+def demo(
+    nodes: Annotated[int, typer.Option(help="How many nodes, 2 to 8.")] = 3,
+    out: Annotated[Path, typer.Option(help="Where the report and captures go.")] = Path("out/demo"),
+    encapsulation: Annotated[str, typer.Option(help="Auto or Always.")] = "Auto",
+    name: Name = "demo",
+) -> None:
+    """Two clusters, IPsec off and on, the same traffic, judged from outside the nodes.
+
+    Exit status 0 only if every flow fared as it must and no Geneve frame of the cluster with IPsec
+    was in clear.
+    """
+    from lab.demo import DemoConfig, run_demo
+    from lab.lifecycle import LabConfig
+    from lab.session import narrator
+    from lab.topology import plan_topology
+
+    plan_topology(nodes)
+    config = LabConfig(name, nodes, True, encapsulation)
+    programs, transport = _prepare(config)
+    with narrator() as say:
+        verdict = _run(run_demo(DemoConfig(config, programs, transport, out), say))
+    raise typer.Exit(verdict)
+
+
+def _prepare(config: "LabConfig") -> "tuple[Programs, str]":
+    """Refuse early what cannot work; build what is missing; choose how guests reach the wires."""
+    from lab.build import artifacts, machine, progress
+    from lab.lifecycle import Programs, refuse_if_up
+
+    refuse_if_up(config.name)
+    found = machine.read_machine()
+    for problem in machine.judge_machine(found):
+        raise problem
+    with progress.shown() as reporter:
+        built = artifacts.ensure(reporter)
+    programs = Programs(built.kernel, built.rootfs, built.site, built.code)
+    return programs, "raw" if found.tun_refused else "tap"
+
+
+def _run(work: Coroutine[Any, Any, Any]) -> Any:
+    return asyncio.run(work)
+
+
+def _become(command: list[str]) -> None:
+    """Let another program take this one's place: its terminal, its signals, its exit status."""
+    sys.stdout.flush()
+    os.execvp(command[0], command)  # noqa: S606  no shell is meant
+
+
+def main() -> None:
+    """Run the command line; every failure ends in one readable line and a non-zero status."""
+    try:
+        app()
+    except GeneveilError as error:
+        sys.stderr.write(f"lab: {error.render()}\n")
+        sys.exit(error.exit_status)
+    except KeyboardInterrupt:
+        sys.stderr.write("lab: interrupted; everything that it had started is gone\n")
+        sys.exit(130)

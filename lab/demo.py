@@ -1,0 +1,159 @@
+"""The main job: two clusters, one after the other, the same traffic, one verdict.
+
+First a cluster installed with IPsec off (the default), then one installed with IPsec on; each is
+booted, probed and halted under the witness's eyes from before its first guest to after its last.
+What is gathered goes into one evidence folder, and `geneveil verify`, the same program that an
+auditor runs on that folder, judges it. Its exit status is the demo's.
+"""
+
+import asyncio
+import secrets
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from geneveil.model.mtu import pod_mtu_bytes
+
+from geneveil.verify.evidence import SCHEMA_VERSION, Evidence, PhaseEvidence
+from geneveil.verify.flows import Phase
+from lab.bringup import Running, bring_up
+from lab.lifecycle import LabConfig, Programs, lay_out, supervised
+from lab.probes import plan_exchanges, send_exchanges
+from lab.shared_folder import Cluster
+from lab.testimony import (
+    Observed,
+    measure_throughput,
+    merge_sa_keys,
+    phase_evidence,
+    read_ca_certificate,
+    read_nodes,
+    read_sa_keys,
+    read_versions,
+)
+from lab.topology import UNDERLAY_MTU_BYTES
+
+Say = Callable[[str], None]
+CLUSTER_NAME = "demo"
+
+
+@dataclass(frozen=True)
+class DemoConfig:
+    """What to run and where to put it."""
+
+    lab: LabConfig
+    programs: Programs
+    transport: str
+    out: Path
+
+
+async def run_demo(config: DemoConfig, say: Say) -> int:
+    """Run both clusters, write the evidence, judge it; return the verdict's exit status."""
+    config.out.mkdir(parents=True, exist_ok=True)
+    phases: list[PhaseEvidence] = []
+    versions: dict[str, str] = {}
+    run = secrets.token_bytes(16)
+    for phase in (Phase.DISABLED, Phase.ENABLED):
+        evidence, found = await run_phase(config, phase, run, say)
+        phases.append(evidence)
+        versions |= found
+    evidence = Evidence(
+        schema_version=SCHEMA_VERSION,
+        cluster=CLUSTER_NAME,
+        created_at=datetime.now(UTC).replace(microsecond=0),
+        versions=versions,
+        phases=tuple(phases),
+    )
+    (config.out / "evidence.json").write_text(evidence.to_json())
+    (config.out / "evidence.json").chmod(0o600)
+    say("evidence gathered; judging it")
+    return await judge_evidence(config.out)
+
+
+async def run_phase(
+    config: DemoConfig, phase: Phase, run: bytes, say: Say
+) -> tuple[PhaseEvidence, dict[str, str]]:
+    """One cluster from boot to halt."""
+    ipsec = phase is Phase.ENABLED
+    layout = lay_out(
+        replace(config.lab, name=f"{config.lab.name}-{phase.value}", ipsec=ipsec),
+        config.programs,
+        plan_cluster(ipsec, config.lab.encapsulation),
+        config.transport,
+    )
+    begun = time.monotonic()
+    title = f"cluster with IPsec {'on' if ipsec else 'off'}"
+
+    def tell(text: str) -> None:
+        say(f"{title}: {text}")
+
+    tell("booting")
+    async with supervised(layout) as lab:
+        running = Running(layout, lab)
+        try:
+            await bring_up(running, tell)
+            observed, versions = await _observe(running, phase, run, tell)
+            await halt(running)
+        finally:
+            running.close()
+    tell(f"halted after {time.monotonic() - begun:.0f} s")
+    name = f"{phase.value}.pcap"
+    shutil.move(layout.capture, config.out / name)
+    return phase_evidence(running, observed, phase, name), versions
+
+
+async def _observe(
+    running: Running, phase: Phase, run: bytes, tell: Say
+) -> tuple[Observed, dict[str, str]]:
+    layout = running.layout
+    keys_before = await read_sa_keys(running)
+    exchanges = plan_exchanges(layout.topology, phase, layout.cluster.pod_mtu_bytes, run)
+    probes = await send_exchanges(running, exchanges)
+    delivered = sum(probe.delivered for probe in probes)
+    tell(f"{len(probes)} marked probes sent, {delivered} arrived")
+    throughput = await measure_throughput(running)
+    tell(f"pod to pod across nodes: {throughput:.0f} Mbit/s")
+    nodes, ca_pem, versions, keys_after = await asyncio.gather(
+        read_nodes(running),
+        read_ca_certificate(running),
+        read_versions(running),
+        read_sa_keys(running),
+    )
+    keys = merge_sa_keys(keys_before, keys_after)
+    return Observed(probes, keys, nodes, ca_pem, throughput), versions
+
+
+def plan_cluster(ipsec: bool, encapsulation: str) -> Cluster:
+    """The cluster's settings, with the pods' MTU computed from the underlay's."""
+    mtu = pod_mtu_bytes(UNDERLAY_MTU_BYTES, ipsec=ipsec, encapsulation=encapsulation)
+    return Cluster(ipsec, encapsulation, mtu)
+
+
+async def halt(running: Running) -> None:
+    """Power every guest off, wait until each is gone."""
+
+    async def power_off(guest: str) -> None:
+        # The guest is gone before it could answer.
+        await running.remote(guest).run(
+            "(sleep 0.2; echo o > /proc/sysrq-trigger) > /dev/null 2>&1 &"
+        )
+
+    await asyncio.gather(*(power_off(guest) for guest in running.layout.topology.guests))
+    await running.lab.order("await-halt")
+    await running.lab.order("stop")
+
+
+async def judge_evidence(folder: Path) -> int:
+    """Run `geneveil verify` on the folder, as an auditor would; return its exit status."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "geneveil", "verify", str(folder)
+    )
+    try:
+        return await process.wait()
+    except asyncio.CancelledError:
+        process.terminate()
+        await process.wait()
+        raise

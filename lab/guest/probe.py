@@ -1,0 +1,211 @@
+"""Runs in a guest: sends marked packets from its namespaces and answers those that arrive.
+
+One process a node holds sockets in the host's network namespace and in every pod's (a socket stays
+in the namespace in which it was made). The lab speaks to it in JSON, one object a line:
+
+    {"op": "expect", "replies": {MARK: REPLY_MARK}}   what to answer to a TCP or UDP mark
+    {"op": "send", "probes": [{id, namespace, protocol, address, bytes, mark, reply}]}
+                                                      -> {"sent": {id: error or ""}}
+    {"op": "received"}                                -> {"received": [[protocol, MARK], ...]}
+
+Protocols in `received` are tcp, udp, icmp-request and icmp-reply. "" is the host's namespace.
+Standard library only; this file knows nothing about IPsec: a pod would not either.
+"""
+
+import asyncio
+import json
+import os
+import socket
+import struct
+import sys
+from typing import Any
+
+PORT = 7007
+_ATTEMPTS = 4
+_ANSWER_SECONDS = 1.5
+_MARK_BYTES = 16
+# ip(7): set DF on every packet and never fragment here; EMSGSIZE tells if it is too long.
+_IP_MTU_DISCOVER, _IP_PMTUDISC_DO = 10, 2
+_ICMP_ECHO_REPLY, _ICMP_ECHO_REQUEST = 0, 8
+
+
+class Prober:
+    """Sockets of one node, and what has arrived on them."""
+
+    def __init__(self, namespaces: list[str]) -> None:
+        self.root = os.open("/proc/self/ns/net", os.O_RDONLY)
+        self.handles = {"": self.root}
+        for name in namespaces:
+            self.handles[name] = os.open(f"/run/netns/{name}", os.O_RDONLY)
+        self.replies: dict[bytes, bytes] = {}
+        self.received: set[tuple[str, bytes]] = set()
+        self.arrived = asyncio.Condition()
+        self.icmp: dict[str, socket.socket] = {}
+        self.tasks: set[asyncio.Task[None]] = set()
+
+    def socket_in(self, namespace: str, kind: int, protocol: int = 0) -> socket.socket:
+        os.setns(self.handles[namespace])
+        try:
+            made = socket.socket(socket.AF_INET, kind, protocol)
+        finally:
+            os.setns(self.root)
+        made.setblocking(False)
+        made.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_DO)
+        return made
+
+    def start(self, coroutine: Any) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    async def serve(self) -> None:
+        for namespace in self.handles:
+            datagrams = self.socket_in(namespace, socket.SOCK_DGRAM)
+            datagrams.bind(("0.0.0.0", PORT))  # noqa: S104  a guest of our own
+            self.start(self.answer_datagrams(datagrams))
+            streams = self.socket_in(namespace, socket.SOCK_STREAM)
+            streams.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            streams.bind(("0.0.0.0", PORT))  # noqa: S104  a guest of our own
+            streams.listen(64)
+            self.start(self.accept_streams(streams))
+            self.icmp[namespace] = self.socket_in(namespace, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+            self.start(self.watch_icmp(self.icmp[namespace]))
+
+    async def note(self, protocol: str, mark: bytes) -> None:
+        async with self.arrived:
+            self.received.add((protocol, mark))
+            self.arrived.notify_all()
+
+    async def answer_datagrams(self, datagrams: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            data, sender = await loop.sock_recvfrom(datagrams, 65536)
+            mark = data[:_MARK_BYTES]
+            await self.note("udp", mark)
+            if reply := self.replies.get(mark):
+                await loop.sock_sendto(datagrams, fill(reply, len(data)), sender)
+
+    async def accept_streams(self, streams: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            peer, _ = await loop.sock_accept(streams)
+            self.start(self.answer_stream(peer))
+
+    async def answer_stream(self, peer: socket.socket) -> None:
+        reader, writer = await asyncio.open_connection(sock=peer)
+        try:
+            head = await reader.readexactly(4)
+            data = await reader.readexactly(struct.unpack("!I", head)[0])
+            mark = data[:_MARK_BYTES]
+            await self.note("tcp", mark)
+            if reply := self.replies.get(mark):
+                writer.write(fill(reply, len(data)))
+                await writer.drain()
+        except (asyncio.IncompleteReadError, OSError):
+            pass
+        finally:
+            writer.close()
+
+    async def watch_icmp(self, raw: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            packet = await loop.sock_recv(raw, 65536)
+            header_bytes = (packet[0] & 15) * 4
+            kind = packet[header_bytes]
+            mark = packet[header_bytes + 8 : header_bytes + 8 + _MARK_BYTES]
+            if kind == _ICMP_ECHO_REQUEST:
+                await self.note("icmp-request", mark)
+            elif kind == _ICMP_ECHO_REPLY:
+                await self.note("icmp-reply", mark)
+
+    async def send(self, probe: dict[str, Any]) -> str:
+        """Send until the answer has come; return why it did not."""
+        sender = {"tcp": self.send_tcp, "udp": self.send_udp, "icmp": self.send_icmp}
+        problem = ""
+        for _ in range(_ATTEMPTS):
+            try:
+                async with asyncio.timeout(_ANSWER_SECONDS):
+                    await sender[probe["protocol"]](probe)
+                return ""
+            except TimeoutError:
+                problem = "no answer"
+            except (OSError, asyncio.IncompleteReadError) as error:
+                problem = f"{type(error).__name__}: {error}"
+                await asyncio.sleep(0.1)
+        return problem
+
+    async def send_udp(self, probe: dict[str, Any]) -> None:
+        loop = asyncio.get_running_loop()
+        with self.socket_in(probe["namespace"], socket.SOCK_DGRAM) as link:
+            payload = fill(bytes.fromhex(probe["mark"]), probe["bytes"])
+            await loop.sock_connect(link, (probe["address"], PORT))
+            await loop.sock_sendall(link, payload)
+            data = await loop.sock_recv(link, 65536)
+            await self.note("udp", data[:_MARK_BYTES])
+
+    async def send_tcp(self, probe: dict[str, Any]) -> None:
+        loop = asyncio.get_running_loop()
+        with self.socket_in(probe["namespace"], socket.SOCK_STREAM) as link:
+            payload = fill(bytes.fromhex(probe["mark"]), probe["bytes"])
+            await loop.sock_connect(link, (probe["address"], PORT))
+            await loop.sock_sendall(link, struct.pack("!I", len(payload)) + payload)
+            data = b""
+            while len(data) < len(payload):
+                chunk = await loop.sock_recv(link, 65536)
+                if not chunk:
+                    raise ConnectionResetError("closed before the whole answer came")
+                data += chunk
+            await self.note("tcp", data[:_MARK_BYTES])
+
+    async def send_icmp(self, probe: dict[str, Any]) -> None:
+        mark = bytes.fromhex(probe["mark"])
+        payload = fill(mark, probe["bytes"])
+        header = struct.pack("!BBHHH", _ICMP_ECHO_REQUEST, 0, 0, os.getpid() & 0xFFFF, 1)
+        checksum = internet_checksum(header + payload)
+        packet = header[:2] + struct.pack("!H", checksum) + header[4:] + payload
+        loop = asyncio.get_running_loop()
+        await loop.sock_sendto(self.icmp[probe["namespace"]], packet, (probe["address"], 0))
+        async with self.arrived:
+            await self.arrived.wait_for(lambda: ("icmp-reply", mark) in self.received)
+
+    async def obey(self, order: dict[str, Any]) -> dict[str, Any]:
+        if order["op"] == "expect":
+            pairs = order["replies"].items()
+            self.replies |= {bytes.fromhex(a): bytes.fromhex(b) for a, b in pairs}
+            return {}
+        if order["op"] == "send":
+            problems = await asyncio.gather(*(self.send(probe) for probe in order["probes"]))
+            return {"sent": {p["id"]: e for p, e in zip(order["probes"], problems, strict=True)}}
+        if order["op"] == "received":
+            return {"received": sorted([kind, mark.hex()] for kind, mark in self.received)}
+        raise ValueError(f"unknown op {order['op']!r}")
+
+
+def fill(mark: bytes, length: int) -> bytes:
+    """The mark again and again, so that every segment of a long payload carries it whole."""
+    return (mark * (length // len(mark) + 1))[:length]
+
+
+def internet_checksum(data: bytes) -> int:
+    """RFC 1071."""
+    if len(data) % 2:
+        data += b"\0"
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+async def main() -> None:
+    prober = Prober(sys.argv[1:])
+    await prober.serve()
+    reader = asyncio.StreamReader(limit=1 << 22)
+    loop = asyncio.get_running_loop()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    print(json.dumps({"ready": True}), flush=True)
+    while line := await reader.readline():
+        print(json.dumps(await prober.obey(json.loads(line))), flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

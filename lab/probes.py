@@ -1,0 +1,233 @@
+"""Marked traffic of every kind, between every ordered pair of nodes.
+
+`plan_exchanges` decides what to send (pure); `send_exchanges` has the guests send it and turns
+what the receiving ends say into the judge's `Probe` values. Whether a packet was encrypted is not
+asked here: that is for the witness and `geneveil verify`.
+"""
+
+import asyncio
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import asyncssh
+
+from geneveil.verify.evidence import Endpoint, Probe
+from geneveil.verify.flows import (
+    Direction,
+    FlowKind,
+    Pair,
+    Phase,
+    Protocol,
+    Size,
+    pairs_of,
+)
+from geneveil.verify.marks import make_mark
+from lab.bringup import Running
+from lab.errors import LabError
+from lab.topology import UNDERLAY_MTU_BYTES, Node, Topology
+
+_SMALL_BYTES = 64
+# Headers between the sender's MTU and the mark: IPv4 20 + UDP 8, or ICMP 8.
+_IPV4_BYTES, _UDP_BYTES, _ICMP_BYTES = 20, 8, 8
+_FULL_TCP_SEGMENTS = 3
+_START_SECONDS, _SEND_SECONDS = 20.0, 60.0
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A request and its reply."""
+
+    request: Probe
+    reply: Probe
+    namespace: str
+    payload_bytes: int
+
+
+def plan_exchanges(
+    topology: Topology, phase: Phase, pod_mtu_bytes: int, run: bytes
+) -> list[Exchange]:
+    """Every flow kind, ordered pair, protocol and size of the seed's matrix.
+
+    Args:
+        run: random bytes of this run; marks of two runs differ.
+    """
+    names = [node.name for node in topology.nodes]
+    exchanges = []
+    for kind in FlowKind:
+        for pair in pairs_of(kind, names):
+            for protocol in Protocol:
+                for size in Size:
+                    exchanges.append(
+                        _plan_exchange(
+                            topology, phase, kind, pair, protocol, size, pod_mtu_bytes, run
+                        )
+                    )
+    return exchanges
+
+
+def _plan_exchange(
+    topology: Topology,
+    phase: Phase,
+    kind: FlowKind,
+    pair: Pair,
+    protocol: Protocol,
+    size: Size,
+    pod_mtu_bytes: int,
+    run: bytes,
+) -> Exchange:
+    source, destination, namespace = _ends(
+        kind, topology.node(pair.source), topology.node(pair.destination)
+    )
+    mtu_bytes = UNDERLAY_MTU_BYTES if kind is FlowKind.HOST_TO_HOST else pod_mtu_bytes
+    name = f"{kind.name.lower()}/{pair.source}>{pair.destination}/{protocol.value}/{size.value}"
+    mark = make_mark(run, f"{phase.value} {name}")
+    reply_mark = (
+        mark if protocol is Protocol.ICMP else make_mark(run, f"{phase.value} {name} reply")
+    )
+    unsent = datetime.fromtimestamp(0, UTC)
+
+    def probe(direction: Direction, its_mark: bytes, a: Endpoint, b: Endpoint) -> Probe:
+        full_name = f"{name}/{direction.value}"
+        return Probe(full_name, its_mark, kind, protocol, size, direction, a, b, False, unsent)
+
+    request = probe(Direction.REQUEST, mark, source, destination)
+    reply = probe(Direction.REPLY, reply_mark, destination, source)
+    return Exchange(request, reply, namespace, _payload_bytes(protocol, size, mtu_bytes))
+
+
+def _ends(kind: FlowKind, a: Node, b: Node) -> tuple[Endpoint, Endpoint, str]:
+    """Both ends and the namespace that the request is sent from ("" is the host's)."""
+
+    def pod(node: Node, index: int) -> Endpoint:
+        chosen = node.pods[index]
+        return Endpoint(node.name, chosen.name, str(chosen.address.ip))
+
+    def host(node: Node, through_overlay: bool) -> Endpoint:
+        address = node.management_port.ip if through_overlay else node.underlay.ip
+        return Endpoint(node.name, f"{node.name}-host", str(address))
+
+    match kind:
+        case FlowKind.POD_TO_POD:
+            return pod(a, 0), pod(b, 0), a.pods[0].namespace
+        case FlowKind.POD_TO_POD_SAME_NODE:
+            return pod(a, 0), pod(a, 1), a.pods[0].namespace
+        case FlowKind.HOST_TO_POD:
+            return host(a, True), pod(b, 0), ""
+        case FlowKind.HOST_TO_HOST:
+            return host(a, False), host(b, False), ""
+        case FlowKind.POD_TO_HOST:
+            return pod(a, 0), host(b, False), a.pods[0].namespace
+
+
+def _payload_bytes(protocol: Protocol, size: Size, mtu_bytes: int) -> int:
+    if size is Size.SMALL:
+        return _SMALL_BYTES
+    if protocol is Protocol.TCP:
+        return _FULL_TCP_SEGMENTS * mtu_bytes
+    return mtu_bytes - _IPV4_BYTES - (_UDP_BYTES if protocol is Protocol.UDP else _ICMP_BYTES)
+
+
+class Prober:
+    """`lab/guest/probe.py` on one node."""
+
+    def __init__(self, node: Node, process: asyncssh.SSHClientProcess[str]) -> None:
+        self.node = node
+        self.process = process
+
+    @classmethod
+    async def start(cls, running: Running, node: Node) -> "Prober":
+        namespaces = " ".join(pod.namespace for pod in node.pods)
+        connection = running.remote(node.name).connection
+        process = await connection.create_process(f"python3 -I /lab/probe.py {namespaces}")
+        prober = cls(node, process)
+        await prober._read(_START_SECONDS)
+        return prober
+
+    async def ask(self, order: dict[str, Any], seconds: float = _SEND_SECONDS) -> dict[str, Any]:
+        """One order, one answer.
+
+        Raises:
+            LabError: the program ended or did not answer in time; with its last words.
+        """
+        self.process.stdin.write(json.dumps(order) + "\n")
+        return await self._read(seconds)
+
+    async def _read(self, seconds: float) -> dict[str, Any]:
+        try:
+            line = await asyncio.wait_for(self.process.stdout.readline(), seconds)
+        except TimeoutError as error:
+            raise LabError(f"{self.node.name}: the probe program did not answer") from error
+        if not line:
+            words = (await self.process.stderr.read()).strip()[-600:]
+            raise LabError(f"{self.node.name}: the probe program ended", why=words)
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def stop(self) -> None:
+        self.process.close()
+
+
+async def send_exchanges(running: Running, exchanges: Sequence[Exchange]) -> tuple[Probe, ...]:
+    """Send everything, at once from all nodes, and say what arrived.
+
+    Returns requests and replies with `delivered` and `sent_at` filled in. Nothing is raised for a
+    probe that did not arrive: that is a finding, and the judge's to make.
+    """
+    nodes = running.layout.topology.nodes
+    probers = await asyncio.gather(*(Prober.start(running, node) for node in nodes))
+    try:
+        replies = {
+            exchange.request.mark.hex(): exchange.reply.mark.hex()
+            for exchange in exchanges
+            if exchange.request.protocol is not Protocol.ICMP
+        }
+        await asyncio.gather(
+            *(prober.ask({"op": "expect", "replies": replies}) for prober in probers)
+        )
+        sent_at = datetime.now(UTC)
+        orders: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for exchange in exchanges:
+            orders[exchange.request.source.node].append(_order(exchange))
+        await asyncio.gather(
+            *(prober.ask({"op": "send", "probes": orders[prober.node.name]}) for prober in probers)
+        )
+        answers = await asyncio.gather(*(prober.ask({"op": "received"}) for prober in probers))
+    finally:
+        for prober in probers:
+            prober.stop()
+    received = {
+        prober.node.name: {(kind, mark) for kind, mark in answer["received"]}
+        for prober, answer in zip(probers, answers, strict=True)
+    }
+    return tuple(_observed(probe, received, sent_at) for probe in _flatten(exchanges))
+
+
+def _order(exchange: Exchange) -> dict[str, Any]:
+    request = exchange.request
+    return {
+        "id": request.id,
+        "namespace": exchange.namespace,
+        "protocol": request.protocol.value,
+        "address": request.destination.address,
+        "bytes": exchange.payload_bytes,
+        "mark": request.mark.hex(),
+    }
+
+
+def _flatten(exchanges: Iterable[Exchange]) -> Iterable[Probe]:
+    for exchange in exchanges:
+        yield exchange.request
+        yield exchange.reply
+
+
+def _observed(probe: Probe, received: dict[str, set[tuple[str, str]]], sent_at: datetime) -> Probe:
+    protocol = probe.protocol.value
+    if probe.protocol is Protocol.ICMP:
+        protocol = f"icmp-{probe.direction.value}"
+    delivered = (protocol, probe.mark.hex()) in received[probe.destination.node]
+    fields = {**vars(probe), "delivered": delivered, "sent_at": sent_at}
+    return Probe(**fields)

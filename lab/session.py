@@ -1,0 +1,219 @@
+"""What the commands do with labs that are up: keep, show, enter, take down.
+
+A lab that is up is known by its run folder alone; nothing is remembered elsewhere.
+"""
+
+import asyncio
+import contextlib
+import json
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from geneveil.model.errors import ConfigError
+from lab.bringup import Running, bring_up
+from lab.demo import plan_cluster
+from lab.errors import LabError
+from lab.lifecycle import (
+    LabConfig,
+    Programs,
+    Supervised,
+    is_up,
+    labs,
+    lay_out,
+    run_folder,
+    send_order,
+)
+from lab.spec import SSH_PORT, UNDERLAY_BRIDGE, forward_socket
+
+Say = Callable[[str], None]
+_DOWN_SECONDS = 20.0
+
+
+@contextlib.contextmanager
+def narrator() -> Iterator[Say]:
+    """Tell a person what happens: with a spinner and a clock in a terminal, else plain lines."""
+    begun = time.monotonic()
+    if not sys.stderr.isatty():
+        yield lambda text: print(f"{time.monotonic() - begun:5.1f} s  {text}", file=sys.stderr)
+        return
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    with console.status("starting") as spinner:
+
+        def say(text: str) -> None:
+            console.print(f"[dim]{time.monotonic() - begun:5.1f} s[/dim]  {text}", highlight=False)
+            spinner.update(f"{text} …")
+
+        yield say
+
+
+async def bring_up_and_keep(config: LabConfig, programs: Programs, transport: str) -> None:
+    """`lab up`: all or nothing; what fails or is interrupted leaves nothing running."""
+    cluster = plan_cluster(config.ipsec, config.encapsulation)
+    layout = lay_out(config, programs, cluster, transport)
+    lab = Supervised(layout)
+    running = Running(layout, lab)
+    kept = False
+    try:
+        with narrator() as say:
+            await lab.start()
+            await bring_up(running, say)
+            lab.keep()
+            kept = True
+    finally:
+        running.close()
+        if not kept:
+            await lab.stop()
+    nodes = ", ".join(node.name for node in layout.topology.nodes)
+    how = "with IPsec on" if config.ipsec else "with IPsec off"
+    print(f"lab {config.name!r} is up {how}: {nodes}; capture: {layout.capture}")
+    print(
+        "try: python -m lab exec node1 -- "
+        + ("geneveil status" if config.ipsec else "ovs-vsctl show")
+    )
+
+
+async def take_down(name: str, say: Say) -> None:
+    """`lab down`: end it and wait until nothing of it runs; clear what a killed one left."""
+    run_dir = run_folder(name)
+    if not run_dir.exists():
+        say(f"lab {name!r} is not up")
+        return
+    if is_up(name):
+        data_dir = description(name)["data_dir"]
+        with contextlib.suppress(OSError, LabError):
+            await send_order(run_dir, "stop")
+        deadline = asyncio.get_running_loop().time() + _DOWN_SECONDS
+        while is_up(name):
+            if asyncio.get_running_loop().time() > deadline:
+                raise LabError(f"lab {name!r} did not end in {_DOWN_SECONDS:g} s")
+            await asyncio.sleep(0.05)
+        say(f"lab {name!r} is down; its logs and capture stay in {data_dir}")
+    else:
+        say(f"lab {name!r} had been killed; what it left is cleared")
+    shutil.rmtree(run_dir, ignore_errors=True)
+
+
+def description(name: str) -> dict[str, Any]:
+    """What a lab was told to be.
+
+    Raises:
+        ConfigError: there is no such lab.
+    """
+    path = run_folder(name) / "lab.json"
+    try:
+        found: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        known = ", ".join(labs()) or "none"
+        raise ConfigError(
+            f"no lab {name!r}", why=f"labs here: {known}", remedy="`lab up` starts one"
+        ) from error
+    return found
+
+
+async def show_status(name: str | None, output: str) -> bool:
+    """Print labs and guests; true if the named lab (or, without a name, any) is up."""
+    if name is not None:
+        description(name)
+    found = []
+    for each in [name] if name else labs():
+        up = is_up(each)
+        guests = (await send_order(run_folder(each), "status"))["guests"] if up else {}
+        found.append({**description(each), "name": each, "up": up, "guests": guests})
+    if output == "json":
+        print(json.dumps(found, indent=1))
+    else:
+        _print_table(found)
+    return any(lab["up"] for lab in found)
+
+
+def _print_table(found: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    if not found:
+        print("no lab is up")
+        return
+    table = Table("lab", "state", "IPsec", "guests", "data", box=None, header_style="bold")
+    for lab in found:
+        running = [name for name, guest in lab["guests"].items() if guest["running"]]
+        gone = [name for name in lab["guests"] if name not in running]
+        guests = " ".join(running) + (f"  [red]halted: {' '.join(gone)}[/red]" if gone else "")
+        state = "[green]up[/green]" if lab["up"] else "[red]killed[/red]"
+        ipsec = "on" if lab["cluster"]["ipsec"] else "off"
+        table.add_row(lab["name"], state, ipsec, guests, lab["data_dir"])
+    Console().print(table)
+
+
+def _must_be_up(name: str) -> dict[str, Any]:
+    found = description(name)
+    if not is_up(name):
+        raise ConfigError(f"lab {name!r} is not up", remedy="`lab up` starts it anew")
+    return found
+
+
+def _check_guest(name: str, guest: str, data_dir: Path) -> None:
+    guests = sorted(path.parent.name for path in data_dir.glob("*/shared"))
+    if guest not in guests:
+        raise ConfigError(
+            f"lab {name!r} has no guest {guest!r}", remedy=f"its guests are {', '.join(guests)}"
+        )
+
+
+def ssh_command(name: str, guest: str, words: Sequence[str]) -> list[str]:
+    """The ssh(1) command line that enters a guest through the lab's socket."""
+    import shlex
+
+    data_dir = Path(_must_be_up(name)["data_dir"])
+    _check_guest(name, guest, data_dir)
+    socket = forward_socket(run_folder(name), guest, SSH_PORT)
+    relay = Path(__file__).with_name("relay.py")
+    proxy = shlex.join([sys.executable, "-I", str(relay), str(socket)])
+    options = {
+        "ProxyCommand": proxy,
+        "IdentityFile": str(data_dir / "ssh_key"),
+        "IdentitiesOnly": "yes",
+        "StrictHostKeyChecking": "no",
+        "UserKnownHostsFile": "/dev/null",
+        "LogLevel": "ERROR",
+    }
+    flags = [part for key, value in options.items() for part in ("-o", f"{key}={value}")]
+    terminal = ["-t"] if sys.stdin.isatty() and sys.stdout.isatty() else []
+    remote = [shlex.join(words)] if words else []
+    return ["ssh", "-F", "none", *flags, *terminal, f"root@{guest}", *remote]
+
+
+def log_files(name: str, guest: str) -> list[Path]:
+    """Every log of a guest, of a lab that is up or down.
+
+    Raises:
+        ConfigError: no such lab or guest.
+    """
+    try:
+        data_dir = Path(description(name)["data_dir"])
+    except ConfigError:
+        data_dir = Path("out/lab") / name
+        if not data_dir.is_dir():
+            raise
+    _check_guest(name, guest, data_dir)
+    return sorted((data_dir / guest / "disk" / "log").glob("*.log"))
+
+
+def capture_file(name: str) -> str:
+    """Where the witness writes."""
+    return str(Path(description(name)["data_dir"]) / "capture.pcap")
+
+
+def watch_command(name: str) -> list[str]:
+    """tcpdump on the underlay, beside the witness, from inside the lab's network namespace."""
+    _must_be_up(name)
+    pid = (run_folder(name) / "pid").read_text().strip()
+    enter = ["nsenter", "--target", pid, "--net"]
+    if run_folder(name).stat().st_uid:
+        enter += ["--user", "--preserve-credentials"]
+    return [*enter, "tcpdump", "-n", "-l", "-Z", "root", "-i", UNDERLAY_BRIDGE]
