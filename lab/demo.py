@@ -16,7 +16,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from geneveil.model.mtu import pod_mtu_bytes
+from geneveil.model.cluster import Encapsulation
+from geneveil.model.mtu import Overlay, pod_mtu_bytes
 
 from geneveil.verify.evidence import SCHEMA_VERSION, Evidence, PhaseEvidence
 from geneveil.verify.flows import Phase
@@ -57,8 +58,8 @@ async def run_demo(config: DemoConfig, say: Say) -> int:
     versions: dict[str, str] = {}
     run = secrets.token_bytes(16)
     for phase in (Phase.DISABLED, Phase.ENABLED):
-        evidence, found = await run_phase(config, phase, run, say)
-        phases.append(evidence)
+        seen, found = await run_phase(config, phase, run, say)
+        phases.append(seen)
         versions |= found
     evidence = Evidence(
         schema_version=SCHEMA_VERSION,
@@ -128,8 +129,8 @@ async def _observe(
 
 def plan_cluster(ipsec: bool, encapsulation: str) -> Cluster:
     """The cluster's settings, with the pods' MTU computed from the underlay's."""
-    mtu = pod_mtu_bytes(UNDERLAY_MTU_BYTES, ipsec=ipsec, encapsulation=encapsulation)
-    return Cluster(ipsec, encapsulation, mtu)
+    overlay = Overlay(UNDERLAY_MTU_BYTES, ipsec=ipsec, encapsulation=Encapsulation(encapsulation))
+    return Cluster(ipsec, encapsulation, pod_mtu_bytes(overlay))
 
 
 async def halt(running: Running) -> None:

@@ -44,11 +44,11 @@ class Prober:
         self.tasks: set[asyncio.Task[None]] = set()
 
     def socket_in(self, namespace: str, kind: int, protocol: int = 0) -> socket.socket:
-        os.setns(self.handles[namespace])
+        os.setns(self.handles[namespace])  # type: ignore[attr-defined]  # Python 3.12
         try:
             made = socket.socket(socket.AF_INET, kind, protocol)
         finally:
-            os.setns(self.root)
+            os.setns(self.root)  # type: ignore[attr-defined]
         made.setblocking(False)
         made.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_DO)
         return made
@@ -190,7 +190,7 @@ def internet_checksum(data: bytes) -> int:
     """RFC 1071."""
     if len(data) % 2:
         data += b"\0"
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF
