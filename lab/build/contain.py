@@ -10,6 +10,7 @@ Three needs:
 Source: unshare(1), setpriv(1), user_namespaces(7).
 """
 
+import os
 from collections.abc import Sequence
 from enum import Enum
 
@@ -32,6 +33,11 @@ _USER = {
     Contain.ROOT: ("--user", "--map-root-user"),
     Contain.PACKAGES: ("--user", "--map-root-user", "--map-auto"),
 }
+
+
+def search_path() -> str:
+    """Where programs are looked for. An ordinary user's PATH lacks the system's own folders."""
+    return os.environ.get("PATH", os.defpath) + ":/usr/local/sbin:/usr/sbin:/sbin"
 
 
 def contained(argv: Sequence[str], need: Contain, *, is_root: bool) -> list[str]:

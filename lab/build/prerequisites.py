@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from lab.build.contain import search_path
 from lab.build.errors import HostError
 
-_SYSTEM_FOLDERS = "/usr/local/sbin:/usr/sbin:/sbin"
 _SHOWN_LINES = 12
 
 
@@ -83,7 +83,7 @@ def plan_installation(missing: Iterable[Need]) -> Installation:
 
 def missing_needs(is_root: bool) -> list[Need]:
     """What this machine has not; only looks."""
-    path = os.environ.get("PATH", os.defpath) + ":" + _SYSTEM_FOLDERS
+    path = search_path()
 
     def there(what: str) -> bool:
         return Path(what).exists() if "/" in what else shutil.which(what, path=path) is not None

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from lab.build.contain import Contain, contained
+from lab.build.contain import Contain, contained, search_path
 from lab.build.errors import BuildError, StepFailedError, StoppedError
 from lab.build.meter import Meter
 
@@ -126,7 +126,8 @@ class Workbench:
         """
         self._write_log("$ " + " ".join(argv) + "\n")
         inherited = {k: v for k, v in os.environ.items() if k not in _NOT_INHERITED}
-        merged = {**inherited, "LC_ALL": "C.UTF-8", **(env or {})}
+        merged = {**inherited, "PATH": search_path(), "LC_ALL": "C.UTF-8"}
+        merged.update(env or {})
         try:
             held = contained(argv, need, is_root=os.geteuid() == 0)
             process = self.stop.start(held, cwd or self.scratch, merged)
