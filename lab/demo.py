@@ -16,15 +16,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from geneveil.model.cluster import Encapsulation
-from geneveil.model.mtu import Overlay, pod_mtu_bytes
-
 from geneveil.verify.evidence import SCHEMA_VERSION, Evidence, PhaseEvidence
 from geneveil.verify.flows import Phase
 from lab.bringup import Running, bring_up
 from lab.lifecycle import LabConfig, Programs, lay_out, supervised
 from lab.probes import plan_exchanges, send_exchanges
-from lab.shared_folder import Cluster
+from lab.shared_folder import plan_cluster
 from lab.testimony import (
     Observed,
     measure_throughput,
@@ -35,7 +32,6 @@ from lab.testimony import (
     read_sa_keys,
     read_versions,
 )
-from lab.topology import UNDERLAY_MTU_BYTES
 
 Say = Callable[[str], None]
 CLUSTER_NAME = "demo"
@@ -125,12 +121,6 @@ async def _observe(
     )
     keys = merge_sa_keys(keys_before, keys_after)
     return Observed(probes, keys, nodes, ca_pem, throughput), versions
-
-
-def plan_cluster(ipsec: bool, encapsulation: str) -> Cluster:
-    """The cluster's settings, with the pods' MTU computed from the underlay's."""
-    overlay = Overlay(UNDERLAY_MTU_BYTES, ipsec=ipsec, encapsulation=Encapsulation(encapsulation))
-    return Cluster(ipsec, encapsulation, pod_mtu_bytes(overlay))
 
 
 async def halt(running: Running) -> None:

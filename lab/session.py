@@ -15,7 +15,6 @@ from typing import Any
 
 from geneveil.model.errors import ConfigError
 from lab.bringup import Running, bring_up
-from lab.demo import plan_cluster
 from lab.errors import LabError
 from lab.lifecycle import (
     LabConfig,
@@ -27,6 +26,7 @@ from lab.lifecycle import (
     run_folder,
     send_order,
 )
+from lab.shared_folder import plan_cluster
 from lab.spec import SSH_PORT, UNDERLAY_BRIDGE, forward_socket
 
 Say = Callable[[str], None]

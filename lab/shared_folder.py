@@ -7,6 +7,8 @@ the configuration of geneveil as an installer would have written it.
 from dataclasses import dataclass
 from pathlib import Path
 
+from geneveil.model.cluster import Encapsulation
+from geneveil.model.mtu import Overlay, pod_mtu_bytes
 from lab.topology import (
     CENTRAL,
     GENEVE_PORT,
@@ -34,6 +36,12 @@ class Cluster:
     ipsec: bool
     encapsulation: str
     pod_mtu_bytes: int
+
+
+def plan_cluster(ipsec: bool, encapsulation: str) -> Cluster:
+    """The cluster's settings, with the pods' MTU computed from the underlay's."""
+    overlay = Overlay(UNDERLAY_MTU_BYTES, ipsec=ipsec, encapsulation=Encapsulation(encapsulation))
+    return Cluster(ipsec, encapsulation, pod_mtu_bytes(overlay))
 
 
 def central_files(topology: Topology, cluster: Cluster, folders: dict[str, Path]) -> dict[str, str]:
