@@ -1,0 +1,67 @@
+"""Labs for tests: what guests are made of, and running labs that tests of a module share.
+
+A test that fails keeps its evidence: the data folder of its lab (disks, logs, capture) is under
+out/tests/ and stays there; the failure's message says where.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from lab.bringup import Running, bring_up
+from lab.build import artifacts, machine
+from lab.lifecycle import LabConfig, Programs, Supervised, lay_out
+from lab.shared_folder import plan_cluster
+
+T = TypeVar("T")
+Await = Callable[[Coroutine[Any, Any, T]], T]
+DATA_DIR = Path("out/tests")
+
+
+@pytest.fixture(scope="session")
+def programs() -> Programs:
+    """Kernel, root file system, packages and code; built if they are not there."""
+    built = artifacts.ensure()
+    return Programs(built.kernel, built.rootfs, built.site, built.code)
+
+
+@pytest.fixture(scope="session")
+def transport() -> str:
+    return "raw" if machine.read_machine().tun_refused else "tap"
+
+
+@pytest.fixture(scope="session")
+def runner() -> Iterator[asyncio.Runner]:
+    """One event loop for all tests, because labs and their connections outlive a test."""
+    with asyncio.Runner() as one:
+        yield one
+
+
+OpenLab = Callable[..., AbstractContextManager[Running]]
+
+
+@pytest.fixture(scope="session")
+def open_lab(programs: Programs, transport: str, runner: asyncio.Runner) -> OpenLab:
+    """Boot a cluster for the length of a with block."""
+
+    @contextmanager
+    def booted(
+        name: str, *, nodes: int = 2, ipsec: bool, encapsulation: str = "Auto"
+    ) -> Iterator[Running]:
+        config = LabConfig(name, nodes, ipsec, encapsulation, data_dir=DATA_DIR)
+        layout = lay_out(config, programs, plan_cluster(ipsec, encapsulation), transport)
+        lab = Supervised(layout)
+        running = Running(layout, lab)
+        try:
+            runner.run(lab.start())
+            runner.run(bring_up(running, lambda text: None))
+            yield running
+        finally:
+            running.close()
+            runner.run(lab.stop())
+
+    return booted
