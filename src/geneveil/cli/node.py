@@ -19,11 +19,53 @@ class Output(StrEnum):
 
 _CONFIG = typer.Option(DEFAULT_CONFIG, "--config", "-c", help="The agent's configuration file.")
 _OUTPUT = typer.Option(Output.TABLE, "--output", "-o", help="For people or for machines.")
+_RUN_DIR = typer.Option(Path("/run/geneveil"), "--run-dir", help="Where the agent writes.")
 
 
 def register(app: typer.Typer) -> None:
     """Add the node's commands."""
+    app.command("agent", help=_AGENT_HELP)(agent)
+    app.command("status", help=_STATUS_HELP)(status)
     app.add_typer(guard_app, name="guard")
+
+
+_AGENT_HELP = """Run this node's agent: watch the tunnels, keep each of them inside IPsec.
+
+Stopping it, by SIGTERM or otherwise, leaves everything in place.
+
+Example: geneveil agent --config /etc/geneveil/agent.yaml
+"""
+
+_STATUS_HELP = """Show this node's peers, certificate and guard, and whether all is well.
+
+Exit status 0 only if all is well.
+
+Examples: geneveil status; geneveil status -o json
+"""
+
+
+def agent(config: Path = _CONFIG) -> None:
+    from geneveil.agent.logfmt import set_up_logging
+    from geneveil.agent.loop import run_agent
+    from geneveil.agent.store import read_agent_config
+
+    agent_config = read_agent_config(config)
+    set_up_logging()
+    run_agent(agent_config)
+
+
+def status(output: Output = _OUTPUT, run_dir: Path = _RUN_DIR) -> None:
+    from geneveil.cli.node_view import read_status, render_status
+    from geneveil.model.clock import SystemClock
+
+    document, value = read_status(run_dir)
+    complaint = value.staleness(SystemClock().now())
+    if output is Output.JSON:
+        _say(output, {**document, "stale": bool(complaint)}, "")
+    else:
+        render_status(value, complaint)
+    if complaint or not value.is_well:
+        raise typer.Exit(1)
 
 
 @guard_app.command(

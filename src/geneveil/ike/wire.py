@@ -125,6 +125,7 @@ def parse_ike_sa(event: Mapping[str, Any]) -> IkeSa:
             established_seconds=_seconds(body, "established"),
             rekey_seconds=_seconds(body, "rekey-time"),
             children=tuple(sorted(children, key=lambda c: (c.name, c.unique_id))),
+            tasks=_texts(body.get("tasks-active", []) + body.get("tasks-queued", [])),
         )
     except (KeyError, ValueError, AttributeError, TypeError) as error:
         raise _unexpected("IKE_SA", error) from None

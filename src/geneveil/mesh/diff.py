@@ -171,11 +171,7 @@ def _initiations(
     if not missing or attempts is None:
         return []
     own = [sa for sa in observed.sas if sa.connection == connection.name]
-    under_way = any(sa.is_starting for sa in own) or any(
-        not child.is_installed and child.state in ("CREATED", "ROUTED", "INSTALLING")
-        for sa in own
-        for child in sa.children
-    )
+    under_way = any(sa.is_starting or sa.is_busy for sa in own)
     if under_way or now_seconds < _due_at(connection, attempts):
         return []
     return [Initiate(connection.name, child) for child in missing]

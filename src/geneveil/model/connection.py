@@ -135,7 +135,7 @@ class ChildSa:
 
 @dataclass(frozen=True)
 class IkeSa:
-    """One IKE_SA as charon lists it."""
+    """One IKE_SA as charon lists it; `tasks` are those under way or waiting."""
 
     connection: str
     unique_id: int
@@ -147,6 +147,12 @@ class IkeSa:
     established_seconds: int | None
     rekey_seconds: int | None
     children: tuple[ChildSa, ...]
+    tasks: tuple[str, ...] = ()
+
+    @property
+    def is_busy(self) -> bool:
+        """A child is being made, or waits for its turn."""
+        return "CHILD_CREATE" in self.tasks
 
     @property
     def is_established(self) -> bool:

@@ -1,0 +1,92 @@
+"""Does the actions of one turn, through the ports, and says what came of them."""
+
+from dataclasses import dataclass
+
+from geneveil.agent.observe import Ports
+from geneveil.mesh.actions import (
+    Action,
+    ApplyGuard,
+    Initiate,
+    LoadConnection,
+    LoadIdentity,
+    TerminateChildSa,
+    TerminateIkeSa,
+    UnloadConnection,
+)
+from geneveil.mesh.memory import Memory, record
+from geneveil.model.errors import GeneveilError
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was done, and what failed: each with its error."""
+
+    memory: Memory
+    done: tuple[Action, ...]
+    failed: tuple[tuple[Action, GeneveilError], ...]
+
+
+def apply_actions(
+    actions: tuple[Action, ...], ports: Ports, memory: Memory, now_seconds: float
+) -> Outcome:
+    """Do them in order.
+
+    An action that fails does not stop the others, with one exception: without the identity no
+    connection is loaded or initiated.
+    """
+    done: list[Action] = []
+    failed: list[tuple[Action, GeneveilError]] = []
+    has_identity = True
+    for action in actions:
+        if not has_identity and isinstance(action, LoadConnection | Initiate):
+            continue
+        try:
+            answer = _apply(action, ports)
+        except GeneveilError as error:
+            failed.append((action, error))
+            has_identity = has_identity and not isinstance(action, LoadIdentity)
+            continue
+        done.append(action)
+        memory = record(memory, action, answer, now_seconds)
+    return Outcome(memory, tuple(done), tuple(failed))
+
+
+def describe(action: Action) -> tuple[str, dict[str, object]]:
+    """An action as an event and its fields, for the log; no secret is in it."""
+    match action:
+        case ApplyGuard(spec):
+            return "guard put in place", {"ports": ",".join(map(str, spec.ports))}
+        case LoadIdentity(identity):
+            return "identity loaded", {"certificate": identity.fingerprint[:16]}
+        case LoadConnection(connection, _):
+            return "connection loaded", {
+                "peer": connection.remote_chassis,
+                "address": connection.remote_ip,
+            }
+        case UnloadConnection(name):
+            return "connection unloaded", {"connection": name}
+        case TerminateIkeSa(unique_id, connection, why):
+            return "IKE_SA closed", {"connection": connection, "id": unique_id, "why": why}
+        case TerminateChildSa(unique_id, connection, why):
+            return "CHILD_SA closed", {"connection": connection, "id": unique_id, "why": why}
+        case Initiate(connection, child):
+            return "initiating", {"connection": connection, "child": str(child)}
+
+
+def _apply(action: Action, ports: Ports) -> str:
+    match action:
+        case ApplyGuard(spec):
+            ports.guard.apply(spec)
+        case LoadIdentity(identity):
+            return ports.ike.load_identity(identity)
+        case LoadConnection(connection, identity):
+            ports.ike.load_connection(connection, identity)
+        case UnloadConnection(name):
+            ports.ike.unload_connection(name)
+        case TerminateIkeSa(unique_id, _, _):
+            ports.ike.terminate(unique_id)
+        case TerminateChildSa(unique_id, _, _):
+            ports.ike.terminate_child(unique_id)
+        case Initiate(connection_name, child):
+            ports.ike.initiate(connection_name, child)
+    return ""

@@ -1,0 +1,183 @@
+"""From one picture to actions and findings. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from geneveil.agent.config import guarded_ports
+from geneveil.agent.observe import Observation
+from geneveil.agent.peers import Beginning, judge_peer
+from geneveil.agent.trust import Trust, judge_trust
+from geneveil.mesh.actions import Action, ApplyGuard
+from geneveil.mesh.diff import diff_ike, track_attempts
+from geneveil.mesh.memory import Memory, for_instance
+from geneveil.mesh.plan import MeshPlan, plan_mesh
+from geneveil.model.cluster import ClusterSettings, Mode
+from geneveil.model.errors import Culprit, GeneveilError
+from geneveil.model.guard import GuardSpec
+from geneveil.model.health import Finding, HealthValue, Severity
+from geneveil.model.node_status import PeerStatus
+from geneveil.model.tunnel import OvsSnapshot
+
+
+@dataclass(frozen=True)
+class AgentMemory:
+    """What goes from turn to turn; all of it may be lost.
+
+    Attributes:
+        snapshot: the latest complete picture of the tunnels.
+        beginnings: connection name to the pair's state and when it began.
+    """
+
+    mesh: Memory = field(default_factory=Memory)
+    snapshot: OvsSnapshot | None = None
+    beginnings: Mapping[str, Beginning] = field(default_factory=dict)
+    health: tuple[HealthValue, ...] = ()
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to do, in this order, and what to say."""
+
+    actions: tuple[Action, ...]
+    memory: AgentMemory
+    chassis: str
+    plan: MeshPlan | None
+    guard: GuardSpec
+    peers: tuple[PeerStatus, ...]
+    trust: Trust
+    findings: tuple[Finding, ...]
+
+
+def decide(seen: Observation, memory: AgentMemory, standing: tuple[Finding, ...]) -> Decision:
+    """Decide what this node should do now.
+
+    Args:
+        standing: findings that hold for as long as the agent runs, such as a refused mode.
+    Fails closed: yes. What cannot be read is named; nothing is taken away before there was a
+        complete picture of the tunnels; the guard comes first.
+    """
+    findings = [*standing, *_reading_findings(seen)]
+    snapshot = memory.snapshot if isinstance(seen.ovs, GeneveilError) else seen.ovs
+    chassis = seen.config.chassis or (snapshot.system_id if snapshot else "")
+    settings = seen.settings if isinstance(seen.settings, ClusterSettings) else None
+    findings += _settings_findings(settings)
+    known = settings or ClusterSettings()
+    ports = guarded_ports(seen.config, settings)
+    plan = None
+    if snapshot is not None and chassis:
+        plan = plan_mesh(snapshot, chassis, ports, known.encapsulation)
+        findings += plan.findings
+    elif snapshot is not None:
+        findings.append(_no_chassis())
+    trust = judge_trust(seen.trust_files, chassis, known, seen.now)
+    # Without a name nothing can be said about whose certificate it should be.
+    findings += trust.findings if chassis else ()
+    guard = plan.guard if plan else GuardSpec(ports)
+    memory = replace(memory, snapshot=snapshot)
+    memory, peers, peer_findings = _judge_peers(seen, memory, plan)
+    findings += peer_findings
+    actions, memory = _plan_actions(seen, memory, plan, guard, trust)
+    return Decision(
+        actions=tuple(actions),
+        memory=memory,
+        chassis=chassis,
+        plan=plan,
+        guard=guard,
+        peers=peers,
+        trust=trust,
+        findings=tuple(findings),
+    )
+
+
+def explain_error(error: GeneveilError) -> Finding:
+    """An error as a health value; its culprit is its subject."""
+    what = f"{error.what}: {error.why}" if error.why else error.what
+    code = {
+        Culprit.DAEMON: "daemon-away",
+        Culprit.KERNEL: "kernel-refused",
+        Culprit.OPERATOR: "operator-unreachable",
+    }.get(error.culprit, "configuration-wrong")
+    return Finding(code, Severity.ERROR, error.what.split(" at ")[0], what, error.remedy)
+
+
+def _plan_actions(
+    seen: Observation,
+    memory: AgentMemory,
+    plan: MeshPlan | None,
+    guard: GuardSpec,
+    trust: Trust,
+) -> tuple[list[Action], AgentMemory]:
+    actions: list[Action] = []
+    if isinstance(seen.guard, GeneveilError) or not seen.guard.stands_for(guard):
+        actions.append(ApplyGuard(guard))
+    if plan is None or isinstance(seen.ike, GeneveilError):
+        return actions, memory
+    mesh = for_instance(memory.mesh, seen.ike.instance)
+    attempts = track_attempts(mesh, plan.connections, seen.ike, seen.now_seconds)
+    mesh = replace(mesh, attempts=attempts)
+    actions += diff_ike(plan.connections, trust.identity, seen.ike, mesh, seen.now_seconds)
+    return actions, replace(memory, mesh=mesh)
+
+
+def _judge_peers(
+    seen: Observation, memory: AgentMemory, plan: MeshPlan | None
+) -> tuple[AgentMemory, tuple[PeerStatus, ...], list[Finding]]:
+    sas = () if isinstance(seen.ike, GeneveilError) else seen.ike.sas
+    states = None if isinstance(seen.states, GeneveilError) else seen.states
+    peers: list[PeerStatus] = []
+    findings: list[Finding] = []
+    beginnings: dict[str, Beginning] = {}
+    for connection in plan.connections if plan else ():
+        before = memory.beginnings.get(connection.name)
+        peer, finding = judge_peer(connection, sas, states, before, seen.now)
+        peers.append(peer)
+        findings += [finding] if finding else []
+        beginnings[connection.name] = Beginning(peer.state, peer.since)
+    return replace(memory, beginnings=beginnings), tuple(peers), findings
+
+
+def _reading_findings(seen: Observation) -> list[Finding]:
+    parts = (seen.ovs, seen.ike, seen.guard, seen.states, seen.settings)
+    findings = [explain_error(part) for part in parts if isinstance(part, GeneveilError)]
+    if seen.enrolment is not None:
+        findings.append(seen.enrolment)
+    if not isinstance(seen.guard, GeneveilError):
+        if not seen.guard.present:
+            findings.append(_guard_gone("guard-missing", "it was not there"))
+        elif seen.guard.ports is None:
+            findings.append(_guard_gone("guard-altered", "somebody altered it"))
+    return findings
+
+
+def _guard_gone(code: str, what: str) -> Finding:
+    return Finding(
+        code,
+        Severity.ERROR,
+        "guard",
+        f"{what}; it is being put back",
+        "find out what changes nftables on this node (flush ruleset?)",
+    )
+
+
+def _settings_findings(settings: ClusterSettings | None) -> list[Finding]:
+    if settings is None or settings.mode is Mode.FULL:
+        return []
+    return [
+        Finding(
+            "cluster-mode-disabled",
+            Severity.ERROR,
+            "cluster settings",
+            "the cluster's mode is Disabled and this node's is Full; it keeps encrypting",
+            "the two must agree: install the node with the cluster's mode",
+        )
+    ]
+
+
+def _no_chassis() -> Finding:
+    return Finding(
+        "no-chassis-name",
+        Severity.ERROR,
+        "Open vSwitch",
+        "external_ids:system-id is not set, so this node has no name; every pair stays closed",
+        "set it: ovs-vsctl set Open_vSwitch . external_ids:system-id=NAME",
+    )

@@ -1,0 +1,159 @@
+"""Turns the crank: observe, decide, apply, say; and waits. It decides nothing itself.
+
+Signals: SIGTERM and SIGINT end the process at once. Nothing is taken down: SAs, connections, guard
+and status stay, and the next start changes nothing about them.
+"""
+
+import logging
+import os
+import signal
+import threading
+import time
+from types import FrameType
+
+from geneveil import __version__
+from geneveil.agent.apply import Outcome, apply_actions, describe
+from geneveil.agent.config import AgentConfig
+from geneveil.agent.decide import AgentMemory, Decision, decide, explain_error
+from geneveil.agent.io import Enroller, take_lock, write_status
+from geneveil.agent.observe import Observation, Ports, observe
+from geneveil.agent.ratchet import judge_mode
+from geneveil.agent.status import build_disabled_status, build_status
+from geneveil.agent.store import NodeStore
+from geneveil.guard.io import NftGuard
+from geneveil.ike.io import ViciCharon, ViciEvents
+from geneveil.model.clock import Clock, SystemClock
+from geneveil.model.cluster import Mode
+from geneveil.model.health import Finding, HealthValue, Severity, carry_since
+from geneveil.ovs.io import OvsdbWatch
+from geneveil.xfrm.io import XfrmKernel
+
+PERIOD_SECONDS = 2.0
+"""The longest time between two turns: whatever no event tells of is seen after this time."""
+
+SHORTEST_PERIOD_SECONDS = 0.05
+"""Events that come in a burst make one turn."""
+
+FOLLOW_UP_SECONDS = 0.3
+"""A turn that did something looks soon at what came of it."""
+
+_log = logging.getLogger("geneveil.agent")
+
+
+class Stopped(BaseException):
+    """A signal asked the agent to end."""
+
+
+def run_agent(config: AgentConfig) -> None:
+    """Run until a signal comes; raises ConfigError at once when it cannot start."""
+    _catch_signals()
+    try:
+        store = NodeStore(config.state_dir)
+        lock = take_lock(config.run_dir)
+        verdict = judge_mode(config.mode, store.read_seal())
+        _log.info("agent started", extra={"fields": {"version": __version__, "pid": os.getpid()}})
+        if verdict.mode is Mode.DISABLED:
+            _run_disabled(config)
+        if verdict.must_seal:
+            store.write_seal()
+        store.prepare()
+        Agent(config, store, verdict.findings).run()
+        os.close(lock)
+    except Stopped:
+        _log.info("agent stopped; everything stays in place")
+
+
+class Agent:
+    """One node's agent with its adapters."""
+
+    def __init__(
+        self, config: AgentConfig, store: NodeStore, standing: tuple[Finding, ...]
+    ) -> None:
+        self._config = config
+        self._clock: Clock = SystemClock()
+        self._standing = standing
+        self._wake = threading.Event()
+        self._ovs = OvsdbWatch(config.ovsdb, self._wake.set)
+        self._events = ViciEvents(config.vici, self._wake.set)
+        self._enroller = Enroller(config, store, self._clock, self._wake.set)
+        charon, guard, kernel = ViciCharon(config.vici), NftGuard(), XfrmKernel()
+        self._ports = Ports(self._ovs, charon, guard, kernel, store)
+        self._memory = AgentMemory()
+
+    def run(self) -> None:
+        """Turn until a signal ends it."""
+        self._turn()  # the guard first, before anything is waited for
+        self._ovs.start()
+        self._events.start()
+        self._enroller.start()
+        while True:
+            did_something = self._turn()
+            self._wait(FOLLOW_UP_SECONDS if did_something else PERIOD_SECONDS)
+
+    def _turn(self) -> bool:
+        now_seconds = time.monotonic()
+        failure = self._enroller.failure
+        seen = observe(self._config, self._ports, self._clock.now(), now_seconds, failure)
+        decision = decide(seen, self._memory, self._standing)
+        self._enroller.update(decision.chassis, decision.trust.identity is not None)
+        outcome = apply_actions(decision.actions, self._ports, decision.memory.mesh, now_seconds)
+        health = self._say(seen, decision, outcome)
+        self._memory = AgentMemory(
+            mesh=outcome.memory,
+            snapshot=decision.memory.snapshot,
+            beginnings=decision.memory.beginnings,
+            health=health,
+        )
+        return bool(outcome.done)
+
+    def _say(
+        self, seen: Observation, decision: Decision, outcome: Outcome
+    ) -> tuple[HealthValue, ...]:
+        for action in outcome.done:
+            event, fields = describe(action)
+            _log.info(event, extra={"fields": fields})
+        failures = [explain_error(error) for _action, error in outcome.failed]
+        health = carry_since(self._memory.health, [*decision.findings, *failures], seen.now)
+        _log_changes(self._memory.health, health)
+        try:
+            write_status(self._config.run_dir, build_status(seen, decision, health, os.getpid()))
+        except OSError as error:
+            _log.error("the status cannot be written", extra={"fields": {"why": str(error)}})
+        return health
+
+    def _wait(self, seconds: float) -> None:
+        self._wake.wait(seconds)
+        time.sleep(SHORTEST_PERIOD_SECONDS)
+        self._wake.clear()
+
+
+def _run_disabled(config: AgentConfig) -> None:
+    """Say so, and go on saying so: a service that ends would be restarted."""
+    _log.info("mode is Disabled: nothing is encrypted or guarded by this agent")
+    clock = SystemClock()
+    while True:
+        write_status(config.run_dir, build_disabled_status(config, clock.now(), os.getpid()))
+        time.sleep(PERIOD_SECONDS)
+
+
+def _log_changes(before: tuple[HealthValue, ...], after: tuple[HealthValue, ...]) -> None:
+    levels = {Severity.ERROR: logging.ERROR, Severity.WARNING: logging.WARNING}
+    old = {value.finding.key: value.finding for value in before}
+    new = {value.finding.key: value.finding for value in after}
+    for key, finding in new.items():
+        if key not in old or old[key].what != finding.what:
+            fields = {"code": finding.code, "subject": finding.subject, "remedy": finding.remedy}
+            level = levels.get(finding.severity, logging.INFO)
+            _log.log(level, finding.what, extra={"fields": fields})
+    for key, finding in old.items():
+        if key not in new:
+            fields = {"code": finding.code, "subject": finding.subject}
+            _log.info("over: %s", finding.what, extra={"fields": fields})
+
+
+def _catch_signals() -> None:
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise Stopped
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)

@@ -1,0 +1,141 @@
+"""Reads the status that the agent wrote, and shows it to people."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from geneveil.model.errors import ConfigError, DaemonError
+from geneveil.model.guard import GuardCounter, Tally
+from geneveil.model.health import Severity
+from geneveil.model.node_status import NodeStatus, PeerState, PeerStatus, parse_status
+
+_STATE_STYLE = {
+    PeerState.UP: "green",
+    PeerState.CONNECTING: "yellow",
+    PeerState.DOWN: "red",
+    PeerState.UNPROVEN: "red",
+}
+_SEVERITY_STYLE = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: ""}
+_COUNTER_TEXT = {
+    GuardCounter.CLEARTEXT_OUT: "cleartext dropped going out",
+    GuardCounter.CLEARTEXT_IN: "cleartext dropped coming in",
+    GuardCounter.FORWARDED: "forwarded Geneve dropped",
+}
+
+
+def read_status(run_dir: Path) -> tuple[Mapping[str, Any], NodeStatus]:
+    """The status file as a document and as a value.
+
+    Raises:
+        DaemonError: there is none: the agent never ran here.
+        ConfigError: it cannot be read.
+    """
+    path = run_dir / "status.json"
+    try:
+        document = json.loads(path.read_bytes())
+        return document, parse_status(document)
+    except FileNotFoundError:
+        raise DaemonError(
+            f"the agent is not running: there is no {path}",
+            remedy="start it: geneveil agent; or name its run directory with --run-dir",
+        ) from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read", why=str(error)) from None
+
+
+def render_status(status: NodeStatus, complaint: str) -> None:
+    """Print peers, certificate, guard, what is wrong, and one line that says it all."""
+    console = Console(highlight=False)
+    console.print(f"[bold]{status.chassis or '(no name)'}[/bold]  mode {status.mode}")
+    if status.mode != "Disabled":
+        _print_peers(console, status)
+        _print_certificate(console, status)
+        _print_guard(console, status)
+        _print_daemons(console, status)
+    for value in status.health:
+        finding = value.finding
+        line = Text(f"{finding.severity.value}: ", style=_SEVERITY_STYLE[finding.severity])
+        line.append(f"{finding.subject}: {finding.what} (since {_moment(value.since)})", style="")
+        console.print(line)
+        if finding.remedy:
+            console.print(Text(f"    {finding.remedy}", style="dim"))
+    if complaint:
+        console.print(Text(complaint, style="bold red"))
+    style = "bold green" if status.is_well and not complaint else "bold red"
+    console.print(Text(status.summary, style=style))
+
+
+def _print_peers(console: Console, status: NodeStatus) -> None:
+    if not status.peers:
+        console.print("no peers")
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("PEER", "ADDRESS", "STATE", "SINCE", "CIPHER", "SPI OUT", "SPI IN"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("BYTES OUT", "BYTES IN", "REKEY IN"):
+        table.add_column(heading, justify="right")
+    for peer in status.peers:
+        table.add_row(*_peer_cells(peer, status.written_at))
+    console.print(table)
+
+
+def _peer_cells(peer: PeerStatus, now: datetime) -> list[Text | str]:
+    rekey = _span(int((peer.next_rekey - now).total_seconds())) if peer.next_rekey else "-"
+    cipher = peer.cipher + (" in UDP" if peer.encapsulated else "")
+    return [
+        peer.chassis,
+        peer.remote_ip,
+        Text(peer.state.value, style=_STATE_STYLE[peer.state]),
+        _moment(peer.since),
+        cipher or "-",
+        f"{peer.spi_out:08x}" if peer.spi_out else "-",
+        f"{peer.spi_in:08x}" if peer.spi_in else "-",
+        str(peer.bytes_out),
+        str(peer.bytes_in),
+        rekey,
+    ]
+
+
+def _print_certificate(console: Console, status: NodeStatus) -> None:
+    certificate = status.certificate
+    if certificate is None:
+        console.print("certificate: none that can be used")
+        return
+    console.print(
+        f"certificate: valid until {certificate.not_after:%Y-%m-%d}, "
+        f"to be renewed {certificate.renew_at:%Y-%m-%d}; issued by {certificate.issuer}"
+    )
+
+
+def _print_guard(console: Console, status: NodeStatus) -> None:
+    guard = status.guard
+    if guard is None:
+        console.print("guard: could not be read")
+        return
+    state = "in place" if guard.in_place else "NOT in place"
+    ports = ", ".join(str(port) for port in guard.ports)
+    counts = ", ".join(
+        f"{text} {guard.counters.get(counter, Tally()).packets}"
+        for counter, text in _COUNTER_TEXT.items()
+    )
+    console.print(f"guard: {state} for UDP {ports or '-'}; packets: {counts}")
+
+
+def _print_daemons(console: Console, status: NodeStatus) -> None:
+    tunnels = "away" if status.tunnels is None else f"{status.tunnels} tunnels"
+    console.print(f"charon: {status.charon or 'away'}; Open vSwitch: {tunnels}")
+
+
+def _moment(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def _span(seconds: int) -> str:
+    minutes, rest = divmod(max(seconds, 0), 60)
+    return f"{minutes}m{rest:02d}s"
