@@ -56,11 +56,13 @@ class Direction(Enum):
 
 
 class Carrier(Enum):
-    """How a flow that leaves its node has to travel."""
+    """How a flow travels between nodes. The last two are only ever seen, never expected."""
 
     GENEVE = "Geneve"
     PLAIN_IP = "plain IP"
     NONE = "none"
+    ESP_READABLE = "ESP that anybody can read"
+    OTHER = "something else"
 
 
 class Fate(Enum):

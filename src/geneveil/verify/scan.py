@@ -1,0 +1,336 @@
+"""Reads each frame of a capture once and notes what it shows. Decides nothing.
+
+Every frame is searched for marks as it is, before anything is parsed: whatever is found there,
+anybody on the wire could read, in whatever it was wrapped. Then the frame is told apart; ESP is
+decrypted, and what was in it is searched again.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from geneveil.model.frames import Frame
+from geneveil.verify.esp import (
+    NAT_TRAVERSAL_PORT,
+    Closed,
+    Opened,
+    SaTable,
+    Sealed,
+    UdpEncapsulated,
+    classify_nat_traversal,
+)
+from geneveil.verify.evidence import SaKey
+from geneveil.verify.findings import (
+    ClearGeneve,
+    ClosedGroup,
+    Findings,
+    FrameCounts,
+    SaUse,
+    Sighting,
+    Unfinished,
+)
+from geneveil.verify.flows import Carrier
+from geneveil.verify.fragments import Pieces, Reassembler
+from geneveil.verify.geneve import geneve_payload, looks_like_geneve
+from geneveil.verify.inner import Inner, describe_inner
+from geneveil.verify.marks import find_marks
+from geneveil.verify.packet import (
+    ETHERTYPE_ARP,
+    ETHERTYPE_IPV4,
+    ETHERTYPE_IPV6,
+    PROTOCOL_ESP,
+    PROTOCOL_UDP,
+    IpPacket,
+    Udp,
+    ethernet_payload,
+    parse_ip,
+    parse_udp,
+)
+
+IKE_PORT = 500
+KEPT_OFFENDERS = 20
+
+
+@dataclass
+class _Use:
+    sa: SaKey
+    frames: int = 0
+    geneve_frames: int = 0
+    modes: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A whole IP packet with the frames that brought it (one, or its fragments)."""
+
+    frame: int
+    time_ns: int
+    frames: int
+    packet: IpPacket
+    marks: frozenset[bytes]
+
+
+class WireScan:
+    """Takes the frames of one capture, in order.
+
+    Args:
+        geneve_ports: UDP destination ports of the overlay.
+        sa_keys: SAs with their keys.
+        marks: the marks of the phase's probes; other marks are counted as strays.
+    """
+
+    def __init__(
+        self, geneve_ports: Iterable[int], sa_keys: Iterable[SaKey], marks: Iterable[bytes]
+    ) -> None:
+        keys = tuple(sa_keys)
+        self._geneve_ports = frozenset(geneve_ports)
+        self._nat_ports = frozenset(
+            (NAT_TRAVERSAL_PORT, *(port for sa in keys for port in sa.encapsulation_ports))
+        )
+        self._table = SaTable(keys)
+        self._marks = frozenset(marks)
+        self._fragments = Reassembler()
+        self._counts = FrameCounts()
+        self._first_time_ns: int | None = None
+        self._last_time_ns: int | None = None
+        self._sightings: dict[bytes, list[Sighting]] = {}
+        self._clear_geneve: list[ClearGeneve] = []
+        self._closed: dict[tuple[bytes, bytes, int, Sealed], ClosedGroup] = {}
+        self._uses: dict[int, _Use] = {}
+
+    def take(self, frame: Frame) -> None:
+        """Note what one frame shows."""
+        counts = self._counts
+        counts.total += 1
+        if self._first_time_ns is None:
+            self._first_time_ns = frame.time_ns
+        self._last_time_ns = frame.time_ns
+        if frame.wire_bytes > len(frame.data):
+            counts.cut += 1
+        marks = find_marks(frame.data)
+        found = ethernet_payload(frame.data)
+        if found is None or found[0] not in (ETHERTYPE_IPV4, ETHERTYPE_IPV6):
+            if found is None:
+                counts.malformed += 1
+            elif found[0] == ETHERTYPE_ARP:
+                counts.arp += 1
+            else:
+                counts.other += 1
+            self._note_unparsed(frame, marks)
+            return
+        packet = parse_ip(frame.data, found[1])
+        if packet is None:
+            counts.malformed += 1
+            self._note_unparsed(frame, marks)
+        elif packet.fragment is None:
+            self._take_packet(_Seen(frame.number, frame.time_ns, 1, packet, marks))
+        else:
+            counts.fragments += 1
+            whole = self._fragments.add(frame.number, frame.time_ns, packet)
+            if whole is not None:
+                packet, pieces = whole
+                marks = find_marks(packet.payload)
+                self._take_packet(
+                    _Seen(frame.number, frame.time_ns, len(pieces.frames), packet, marks)
+                )
+
+    def findings(self) -> Findings:
+        """What all frames showed. Call once, after the last frame."""
+        unfinished = self._fragments.incomplete()
+        for pieces in unfinished:
+            self._take_unfinished(pieces)
+        return Findings(
+            counts=self._counts,
+            first_time_ns=self._first_time_ns,
+            last_time_ns=self._last_time_ns,
+            sightings={mark: tuple(seen) for mark, seen in self._sightings.items()},
+            clear_geneve=tuple(self._clear_geneve),
+            closed=tuple(self._closed.values()),
+            uses=tuple(
+                SaUse(use.sa, use.frames, use.geneve_frames, frozenset(use.modes))
+                for use in self._uses.values()
+            ),
+            unfinished=tuple(
+                Unfinished(p.source, p.destination, p.protocol, tuple(p.frames)) for p in unfinished
+            ),
+        )
+
+    def _take_packet(self, seen: _Seen) -> None:
+        packet = seen.packet
+        if packet.protocol == PROTOCOL_ESP:
+            self._counts.esp += seen.frames
+            self._take_esp(seen, packet.payload)
+        elif packet.protocol == PROTOCOL_UDP:
+            udp = parse_udp(packet.payload)
+            if udp is None:
+                self._counts.malformed += seen.frames
+                self._note_clear(seen, Carrier.OTHER, None)
+            else:
+                self._take_udp(seen, udp)
+        else:
+            self._counts.other_ip += seen.frames
+            self._note_plain(seen)
+
+    def _take_udp(self, seen: _Seen, udp: Udp) -> None:
+        ports = (udp.source_port, udp.destination_port)
+        if udp.destination_port in self._geneve_ports or looks_like_geneve(udp.payload):
+            self._take_clear_geneve(seen, udp)
+            return
+        if not self._nat_ports.isdisjoint(ports):
+            kind = classify_nat_traversal(udp.payload)
+            if kind is UdpEncapsulated.ESP:
+                self._counts.esp_in_udp += seen.frames
+                self._take_esp(seen, udp.payload)
+                return
+            if kind is UdpEncapsulated.KEEPALIVE:
+                self._counts.nat_keepalive += seen.frames
+            else:
+                self._counts.ike += seen.frames
+        elif IKE_PORT in ports:
+            self._counts.ike += seen.frames
+        else:
+            self._counts.other_ip += seen.frames
+        self._note_plain(seen)
+
+    def _take_clear_geneve(self, seen: _Seen, udp: Udp) -> None:
+        self._counts.geneve_clear += seen.frames
+        if len(self._clear_geneve) < KEPT_OFFENDERS:
+            self._clear_geneve.append(
+                ClearGeneve(
+                    seen.frame,
+                    seen.time_ns,
+                    seen.packet.source,
+                    seen.packet.destination,
+                    udp.destination_port,
+                    seen.marks & self._marks,
+                )
+            )
+        if seen.marks:
+            inner = _inner_of_geneve(udp.payload)
+            carrier = Carrier.OTHER if inner is None else Carrier.GENEVE
+            self._note_clear(seen, carrier, inner)
+
+    def _take_esp(self, seen: _Seen, esp: bytes) -> None:
+        if seen.marks & self._marks:  # NULL encryption: readable, whatever it is called
+            self._note_clear(seen, Carrier.ESP_READABLE, None)
+        packet = seen.packet
+        result = self._table.open(packet.destination, esp)
+        if isinstance(result, Closed):
+            self._take_closed(seen, result)
+            return
+        self._counts.esp_decrypted += seen.frames
+        use = self._uses.setdefault(id(result.sa), _Use(result.sa))
+        use.frames += seen.frames
+        use.modes.add(result.mode)
+        geneve = self._geneve_inside(result)
+        if geneve is not None:
+            use.geneve_frames += seen.frames
+        for mark in find_marks(result.payload) & self._marks:
+            carrier, inner = _explain_opened(result, geneve)
+            self._note(mark, seen, result, carrier, inner)
+
+    def _geneve_inside(self, opened: Opened) -> bytes | None:
+        """The Geneve packet that was sealed, in transport mode or in a tunnel's inner packet."""
+        payload: bytes | None = opened.payload
+        if opened.mode == "tunnel":
+            packet = parse_ip(opened.payload)
+            is_udp = packet is not None and packet.protocol == PROTOCOL_UDP
+            payload = packet.payload if packet is not None and is_udp else None
+        elif opened.next_header != PROTOCOL_UDP:
+            return None
+        udp = parse_udp(payload) if payload is not None else None
+        if udp is None or udp.destination_port not in self._geneve_ports:
+            return None
+        return udp.payload
+
+    def _take_closed(self, seen: _Seen, closed: Closed) -> None:
+        packet = seen.packet
+        key = (packet.source, packet.destination, closed.spi, closed.why)
+        group = self._closed.get(key)
+        if group is None:
+            group = ClosedGroup(*key, closed.sa, 0, seen.frame)
+        self._closed[key] = group._replace(frames=group.frames + seen.frames)
+
+    def _take_unfinished(self, pieces: Pieces) -> None:
+        """Count what is known of a packet that never became whole; its marks count as readable."""
+        payload = b"".join(pieces.parts[offset] for offset in sorted(pieces.parts))
+        packet = IpPacket(pieces.source, pieces.destination, pieces.protocol, payload, None)
+        marks = frozenset().union(*(find_marks(part) for part in pieces.parts.values()))
+        seen = _Seen(pieces.frames[0], pieces.time_ns, len(pieces.frames), packet, marks)
+        port = int.from_bytes(pieces.parts.get(0, b"")[2:4], "big")
+        if pieces.protocol == PROTOCOL_ESP:
+            self._counts.esp += seen.frames
+            spi = int.from_bytes(pieces.parts.get(0, b"")[:4], "big")
+            self._take_closed(seen, Closed(Sealed.MALFORMED, spi, None))
+        elif pieces.protocol == PROTOCOL_UDP and port in self._geneve_ports:
+            self._take_clear_geneve(seen, Udp(0, port, b""))
+            return
+        else:
+            self._counts.other_ip += seen.frames
+        self._note_clear(seen, Carrier.OTHER, None)
+
+    def _note_plain(self, seen: _Seen) -> None:
+        if seen.marks:
+            self._note_clear(seen, Carrier.PLAIN_IP, describe_inner(seen.packet))
+
+    def _note_unparsed(self, frame: Frame, marks: frozenset[bytes]) -> None:
+        if marks:
+            nothing = IpPacket(b"", b"", 0, b"", None)
+            seen = _Seen(frame.number, frame.time_ns, 1, nothing, marks)
+            self._note_clear(seen, Carrier.OTHER, None)
+
+    def _note_clear(self, seen: _Seen, carrier: Carrier, inner: Inner | None) -> None:
+        known = seen.marks & self._marks
+        if seen.marks and not known:
+            self._counts.stray_marks += seen.frames
+        for mark in known:
+            self._note(mark, seen, None, carrier, inner)
+
+    def _note(
+        self, mark: bytes, seen: _Seen, opened: Opened | None, carrier: Carrier, inner: Inner | None
+    ) -> None:
+        self._sightings.setdefault(mark, []).append(
+            Sighting(
+                mark=mark,
+                frame=seen.frame,
+                time_ns=seen.time_ns,
+                source=seen.packet.source,
+                destination=seen.packet.destination,
+                sa=opened.sa if opened else None,
+                mode=opened.mode if opened else "",
+                carrier=carrier,
+                inner=inner,
+            )
+        )
+
+
+def scan_capture(
+    frames: Iterable[Frame],
+    *,
+    geneve_ports: Iterable[int],
+    sa_keys: Iterable[SaKey],
+    marks: Iterable[bytes],
+) -> Findings:
+    """Read a capture from its first frame to its last. Raises what reading the frames raises."""
+    scan = WireScan(geneve_ports, sa_keys, marks)
+    for frame in frames:
+        scan.take(frame)
+    return scan.findings()
+
+
+def _explain_opened(opened: Opened, geneve: bytes | None) -> tuple[Carrier, Inner | None]:
+    if geneve is not None:
+        inner = _inner_of_geneve(geneve)
+        return (Carrier.OTHER if inner is None else Carrier.GENEVE), inner
+    if opened.mode == "tunnel":
+        packet = parse_ip(opened.payload)
+        return Carrier.PLAIN_IP, describe_inner(packet) if packet is not None else None
+    return Carrier.OTHER, None
+
+
+def _inner_of_geneve(geneve: bytes) -> Inner | None:
+    ethernet = geneve_payload(geneve)
+    found = ethernet_payload(ethernet) if ethernet is not None else None
+    if ethernet is None or found is None or found[0] not in (ETHERTYPE_IPV4, ETHERTYPE_IPV6):
+        return None
+    packet = parse_ip(ethernet, found[1])
+    return describe_inner(packet) if packet is not None else None
