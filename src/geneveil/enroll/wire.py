@@ -95,7 +95,12 @@ def encode_credential(identifier: bytes, secret: bytes) -> str:
 def parse_credential(text: str) -> tuple[str, bytes] | None:
     """The identifier (16 hexadecimal digits) and the secret, or None if this is neither."""
     match = _CREDENTIAL.fullmatch(text)
-    return (match[1], _decode_base64url(match[2])) if match else None
+    if match is None:
+        return None
+    try:
+        return match[1], _decode_base64url(match[2])
+    except ValueError:
+        return None
 
 
 def enrol_request_document(token: JoinToken, csr_pem: bytes) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from geneveil.operator.log_lines import log_line
 from geneveil.pki.reasons import Finding, Reason
 
 # what the parser answers to a request that is no HTTP never reaches the handlers below
-web_response.SERVER_SOFTWARE = "geneveil"
+web_response.SERVER_SOFTWARE = "geneveil"  # type: ignore[attr-defined]
 
 BODY_TIMEOUT_SECONDS = 10.0
 KEEPALIVE_SECONDS = 15.0

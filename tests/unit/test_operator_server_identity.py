@@ -1,0 +1,51 @@
+"""When the operator's own certificate is replaced."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from geneveil.model.cluster import KeyType, parse_span
+from geneveil.operator.server_identity import judge_server_file, make_server_identity
+from geneveil.pki.authority import Authority, make_authority
+from geneveil.pki.keys import make_key
+
+NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+NAMES = ("geneveil-operator", "central", "192.0.2.10", "2001:db8::1")
+
+
+def authority_of(life: str = "10y") -> Authority:
+    key = make_key(KeyType.ECDSA_P256)
+    return make_authority("prod", key, parse_span(life), NOW, bytes(20))
+
+
+CA = authority_of()
+PEM = make_server_identity(CA, NAMES, "prod", NOW, bytes(20)).pem
+
+
+@pytest.mark.parametrize(
+    ("data", "names", "authority", "days", "reason"),
+    [
+        (PEM, NAMES, CA, 0, ""),
+        (PEM, NAMES, CA, 243, ""),
+        (PEM, NAMES, CA, 244, "two thirds of its life have passed"),
+        (PEM, NAMES, CA, 366, "it has ended"),
+        (PEM, NAMES, CA, -1, "it is not valid yet"),
+        (PEM, NAMES[:2], CA, 0, "the operator's names changed"),
+        (PEM, NAMES, authority_of(), 0, "another authority signs now"),
+        (None, NAMES, CA, 0, "there is none yet"),
+        (b"junk", NAMES, CA, 0, "the server's certificate is not PEM"),
+        (PEM[:300], NAMES, CA, 0, "the server's certificate holds no certificate that can be read"),
+    ],
+)
+def test_judge(
+    data: bytes | None, names: tuple[str, ...], authority: Authority, days: int, reason: str
+) -> None:
+    at = NOW + timedelta(days=days)
+    assert judge_server_file(data, names, authority.certificate, at) == reason
+
+
+def test_a_certificate_that_its_authority_cut_short_is_not_replaced_in_vain() -> None:
+    short = authority_of("30d")
+    pem = make_server_identity(short, NAMES, "prod", NOW, bytes(20)).pem
+    at = NOW + timedelta(days=29)
+    assert judge_server_file(pem, NAMES, short.certificate, at) == ""
