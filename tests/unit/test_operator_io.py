@@ -139,6 +139,27 @@ def test_a_file_in_the_place_of_the_directory(tmp_path: Path) -> None:
         init(tmp_path / "state")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_somebody_elses_state(tmp_path: Path) -> None:
+    init(tmp_path)
+    tmp_path.chmod(0o700)
+    pid = os.fork()
+    if pid == 0:
+        os.setuid(65534)
+        refused = 0
+        for attempt in (init, lambda path: operator_io.check_state(path, FULL)):
+            try:
+                attempt(tmp_path)
+            except ConfigError as error:
+                refused += "may not be read" in error.render()
+        try:
+            operator_io.open_store(tmp_path)
+        except ConfigError:
+            refused += 1
+        os._exit(refused)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 3
+
+
 def test_nothing_initialised(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="operator init"):
         operator_io.open_store(tmp_path)

@@ -67,13 +67,13 @@ def init_state(
         RefusedError: another configuration was sealed before.
         ConfigError: the state directory can't be written.
     """
-    is_new = not state_dir.exists()
+    is_new = not _exists(state_dir)
     try:
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _locked(state_dir, "another `geneveil operator init` is at work here"):
             for leftover in state_dir.glob(f"{_UNFINISHED}*"):
                 shutil.rmtree(leftover)
-            if (state_dir / CLUSTER_DIR).exists():
+            if _exists(state_dir / CLUSTER_DIR):
                 check_state(state_dir, config)
                 return False
             _make_cluster(state_dir, config, now, draw)
@@ -94,7 +94,7 @@ def check_state(state_dir: Path, config: ClusterIPsec) -> bool:
     Raises:
         RefusedError: another configuration is.
     """
-    if not (state_dir / CLUSTER_DIR).exists():
+    if not _exists(state_dir / CLUSTER_DIR):
         return False
     store = open_store(state_dir)
     try:
@@ -111,15 +111,11 @@ def open_store(state_dir: Path) -> Store:
         ConfigError: there is none, or it may not be read.
     """
     path = state_dir / CLUSTER_DIR / DATABASE
-    try:
-        path.stat()
-    except PermissionError:
-        raise ConfigError(f"{state_dir} may not be read", remedy="run as its owner") from None
-    except OSError:
+    if not _exists(path):
         raise ConfigError(
             f"{state_dir} holds no initialised operator",
             remedy="run: geneveil operator init --config cluster.yaml",
-        ) from None
+        )
     return Store(path)
 
 
@@ -271,6 +267,19 @@ def _locked(directory: Path, complaint: str) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _exists(path: Path) -> bool:
+    """Not to be allowed to look is an error, not an absence."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise ConfigError(
+            f"{path} may not be read", why=error.strerror or "", remedy="run as its owner"
+        ) from None
+    return True
 
 
 def _os_reason(error: OSError) -> str:
