@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from geneveil.agent.config import guarded_ports
 from geneveil.agent.observe import Observation
 from geneveil.agent.peers import Beginning, judge_peer
-from geneveil.agent.trust import Trust, judge_trust
+from geneveil.agent.trust import Trust, TrustFiles, judge_trust
 from geneveil.mesh.actions import Action, ApplyGuard
 from geneveil.mesh.diff import diff_ike, track_attempts
 from geneveil.mesh.memory import Memory, for_instance
@@ -17,6 +17,19 @@ from geneveil.model.guard import GuardSpec
 from geneveil.model.health import Finding, HealthValue, Severity
 from geneveil.model.node_status import PeerStatus
 from geneveil.model.tunnel import OvsSnapshot
+
+TRUST_STANDS_SECONDS = 30.0
+"""How long an unchanged key and certificate are believed without looking at the clock again:
+checking an RSA key takes a tenth of a second of this small machine's time."""
+
+
+@dataclass(frozen=True)
+class JudgedTrust:
+    """What was asked about the files of trust, what the answer was, and when."""
+
+    question: tuple[TrustFiles, str, ClusterSettings] = field(repr=False)
+    trust: Trust
+    at_seconds: float
 
 
 @dataclass(frozen=True)
@@ -32,6 +45,7 @@ class AgentMemory:
     snapshot: OvsSnapshot | None = None
     beginnings: Mapping[str, Beginning] = field(default_factory=dict)
     health: tuple[HealthValue, ...] = ()
+    judged: JudgedTrust | None = None
 
 
 @dataclass(frozen=True)
@@ -69,10 +83,13 @@ def decide(seen: Observation, memory: AgentMemory, standing: tuple[Finding, ...]
         findings += plan.findings
     elif snapshot is not None:
         findings.append(_no_chassis())
-    trust = judge_trust(seen.trust_files, chassis, known, seen.now)
+    trust = _judge_trust(seen, memory, chassis, known)
     # Without a name nothing can be said about whose certificate it should be.
     findings += trust.findings if chassis else ()
     guard = plan.guard if plan else GuardSpec(ports)
+    question = (seen.trust_files, chassis, known)
+    if memory.judged is None or memory.judged.trust is not trust:
+        memory = replace(memory, judged=JudgedTrust(question, trust, seen.now_seconds))
     memory = replace(memory, snapshot=snapshot)
     memory, peers, peer_findings = _judge_peers(seen, memory, plan)
     findings += peer_findings
@@ -100,6 +117,20 @@ def explain_error(error: GeneveilError) -> Finding:
     return Finding(code, Severity.ERROR, error.what.split(" at ")[0], what, error.remedy)
 
 
+def _judge_trust(
+    seen: Observation, memory: AgentMemory, chassis: str, settings: ClusterSettings
+) -> Trust:
+    judged = memory.judged
+    if (
+        judged is not None
+        and judged.trust.identity is not None
+        and judged.question == (seen.trust_files, chassis, settings)
+        and seen.now_seconds - judged.at_seconds < TRUST_STANDS_SECONDS
+    ):
+        return judged.trust
+    return judge_trust(seen.trust_files, chassis, settings, seen.now)
+
+
 def _plan_actions(
     seen: Observation,
     memory: AgentMemory,
@@ -122,7 +153,7 @@ def _plan_actions(
 def _judge_peers(
     seen: Observation, memory: AgentMemory, plan: MeshPlan | None
 ) -> tuple[AgentMemory, tuple[PeerStatus, ...], list[Finding]]:
-    sas = () if isinstance(seen.ike, GeneveilError) else seen.ike.sas
+    sas = None if isinstance(seen.ike, GeneveilError) else seen.ike.sas
     states = None if isinstance(seen.states, GeneveilError) else seen.states
     peers: list[PeerStatus] = []
     findings: list[Finding] = []

@@ -9,21 +9,24 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 from types import FrameType
 
 from geneveil import __version__
 from geneveil.agent.apply import Outcome, apply_actions, describe
+from geneveil.agent.boot_guard import plan_boot_guard
 from geneveil.agent.config import AgentConfig
 from geneveil.agent.decide import AgentMemory, Decision, decide, explain_error
 from geneveil.agent.io import Enroller, take_lock, write_status
 from geneveil.agent.observe import Observation, Ports, observe
-from geneveil.agent.ratchet import judge_mode
+from geneveil.agent.ratchet import ModeVerdict, Seal, judge_mode
 from geneveil.agent.status import build_disabled_status, build_status
-from geneveil.agent.store import NodeStore
+from geneveil.agent.store import SETTINGS, NodeStore
 from geneveil.guard.io import NftGuard
 from geneveil.ike.io import ViciCharon, ViciEvents
 from geneveil.model.clock import Clock, SystemClock
 from geneveil.model.cluster import Mode
+from geneveil.model.errors import GeneveilError
 from geneveil.model.health import Finding, HealthValue, Severity, carry_since
 from geneveil.ovs.io import OvsdbWatch
 from geneveil.xfrm.io import XfrmKernel
@@ -36,6 +39,10 @@ SHORTEST_PERIOD_SECONDS = 0.05
 
 FOLLOW_UP_SECONDS = 0.3
 """A turn that did something looks soon at what came of it."""
+
+FIRST_PICTURE_SECONDS = 0.5
+"""Open vSwitch's database answers within milliseconds; without this every start would begin with a
+complaint that it has not."""
 
 _log = logging.getLogger("geneveil.agent")
 
@@ -54,10 +61,7 @@ def run_agent(config: AgentConfig) -> None:
         _log.info("agent started", extra={"fields": {"version": __version__, "pid": os.getpid()}})
         if verdict.mode is Mode.DISABLED:
             _run_disabled(config)
-        if verdict.must_seal:
-            store.write_seal()
-        store.prepare()
-        Agent(config, store, verdict.findings).run()
+        Agent(config, store, verdict).run()
         os.close(lock)
     except Stopped:
         _log.info("agent stopped; everything stays in place")
@@ -66,12 +70,13 @@ def run_agent(config: AgentConfig) -> None:
 class Agent:
     """One node's agent with its adapters."""
 
-    def __init__(
-        self, config: AgentConfig, store: NodeStore, standing: tuple[Finding, ...]
-    ) -> None:
+    def __init__(self, config: AgentConfig, store: NodeStore, verdict: ModeVerdict) -> None:
         self._config = config
+        self._store = store
         self._clock: Clock = SystemClock()
-        self._standing = standing
+        self._standing = verdict.findings
+        self._must_seal = verdict.must_seal
+        self._unsealed: list[Finding] = []
         self._wake = threading.Event()
         self._ovs = OvsdbWatch(config.ovsdb, self._wake.set)
         self._events = ViciEvents(config.vici, self._wake.set)
@@ -82,29 +87,46 @@ class Agent:
 
     def run(self) -> None:
         """Turn until a signal ends it."""
-        self._turn()  # the guard first, before anything is waited for
+        self._set_guard()  # first, before anything is waited for or written
         self._ovs.start()
         self._events.start()
         self._enroller.start()
+        self._wait(FIRST_PICTURE_SECONDS)
         while True:
             did_something = self._turn()
             self._wait(FOLLOW_UP_SECONDS if did_something else PERIOD_SECONDS)
+
+    def _set_guard(self) -> None:
+        settings, _unreadable = self._store.try_read(SETTINGS)
+        plan = plan_boot_guard(self._config, Seal.SEALED, settings, None)
+        try:
+            if plan.spec is not None:
+                self._ports.guard.apply(plan.spec)
+        except GeneveilError as error:
+            _log.error("no guard", extra={"fields": {"why": error.render()}})
 
     def _turn(self) -> bool:
         now_seconds = time.monotonic()
         failure = self._enroller.failure
         seen = observe(self._config, self._ports, self._clock.now(), now_seconds, failure)
-        decision = decide(seen, self._memory, self._standing)
+        decision = decide(seen, self._memory, (*self._standing, *self._unsealed))
         self._enroller.update(decision.chassis, decision.trust.identity is not None)
         outcome = apply_actions(decision.actions, self._ports, decision.memory.mesh, now_seconds)
+        self._unsealed = self._seal()  # after the guard, never in its way
         health = self._say(seen, decision, outcome)
-        self._memory = AgentMemory(
-            mesh=outcome.memory,
-            snapshot=decision.memory.snapshot,
-            beginnings=decision.memory.beginnings,
-            health=health,
-        )
+        self._memory = replace(decision.memory, mesh=outcome.memory, health=health)
         return bool(outcome.done)
+
+    def _seal(self) -> list[Finding]:
+        """Keep the state directory and the seal; a disk that refuses must not stop the rest."""
+        try:
+            self._store.prepare()
+            if self._must_seal:
+                self._store.write_seal()
+                self._must_seal = False
+        except GeneveilError as error:
+            return [explain_error(error)]
+        return []
 
     def _say(
         self, seen: Observation, decision: Decision, outcome: Outcome

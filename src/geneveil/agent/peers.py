@@ -33,7 +33,7 @@ class Beginning:
 
 def judge_peer(
     connection: Connection,
-    sas: tuple[IkeSa, ...],
+    sas: tuple[IkeSa, ...] | None,
     states: tuple[XfrmState, ...] | None,
     before: Beginning | None,
     now: datetime,
@@ -41,20 +41,23 @@ def judge_peer(
     """Decide a pair's state, and what is wrong with it.
 
     Args:
-        states: the kernel's, or None if they could not be read.
+        sas: charon's, or None if they could not be read.
+        states: the kernel's, or None likewise.
         before: what was decided the turn before.
     Fails closed: yes; an SA that cannot be found in the kernel proves nothing.
     """
-    own = [sa for sa in sas if sa.connection == connection.name]
+    own = [sa for sa in sas or () if sa.connection == connection.name]
     outbound = _latest_child(own, connection, Direction.OUT)
     inbound = _latest_child(own, connection, Direction.IN)
     complaints: list[str] = []
-    if missing_children(connection, own):
+    if sas is None:
+        state = PeerState.UNKNOWN
+    elif missing_children(connection, own):
         state = PeerState.CONNECTING if _is_under_way(own) else PeerState.DOWN
     else:
         complaints = _complaints(connection, outbound, inbound, states)
         state = PeerState.UNPROVEN if complaints else PeerState.UP
-    since = before.since if before is not None and before.state is state else now
+    since = _since(state, before, own, now)
     status = _status(connection, state, since, outbound, inbound, not complaints, now)
     return status, _finding(connection, state, complaints)
 
@@ -74,6 +77,14 @@ def unproven_reason(state: XfrmState) -> str:
     if not state.esn:
         return "it has no extended sequence numbers"
     return ""
+
+
+def _since(state: PeerState, before: Beginning | None, sas: list[IkeSa], now: datetime) -> datetime:
+    if before is not None:
+        return before.since if before.state is state else now
+    # The agent has just started: the SAs may be older than it is.
+    ages = [sa.established_seconds or 0 for sa in sas if sa.is_established]
+    return now - timedelta(seconds=max(ages)) if state is PeerState.UP and ages else now
 
 
 def _latest_child(sas: list[IkeSa], connection: Connection, direction: Direction) -> ChildSa | None:
@@ -152,12 +163,12 @@ def _finding(connection: Connection, state: PeerState, complaints: list[str]) ->
             "; ".join(complaints),
             "if it lasts, look at charon's log and `ip xfrm state` on both nodes",
         )
-    if state is PeerState.UP:
-        return None
+    if state in (PeerState.UP, PeerState.UNKNOWN):
+        return None  # that charon is away is a finding of its own, once for all peers
     return Finding(
         "peer-down",
         Severity.ERROR,
         subject,
-        f"it is {state.value}; Geneve to and from it is dropped until it is up",
+        f"it is {state.value}; without an SA Geneve to and from it is dropped",
         "is its agent enrolled and running, and do UDP 500, UDP 4500 and ESP get through?",
     )

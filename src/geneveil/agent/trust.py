@@ -1,6 +1,6 @@
 """The node's files of trust: from bytes to the identity that charon is given. Pure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
 
@@ -22,7 +22,7 @@ class TrustFiles:
     `problem` is the first file that is there and cannot be read.
     """
 
-    key: bytes | None
+    key: bytes | None = field(repr=False)
     certificate: bytes | None
     bundle: bytes | None
     problem: TrustError | None = None

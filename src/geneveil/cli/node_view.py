@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ _STATE_STYLE = {
     PeerState.UP: "green",
     PeerState.CONNECTING: "yellow",
     PeerState.DOWN: "red",
+    PeerState.UNKNOWN: "red",
     PeerState.UNPROVEN: "red",
 }
 _SEVERITY_STYLE = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: ""}
@@ -75,30 +76,26 @@ def _print_peers(console: Console, status: NodeStatus) -> None:
     if not status.peers:
         console.print("no peers")
         return
-    table = Table(box=None, pad_edge=False)
-    for heading in ("PEER", "ADDRESS", "STATE", "SINCE", "CIPHER", "SPI OUT", "SPI IN"):
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in ("PEER\nADDRESS", "STATE\nSINCE", "CIPHER\nNEXT REKEY", "SPI OUT\nSPI IN"):
         table.add_column(heading, overflow="fold")
-    for heading in ("BYTES OUT", "BYTES IN", "REKEY IN"):
-        table.add_column(heading, justify="right")
+    table.add_column("BYTES OUT\nBYTES IN", justify="right")
     for peer in status.peers:
         table.add_row(*_peer_cells(peer, status.written_at))
     console.print(table)
 
 
 def _peer_cells(peer: PeerStatus, now: datetime) -> list[Text | str]:
-    rekey = _span(int((peer.next_rekey - now).total_seconds())) if peer.next_rekey else "-"
+    state = Text(peer.state.value, style=_STATE_STYLE[peer.state])
+    state.append(f"\n{_moment(peer.since)}", style="default")
     cipher = peer.cipher + (" in UDP" if peer.encapsulated else "")
+    rekey = f"in {_span(peer.next_rekey - now)}" if peer.next_rekey else "-"
     return [
-        peer.chassis,
-        peer.remote_ip,
-        Text(peer.state.value, style=_STATE_STYLE[peer.state]),
-        _moment(peer.since),
-        cipher or "-",
-        f"{peer.spi_out:08x}" if peer.spi_out else "-",
-        f"{peer.spi_in:08x}" if peer.spi_in else "-",
-        str(peer.bytes_out),
-        str(peer.bytes_in),
-        rekey,
+        f"{peer.chassis}\n{peer.remote_ip}",
+        state,
+        f"{cipher or '-'}\n{rekey}",
+        f"{_spi(peer.spi_out)}\n{_spi(peer.spi_in)}",
+        f"{peer.bytes_out}\n{peer.bytes_in}",
     ]
 
 
@@ -136,6 +133,10 @@ def _moment(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
-def _span(seconds: int) -> str:
-    minutes, rest = divmod(max(seconds, 0), 60)
-    return f"{minutes}m{rest:02d}s"
+def _span(span: timedelta) -> str:
+    minutes, seconds = divmod(max(int(span.total_seconds()), 0), 60)
+    return f"{minutes}m{seconds:02d}s"
+
+
+def _spi(spi: int) -> str:
+    return f"{spi:08x}" if spi else "-"

@@ -21,7 +21,7 @@ from geneveil.ike import wire
 from geneveil.model.connection import ChildName, Connection, Identity, ObservedIke
 from geneveil.model.errors import DaemonError
 
-COMMAND_TIMEOUT_SECONDS = 5.0
+COMMAND_TIMEOUT_SECONDS = 2.0
 """charon answers from memory, in milliseconds; when it is stopped or stuck the agent goes on."""
 
 RECONNECT_SECONDS = 1.0

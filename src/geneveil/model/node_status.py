@@ -28,6 +28,8 @@ class PeerState(Enum):
     """An exchange is under way; Geneve waits, dropped by the guard."""
     DOWN = "down"
     """No exchange is under way; the next attempt waits for its time."""
+    UNKNOWN = "unknown"
+    """charon cannot be asked; SAs that stand in the kernel go on carrying."""
     UNPROVEN = "unproven"
     """Children stand, but not with the cipher, mode or kernel state that is promised."""
 

@@ -1,0 +1,24 @@
+"""`python -m geneveil.agent CONFIG`: what `geneveil agent` turns into."""
+
+import sys
+from pathlib import Path
+
+from geneveil.agent.logfmt import set_up_logging
+from geneveil.agent.loop import run_agent
+from geneveil.agent.store import read_agent_config
+from geneveil.model.errors import GeneveilError
+
+
+def main(arguments: list[str]) -> int:
+    """Run until a signal comes; returns the exit status."""
+    set_up_logging()
+    try:
+        run_agent(read_agent_config(Path(arguments[0])))
+    except GeneveilError as error:
+        sys.stderr.write(f"geneveil: {error.render()}\n")
+        return error.exit_status
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
