@@ -12,7 +12,7 @@ from geneveil.mesh.diff import diff_ike, track_attempts
 from geneveil.mesh.memory import Memory, for_instance
 from geneveil.mesh.plan import MeshPlan, plan_mesh
 from geneveil.model.cluster import ClusterSettings, Mode
-from geneveil.model.errors import Culprit, GeneveilError
+from geneveil.model.errors import GeneveilError
 from geneveil.model.guard import GuardSpec
 from geneveil.model.health import Finding, HealthValue, Severity
 from geneveil.model.node_status import PeerStatus
@@ -106,15 +106,10 @@ def decide(seen: Observation, memory: AgentMemory, standing: tuple[Finding, ...]
     )
 
 
-def explain_error(error: GeneveilError) -> Finding:
-    """An error as a health value; its culprit is its subject."""
+def explain_error(error: GeneveilError, code: str, subject: str) -> Finding:
+    """An error as a health value."""
     what = f"{error.what}: {error.why}" if error.why else error.what
-    code = {
-        Culprit.DAEMON: "daemon-away",
-        Culprit.KERNEL: "kernel-refused",
-        Culprit.OPERATOR: "operator-unreachable",
-    }.get(error.culprit, "configuration-wrong")
-    return Finding(code, Severity.ERROR, error.what.split(" at ")[0], what, error.remedy)
+    return Finding(code, Severity.ERROR, subject, what, error.remedy)
 
 
 def _judge_trust(
@@ -168,8 +163,18 @@ def _judge_peers(
 
 
 def _reading_findings(seen: Observation) -> list[Finding]:
-    parts = (seen.ovs, seen.ike, seen.guard, seen.states, seen.settings)
-    findings = [explain_error(part) for part in parts if isinstance(part, GeneveilError)]
+    parts = (
+        (seen.ovs, "ovsdb-away", "Open vSwitch"),
+        (seen.ike, "charon-away", "charon"),
+        (seen.guard, "guard-unreadable", "guard"),
+        (seen.states, "kernel-unreadable", "kernel"),
+        (seen.settings, "settings-unreadable", "cluster settings"),
+    )
+    findings = [
+        explain_error(part, code, subject)
+        for part, code, subject in parts
+        if isinstance(part, GeneveilError)
+    ]
     if seen.enrolment is not None:
         findings.append(seen.enrolment)
     if not isinstance(seen.guard, GeneveilError):

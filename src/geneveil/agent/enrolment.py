@@ -7,7 +7,7 @@ from geneveil.model.errors import GeneveilError, RefusedError, TrustError
 from geneveil.model.health import Finding, Severity
 
 RETRY_FIRST_SECONDS = 1.0
-RETRY_CAP_SECONDS = 60.0
+RETRY_CAP_SECONDS = 30.0
 """All nodes of a cluster may wait for one operator to come back: never all at once."""
 
 JITTER = 0.25

@@ -78,6 +78,8 @@ class Enroller:
         self._clock = clock
         self._wake = wake
         self._looked_at = threading.Event()
+        self._token_changed = threading.Event()
+        self._token_changed_at: float | None = None
         self._chassis = ""
         self._is_wanted = False
         self._failure: Finding | None = None
@@ -95,11 +97,15 @@ class Enroller:
     def update(self, chassis: str, has_identity: bool) -> None:
         """Tell it what the loop knows: our name, and whether there is a usable identity."""
         self._chassis = chassis
+        token_changed_at = _changed_at(self._config.token_file)
+        if token_changed_at != self._token_changed_at:
+            self._token_changed_at = token_changed_at
+            self._token_changed.set()  # somebody did something about it: no need to wait
         self._is_wanted = bool(chassis) and must_enrol(
             Situation(
                 has_identity=has_identity,
                 certificate_changed_at=_changed_at(self._store.directory / CERTIFICATE),
-                token_changed_at=_changed_at(self._config.token_file),
+                token_changed_at=token_changed_at,
             )
         )
         if self._is_wanted:
@@ -113,6 +119,7 @@ class Enroller:
             if not self._is_wanted:
                 attempts = 0
                 continue
+            self._token_changed.clear()
             try:
                 self._enrol(self._chassis)
                 self._is_wanted, self._failure, attempts = False, None, 0
@@ -125,8 +132,8 @@ class Enroller:
                 self._failure = explain_failure(GeneveilError("enrolment failed", why=repr(error)))
                 attempts += 1
             self._wake()
-            if attempts:
-                threading.Event().wait(retry_seconds(self._chassis, attempts))
+            if attempts and self._token_changed.wait(retry_seconds(self._chassis, attempts)):
+                attempts = 0
 
     def _enrol(self, chassis: str) -> None:
         # Imported only here: a node enrols once in years and runs in 64 MiB.

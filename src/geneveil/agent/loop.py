@@ -125,7 +125,7 @@ class Agent:
                 self._store.write_seal()
                 self._must_seal = False
         except GeneveilError as error:
-            return [explain_error(error)]
+            return [explain_error(error, "state-directory", "state directory")]
         return []
 
     def _say(
@@ -134,7 +134,10 @@ class Agent:
         for action in outcome.done:
             event, fields = describe(action)
             _log.info(event, extra={"fields": fields})
-        failures = [explain_error(error) for _action, error in outcome.failed]
+        failures = [
+            explain_error(error, "action-failed", describe(action)[0])
+            for action, error in outcome.failed
+        ]
         health = carry_since(self._memory.health, [*decision.findings, *failures], seen.now)
         _log_changes(self._memory.health, health)
         try:
