@@ -113,9 +113,11 @@ async def _bring_up_central(running: Running, say: Say) -> None:
 
 async def hand_out_tokens(running: Running, central: Remote) -> None:
     """One token a node, made by the operator, put where its agent waits for it."""
-    for node in running.layout.topology.nodes:
-        text = await central.check(["geneveil", "operator", "token", node.chassis, "-o", "json"])
-        put_token(running.layout, node, json.loads(text)["token"])
+    nodes = running.layout.topology.nodes
+    names = [node.chassis for node in nodes]
+    text = await central.check(["geneveil", "operator", "token", *names, "-o", "json"])
+    for node, token in zip(nodes, json.loads(text)["tokens"], strict=True):
+        put_token(running.layout, node, token["token"])
 
 
 def put_token(layout: Layout, node: Node, token: str) -> None:
@@ -170,7 +172,7 @@ async def await_secured(running: Running, node: Node, seconds: float = READY_SEC
         nonlocal last
         done = await remote.run("cat /run/geneveil/status.json")
         last = done.stdout or done.stderr
-        return done.status == 0 and json.loads(done.stdout).get("all_well") is True
+        return done.status == 0 and json.loads(done.stdout).get("well") is True
 
     await wait_until(
         condition,

@@ -31,7 +31,14 @@ def write_cluster_network(
 
     idl = connection.OvsdbIdl.from_server(f"unix:{socket}", "OVN_Northbound")
     link = connection.Connection(idl=idl, timeout=_TIMEOUT_SECONDS)
-    api = impl_idl.OvnNbApiIdlImpl(link)
+
+    class Northbound(impl_idl.OvnNbApiIdlImpl):  # type: ignore[misc]
+        """ovsdbapp keeps a connection a class: without one of its own, a lab would write to
+        another's database."""
+
+        _ovsdb_connection = None
+
+    api = Northbound(link)
     try:
         with api.transaction(check_error=True) as write:
             write.add(api.lr_add(ROUTER, may_exist=True))
