@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from ipaddress import ip_address
 
 from geneveil.verify.codec import decode, encode
 from geneveil.verify.errors import EvidenceError
@@ -184,7 +185,10 @@ class PhaseEvidence:
     underlay_mtu_bytes: int = 1500
 
     def __post_init__(self) -> None:
+        if not self.geneve_ports:
+            raise ValueError("geneve_ports is empty: nothing could be told to be Geneve")
         _check_names(self)
+        _check_addresses(self)
         _check_marks(self)
 
 
@@ -247,6 +251,23 @@ def _check_names(phase: PhaseEvidence) -> None:
         for end in (probe.source, probe.destination):
             if end.node not in names:
                 raise ValueError(f"probe {probe.id} names node {end.node}, which is not listed")
+
+
+def _check_addresses(phase: PhaseEvidence) -> None:
+    owners: dict[str, str] = {}
+    for node in phase.nodes:
+        if not node.underlay_addresses:
+            raise ValueError(f"node {node.name} has no underlay address")
+        for address in node.underlay_addresses:
+            ip_address(address)
+            if owners.setdefault(address, node.name) != node.name:
+                raise ValueError(f"nodes {owners[address]} and {node.name} both have {address}")
+    for probe in phase.probes:
+        for end in (probe.source, probe.destination):
+            ip_address(end.address)
+    for sa in phase.sa_keys:
+        ip_address(sa.source)
+        ip_address(sa.destination)
 
 
 def _check_marks(phase: PhaseEvidence) -> None:

@@ -26,8 +26,9 @@ SALT_BYTES = 4
 
 _HEAD = re.compile(r"src (\S+) dst (\S+)")
 _PROTO = re.compile(r"proto (\S+) spi (0x[0-9a-f]+).* mode (\S+)")
-_AEAD = re.compile(r"aead (\S+) (0x(?:[0-9a-f]{2})*) (\d+)")
-_ENCRYPTION = re.compile(r"enc (\S+)(?: (0x(?:[0-9a-f]{2})*))?")
+_AEAD = re.compile(r"aead (\S+) (0x(?:[0-9a-f]{2})*)(?: \(\d+ bits\))? (\d+)$")
+_ENCRYPTION = re.compile(r"enc (\S+)(?: (0x(?:[0-9a-f]{2})*))?(?: \(\d+ bits\))?$")
+_AUTHENTICATION = re.compile(r"auth-trunc \S+ 0x[0-9a-f]*(?: \(\d+ bits\))? (\d+)$")
 _ENCAPSULATION = re.compile(r"encap type (\S+) sport (\d+) dport (\d+)")
 _SEQUENCE = re.compile(r"seq-hi (0x[0-9a-f]+), .*oseq-hi (0x[0-9a-f]+)")
 
@@ -73,9 +74,9 @@ def _parse_block(lines: list[str], node: str) -> SaKey | None:
     spi = int(proto[2], 16)
     algorithm, secret, icv_bits = _parse_algorithm(lines)
     if not algorithm:
-        if _is_larval(lines, spi):
-            return None
-        raise EvidenceError(f"{where}, SPI {spi:#010x}", why="there is no line with its cipher")
+        if any(re.match(r"(auth|aead|enc|comp)", line) for line in lines):
+            raise EvidenceError(f"{where}, SPI {spi:#010x}", why="its cipher can't be read")
+        return None  # larval: an SPI taken for an exchange in flight, without keys yet
     salt_bytes = SALT_BYTES if algorithm.startswith("rfc4106(") else 0
     if len(secret) < salt_bytes:
         raise EvidenceError(f"{where}, SPI {spi:#010x}", why="its key is shorter than a salt")
@@ -106,13 +107,10 @@ def _parse_algorithm(lines: list[str]) -> tuple[str, bytes, int]:
         return aead[1], bytes.fromhex(aead[2][2:]), int(aead[3])
     encryption = _find(_ENCRYPTION, lines)
     if encryption is not None:
-        return encryption[1], bytes.fromhex((encryption[2] or "0x")[2:]), 0
+        authentication = _find(_AUTHENTICATION, lines)
+        icv_bits = int(authentication[1]) if authentication else 0
+        return encryption[1], bytes.fromhex((encryption[2] or "0x")[2:]), icv_bits
     return "", b"", 0
-
-
-def _is_larval(lines: list[str], spi: int) -> bool:
-    """An acquire in flight has SPI 0 or no cipher, no authentication and no traffic yet."""
-    return spi == 0 or not any(re.match(r"(auth|aead|enc|comp)", line) for line in lines)
 
 
 def _find(pattern: re.Pattern[str], lines: list[str]) -> re.Match[str] | None:
