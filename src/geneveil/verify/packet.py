@@ -15,6 +15,7 @@ ETHERTYPE_ARP = 0x0806
 ETHERTYPE_IPV6 = 0x86DD
 _VLAN_TAGS = frozenset({0x8100, 0x88A8, 0x9100})
 
+LONGEST_IP_BYTES = 65535
 PROTOCOL_ICMP = 1
 PROTOCOL_IPV4 = 4
 PROTOCOL_TCP = 6
@@ -77,7 +78,7 @@ def _parse_ipv4(data: bytes, start: int) -> IpPacket | None:
     if header_bytes < 20 or available < header_bytes:
         return None
     total = (data[start + 2] << 8) | data[start + 3]
-    if total == 0:  # a GSO frame longer than the field can say
+    if total == 0 and available > LONGEST_IP_BYTES:  # a GSO frame longer than the field can say
         total = available
     if total < header_bytes or total > available:
         return None
@@ -100,7 +101,9 @@ def _parse_ipv6(data: bytes, start: int) -> IpPacket | None:
     if available < 40:
         return None
     length = (data[start + 4] << 8) | data[start + 5]
-    end = start + 40 + length if length else start + available  # 0: jumbogram or GSO
+    if length == 0 and available > LONGEST_IP_BYTES:  # a GSO frame, as above
+        length = available - 40
+    end = start + 40 + length
     if end > start + available:
         return None
     protocol, offset = data[start + 6], start + 40

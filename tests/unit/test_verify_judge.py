@@ -1,0 +1,490 @@
+"""The judge passes what is right, and each thing that may go wrong turns the verdict."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from geneveil.verify.flows import Direction, FlowKind, Phase, Protocol, Size
+from geneveil.verify.verdict import Observation, Observed, ReasonCode, Verdict
+from tests import synthetic_wire as wire
+from tests.synthetic_lab import (
+    BOOT,
+    Recipe,
+    Recording,
+    clear_geneve,
+    geneve_datagram,
+    judge_recordings,
+    packet,
+    plain,
+    record,
+    sealed,
+    underlay,
+)
+
+
+def judged(
+    spoil: Callable[[Recording], None] | None = None,
+    recipe: Recipe = Recipe(),
+    spoil_control: Callable[[Recording], None] | None = None,
+) -> Verdict:
+    disabled, enabled = record(Phase.DISABLED, recipe), record(Phase.ENABLED, recipe)
+    if spoil:
+        spoil(enabled)
+    if spoil_control:
+        spoil_control(disabled)
+    return judge_recordings(disabled, enabled)
+
+
+def observation_of(verdict: Verdict, probe_id: str, phase: Phase = Phase.ENABLED) -> Observation:
+    return next(
+        o for row in verdict.phase(phase).flows for o in row.observations if o.probe == probe_id
+    )
+
+
+def codes(verdict: Verdict) -> set[ReasonCode]:
+    return {reason.code for reason in verdict.reasons}
+
+
+def texts(verdict: Verdict) -> str:
+    return "\n".join(reason.text for reason in verdict.reasons)
+
+
+POD_TO_POD = "pod_to_pod/node1>node2/udp/small/request"
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        pytest.param(Recipe(), id="two nodes"),
+        pytest.param(Recipe(nodes=3), id="three nodes"),
+        pytest.param(Recipe(ipv6_underlay=True), id="IPv6 underlay"),
+        pytest.param(Recipe(ipv6_pods=True, ipv6_underlay=True), id="IPv6 pods"),
+        pytest.param(Recipe(nat_traversal=True), id="NAT-T"),
+        pytest.param(Recipe(esn=False), id="32-bit sequence numbers"),
+        pytest.param(Recipe(sequence=(3 << 32) - 20), id="ESN rolls over within the capture"),
+        pytest.param(
+            Recipe(sequence=(0x12345 << 32) + 5, told_sequence_high=0x12345), id="ESN as told"
+        ),
+    ],
+)
+def test_all_is_well(recipe: Recipe) -> None:
+    verdict = judged(recipe=recipe)
+    assert verdict.passed, texts(verdict)
+    assert verdict.reasons == ()
+    assert all(row.passed for phase in verdict.phases for row in phase.flows)
+
+
+def test_what_a_pass_says_of_each_kind_of_flow() -> None:
+    verdict = judged()
+    seen = {row.kind: row for row in verdict.phase(Phase.ENABLED).flows}
+    overlay = seen[FlowKind.POD_TO_POD]
+    assert overlay.observed is Observed.ENCRYPTED
+    assert overlay.decrypted
+    assert overlay.ciphers == ("AES-GCM-16-256",)
+    assert overlay.modes == ("transport",)
+    assert (overlay.frames_clear, overlay.frames_esp) == (0, 12)
+    assert overlay.spis == ("c0000001", "c0000002")
+    assert seen[FlowKind.HOST_TO_POD].observed is Observed.ENCRYPTED
+    assert seen[FlowKind.POD_TO_POD_SAME_NODE].observed is Observed.STAYED
+    assert seen[FlowKind.HOST_TO_HOST].observed is Observed.CLEAR
+    assert seen[FlowKind.POD_TO_HOST].observed is Observed.CLEAR
+    assert seen[FlowKind.POD_TO_HOST].frames_esp == 0
+    control = {row.kind: row.observed for row in verdict.phase(Phase.DISABLED).flows}
+    assert control[FlowKind.POD_TO_POD] is Observed.CLEAR
+    assert control[FlowKind.POD_TO_POD_SAME_NODE] is Observed.STAYED
+
+
+def test_a_verdict_holds_no_key() -> None:
+    recording = record(Phase.ENABLED)
+    text = repr(judge_recordings(record(Phase.DISABLED), recording))
+    for sa in recording.evidence.sa_keys:
+        assert sa.key.hex() not in text
+        assert repr(sa.key) not in text
+
+
+def test_removed_guard_and_connection() -> None:
+    def spoil(lab: Recording) -> None:
+        probe = lab.probe()
+        lab.frames[probe.id] = [clear_geneve(lab, probe)]
+
+    verdict = judged(spoil)
+    assert not verdict.passed
+    assert codes(verdict) == {ReasonCode.GENEVE_IN_CLEAR, ReasonCode.OBSERVATION}
+    enabled = verdict.phase(Phase.ENABLED)
+    assert enabled.clear_geneve_frames == 1
+    (offender,) = enabled.clear_geneve_first
+    assert offender.probes == (POD_TO_POD,)
+    assert (offender.source, offender.destination) == ("192.0.2.11", "192.0.2.12")
+    assert POD_TO_POD in texts(verdict)
+    assert f"frame {offender.frame} at 12:00:05" in texts(verdict)
+    assert observation_of(verdict, POD_TO_POD).observed is Observed.CLEAR
+
+
+def test_mark_in_clear_as_well_as_in_esp() -> None:
+    def spoil(lab: Recording) -> None:
+        probe = lab.probe()
+        lab.frames[probe.id].append(plain(lab, probe))
+
+    verdict = judged(spoil)
+    assert codes(verdict) == {ReasonCode.OBSERVATION}
+    assert observation_of(verdict, POD_TO_POD).observed is Observed.CLEAR_AND_ENCRYPTED
+
+
+def test_one_clear_geneve_frame_without_any_mark_fails_everything() -> None:
+    def spoil(lab: Recording) -> None:
+        arp = wire.ethernet(bytes(28), ethertype=0x0806)
+        datagram = wire.udp(5, 6081, wire.geneve(arp))
+        lab.extra.insert(0, wire.ethernet(wire.ip("192.0.2.11", "192.0.2.12", 17, datagram)))
+
+    verdict = judged(spoil)
+    assert codes(verdict) == {ReasonCode.GENEVE_IN_CLEAR}
+    assert verdict.phase(Phase.ENABLED).clear_geneve_first[0].frame == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "datagram"),
+    [
+        ("to an unknown port", lambda p: wire.udp(5, 7777, geneve_datagram(p)[8:])),
+        ("not even Geneve, but to its port", lambda p: wire.udp(5, 6081, b"?")),
+    ],
+)
+def test_geneve_is_known_by_port_and_by_shape(name: str, datagram: Callable[..., bytes]) -> None:
+    def spoil(lab: Recording) -> None:
+        payload = datagram(lab.probe())
+        lab.extra.append(wire.ethernet(wire.ip("192.0.2.11", "192.0.2.12", 17, payload), vlan=5))
+
+    assert ReasonCode.GENEVE_IN_CLEAR in codes(judged(spoil)), name
+
+
+@pytest.mark.parametrize("size", [48, 512])
+def test_fragmented_clear_geneve_is_found(size: int) -> None:
+    def spoil(lab: Recording) -> None:
+        probe = lab.probe(size=Size.FULL)
+        pieces = wire.fragments(*underlay(lab, probe), 17, geneve_datagram(probe), size)
+        lab.frames[probe.id] = [wire.ethernet(piece) for piece in reversed(pieces)]
+
+    verdict = judged(spoil)
+    assert {ReasonCode.GENEVE_IN_CLEAR, ReasonCode.OBSERVATION} == codes(verdict)
+    assert any("fragments" in remark for remark in verdict.remarks)
+
+
+def test_fragmented_esp_is_put_together_and_decrypted() -> None:
+    def spoil(lab: Recording) -> None:
+        probe = lab.probe(size=Size.FULL)
+        esp = lab.frames[probe.id][0][14 + 20 :]
+        pieces = wire.fragments(*underlay(lab, probe), 50, esp, 512)
+        lab.frames[probe.id] = [wire.ethernet(piece) for piece in pieces]
+
+    verdict = judged(spoil)
+    assert verdict.passed, texts(verdict)
+    assert verdict.phase(Phase.ENABLED).capture.counts.fragments == 3
+
+
+def test_a_piece_of_a_packet_that_never_became_whole() -> None:
+    def spoil(lab: Recording) -> None:
+        probe = lab.probe(size=Size.FULL)
+        pieces = wire.fragments(*underlay(lab, probe), 17, geneve_datagram(probe), 512)
+        lab.extra += [wire.ethernet(piece) for piece in pieces[1:]]
+
+    verdict = judged(spoil)
+    assert {ReasonCode.UNFINISHED_FRAGMENTS, ReasonCode.OBSERVATION} == codes(verdict)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "named"),
+    [
+        (Recipe(key_bytes=16), "AES-GCM-16-128"),
+        (Recipe(key_bytes=24), "AES-GCM-16-192"),
+        (Recipe(icv_bits=64), "AES-GCM-8-256"),
+        (Recipe(icv_bits=96), "AES-GCM-12-256"),
+        (Recipe(algorithm="cbc(aes)"), "cbc(aes), 256-bit key"),
+        (Recipe(algorithm="rfc7539esp(chacha20,poly1305)"), "rfc7539esp(chacha20,poly1305)"),
+    ],
+)
+def test_wrong_cipher_is_named(recipe: Recipe, named: str) -> None:
+    verdict = judged(recipe=recipe)
+    assert {ReasonCode.WRONG_CIPHER, ReasonCode.OBSERVATION} == codes(verdict)
+    assert f"SAs use {named}" in texts(verdict)
+    assert f"observed wrong cipher ({named}" in texts(verdict)
+    assert observation_of(verdict, POD_TO_POD).observed is Observed.WRONG_CIPHER
+
+
+def test_null_encryption_is_clear_whatever_it_is_called() -> None:
+    def spoil(lab: Recording) -> None:
+        lab.change(
+            sa_keys=tuple(
+                replace(sa, algorithm="ecb(cipher_null)", key=b"", salt=b"")
+                for sa in lab.evidence.sa_keys
+            )
+        )
+        for probe in lab.evidence.probes:
+            if lab.frames[probe.id] and probe.kind in (FlowKind.POD_TO_POD, FlowKind.HOST_TO_POD):
+                esp = bytes.fromhex("c000000100000001") + geneve_datagram(probe) + bytes(18)
+                lab.frames[probe.id] = [wire.ethernet(wire.ip(*underlay(lab, probe), 50, esp))]
+
+    verdict = judged(spoil)
+    assert observation_of(verdict, POD_TO_POD).observed is Observed.CLEAR
+    assert "the ESP does not encrypt" in texts(verdict)
+    assert "no encryption (ecb(cipher_null))" in texts(verdict)
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        Recipe(wire_mode="tunnel", kernel_mode="tunnel"),
+        Recipe(wire_mode="tunnel", kernel_mode="tunnel", ipv6_underlay=True),
+    ],
+)
+def test_tunnel_mode(recipe: Recipe) -> None:
+    verdict = judged(recipe=recipe)
+    assert {ReasonCode.TUNNEL_MODE, ReasonCode.OBSERVATION} == codes(verdict)
+    assert observation_of(verdict, POD_TO_POD).observed is Observed.TUNNEL_MODE
+
+
+def test_tunnel_mode_is_seen_on_the_wire_though_the_kernel_says_transport() -> None:
+    verdict = judged(recipe=Recipe(wire_mode="tunnel"))
+    assert codes(verdict) == {ReasonCode.OBSERVATION}
+    assert "observed tunnel mode" in texts(verdict)
+
+
+def test_dead_pod() -> None:
+    def spoil(lab: Recording) -> None:
+        probe = lab.probe()
+        lab.replace_probe(replace(probe, delivered=False))
+        lab.frames[probe.id] = []
+
+    verdict = judged(spoil)
+    assert codes(verdict) == {ReasonCode.OBSERVATION}
+    assert observation_of(verdict, POD_TO_POD).observed is Observed.NOT_DELIVERED
+
+
+@pytest.mark.parametrize("kind", list(FlowKind))
+def test_seen_on_the_wire_but_never_delivered(kind: FlowKind) -> None:
+    def spoil(lab: Recording) -> None:
+        lab.replace_probe(replace(lab.probe(kind), delivered=False))
+
+    assert codes(judged(spoil)) == {ReasonCode.OBSERVATION}
+
+
+@pytest.mark.parametrize("kind", [k for k in FlowKind if k is not FlowKind.POD_TO_POD_SAME_NODE])
+def test_delivered_but_unseen_across_nodes(kind: FlowKind) -> None:
+    def spoil(lab: Recording) -> None:
+        lab.frames[lab.probe(kind).id] = []
+
+    verdict = judged(spoil)
+    assert codes(verdict) == {ReasonCode.OBSERVATION}
+    assert "observed unseen" in texts(verdict)
+
+
+def test_traffic_of_one_node_on_the_wire() -> None:
+    def spoil(lab: Recording) -> None:
+        probe = lab.probe(FlowKind.POD_TO_POD_SAME_NODE)
+        lab.frames[probe.id] = [wire.ethernet(packet(probe))]
+
+    assert "expected stayed on the node, observed clear" in texts(judged(spoil))
+
+
+def test_host_traffic_encrypted_where_it_should_be_clear() -> None:
+    def spoil(lab: Recording) -> None:
+        probe = lab.probe(FlowKind.HOST_TO_HOST)
+        lab.frames[probe.id] = [sealed(lab, probe, packet(probe)[20:])]
+
+    assert "expected clear, observed encrypted" in texts(judged(spoil))
+
+
+def test_sealed_but_not_in_geneve() -> None:
+    def spoil(lab: Recording) -> None:
+        probe = lab.probe()
+        lab.frames[probe.id] = [sealed(lab, probe, packet(probe)[20:])]
+
+    assert "found in ESP, but not in Geneve inside it" in texts(judged(spoil))
+
+
+def test_sealed_for_another_pod() -> None:
+    def spoil(lab: Recording) -> None:
+        probe = lab.probe()
+        inner = wire.geneve(wire.ethernet(packet(probe, destination="10.128.2.99")))
+        lab.frames[probe.id] = [sealed(lab, probe, wire.udp(5, 6081, inner))]
+
+    verdict = judged(spoil)
+    assert "its mark was in a packet that is not the probe" in texts(verdict)
+    assert any("10.128.2.99" in p for p in observation_of(verdict, POD_TO_POD).problems)
+
+
+def test_sealed_between_other_nodes() -> None:
+    recipe = Recipe(nodes=3)
+
+    def spoil(lab: Recording) -> None:
+        probe = lab.probe()
+        elsewhere = replace(probe, destination=replace(probe.destination, node="node3"))
+        lab.frames[probe.id] = [sealed(lab, elsewhere, geneve_datagram(probe))]
+
+    assert "which are not its nodes" in texts(judged(spoil, recipe))
+
+
+def test_echo_reply_is_not_taken_for_its_request() -> None:
+    def spoil(lab: Recording) -> None:
+        request = lab.probe(protocol=Protocol.ICMP)
+        lab.frames[request.id] = []
+
+    verdict = judged(spoil)
+    request = "pod_to_pod/node1>node2/icmp/small/request"
+    assert observation_of(verdict, request).observed is Observed.UNSEEN
+    assert observation_of(verdict, request.replace("request", "reply")).passed
+
+
+def test_an_icmp_error_that_quotes_a_probe_in_clear() -> None:
+    def spoil(lab: Recording) -> None:
+        quoted = packet(lab.probe())
+        error = wire.ip("192.0.2.12", "192.0.2.11", 1, wire.icmp(3, quoted))
+        lab.extra.append(wire.ethernet(error))
+
+    verdict = judged(spoil)
+    assert observation_of(verdict, POD_TO_POD).observed is Observed.CLEAR_AND_ENCRYPTED
+
+
+@pytest.mark.parametrize("kind", [k for k in FlowKind if k is not FlowKind.POD_TO_POD_SAME_NODE])
+def test_missing_control(kind: FlowKind) -> None:
+    def spoil_control(lab: Recording) -> None:
+        lab.frames[lab.probe(kind).id] = []
+
+    verdict = judged(spoil_control=spoil_control)
+    assert codes(verdict) == {ReasonCode.OBSERVATION, ReasonCode.NO_CONTROL}
+    assert "prove nothing" in texts(verdict)
+    row = next(r for r in verdict.phase(Phase.ENABLED).flows if r.kind is kind)
+    assert not row.passed
+
+
+def test_control_in_another_carrier_is_no_control() -> None:
+    def spoil_control(lab: Recording) -> None:
+        probe = lab.probe()
+        lab.frames[probe.id] = [plain(lab, probe)]
+
+    verdict = judged(spoil_control=spoil_control)
+    assert codes(verdict) == {ReasonCode.OBSERVATION, ReasonCode.NO_CONTROL}
+    assert "seen in plain IP, not in Geneve" in texts(verdict)
+
+
+@pytest.mark.parametrize("phase", list(Phase))
+@pytest.mark.parametrize("kind", list(FlowKind))
+def test_a_square_of_the_matrix_that_was_never_probed(phase: Phase, kind: FlowKind) -> None:
+    def spoil(lab: Recording) -> None:
+        probe = lab.probe(kind, direction=Direction.REPLY)
+        lab.drop_probe(probe)
+        lab.frames[probe.id] = []
+
+    verdict = judged(spoil) if phase is Phase.ENABLED else judged(spoil_control=spoil)
+    assert ReasonCode.OBSERVATION in codes(verdict)
+    assert "observed not probed" in texts(verdict)
+
+
+def test_no_probes_at_all() -> None:
+    def spoil(lab: Recording) -> None:
+        lab.change(probes=())
+        lab.frames = {}
+
+    assert not judged(spoil, spoil_control=spoil).passed
+
+
+def test_missing_keys() -> None:
+    verdict = judged(lambda lab: lab.change(sa_keys=()))
+    assert codes(verdict) == {ReasonCode.OBSERVATION}
+    assert observation_of(verdict, POD_TO_POD).observed is Observed.NOT_DECRYPTED
+    assert "no key for this SPI" in texts(verdict)
+    same_node = next(
+        r for r in verdict.phase(Phase.ENABLED).flows if r.kind is FlowKind.POD_TO_POD_SAME_NODE
+    )
+    assert same_node.observed is Observed.NOT_DECRYPTED
+    assert any("could not be decrypted" in remark for remark in verdict.remarks)
+
+
+def test_wrong_key() -> None:
+    def spoil(lab: Recording) -> None:
+        lab.change(sa_keys=tuple(replace(sa, key=bytes(32)) for sa in lab.evidence.sa_keys))
+
+    verdict = judged(spoil)
+    assert observation_of(verdict, POD_TO_POD).observed is Observed.NOT_DECRYPTED
+    assert "the integrity check fails" in texts(verdict)
+
+
+def test_one_flipped_bit_is_not_decrypted() -> None:
+    def spoil(lab: Recording) -> None:
+        frame = bytearray(lab.frames[POD_TO_POD][0])
+        frame[60] ^= 1
+        lab.frames[POD_TO_POD] = [bytes(frame)]
+
+    assert observation_of(judged(spoil), POD_TO_POD).observed is Observed.NOT_DECRYPTED
+
+
+@pytest.mark.parametrize("phase", list(Phase))
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"frames_dropped": 1}, ReasonCode.WITNESS_DROPPED),
+        ({"frames_captured": 5}, ReasonCode.WITNESS_COUNT),
+        ({"witness_started_at": BOOT + timedelta(milliseconds=1)}, ReasonCode.WITNESS_LATE),
+        (
+            {"witness_stopped_at": BOOT + timedelta(seconds=59)},
+            ReasonCode.WITNESS_ENDED_EARLY,
+        ),
+        (
+            {
+                "witness_started_at": BOOT + timedelta(hours=1),
+                "first_boot_at": BOOT + timedelta(hours=1),
+                "last_halt_at": BOOT + timedelta(hours=2),
+                "witness_stopped_at": BOOT + timedelta(hours=2),
+            },
+            ReasonCode.WITNESS_CLOCK,
+        ),
+    ],
+)
+def test_a_witness_that_cannot_be_believed(
+    phase: Phase, fields: dict[str, object], code: ReasonCode
+) -> None:
+    def spoil(lab: Recording) -> None:
+        lab.change(**fields)
+
+    verdict = judged(spoil) if phase is Phase.ENABLED else judged(spoil_control=spoil)
+    assert codes(verdict) == {code}
+    assert verdict.reasons[0].phase is phase
+
+
+def test_empty_capture() -> None:
+    def spoil(lab: Recording) -> None:
+        lab.frames, lab.extra = {}, []
+
+    verdict = judged(spoil)
+    assert {ReasonCode.EMPTY_CAPTURE, ReasonCode.OBSERVATION} == codes(verdict)
+
+
+def test_frames_that_were_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    disabled, enabled = record(Phase.DISABLED), record(Phase.ENABLED)
+    first, *others = enabled.all_frames()
+    cut = [first._replace(wire_bytes=2000), *others]
+    monkeypatch.setattr(enabled, "all_frames", lambda: cut)
+    assert codes(judge_recordings(disabled, enabled)) == {ReasonCode.CUT_FRAMES}
+
+
+def test_a_frame_that_cannot_be_parsed() -> None:
+    def spoil(lab: Recording) -> None:
+        lab.extra.append(wire.ethernet(b"\x45" + bytes(10)))
+
+    assert codes(judged(spoil)) == {ReasonCode.MALFORMED_FRAMES}
+
+
+def test_clusters_of_other_nodes_are_not_compared() -> None:
+    verdict = judge_recordings(record(Phase.DISABLED), record(Phase.ENABLED, Recipe(nodes=3)))
+    assert ReasonCode.NODES in codes(verdict)
+
+
+def test_stray_marks_and_esp_in_the_control_are_remarked_on() -> None:
+    def spoil_control(lab: Recording) -> None:
+        stray = replace(lab.probe(), mark=lab.probe().mark[:15] + b"!")
+        lab.extra.append(wire.ethernet(packet(stray)))
+        lab.extra.append(wire.ethernet(wire.ip("192.0.2.11", "192.0.2.12", 50, bytes(40))))
+
+    remarks = "\n".join(judged(spoil_control=spoil_control).remarks)
+    assert "carry a mark that is none" in remarks
+    assert "there is ESP in the cluster with IPsec off" in remarks
