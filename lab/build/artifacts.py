@@ -8,7 +8,6 @@ from typing import Any
 
 from lab.build import code, kernel, rootfs, site
 from lab.build.cache import Cache, Recipe, default_root
-from lab.build.errors import StoppedError
 from lab.build.progress import Reporter, Silent
 from lab.build.workbench import Stop
 
@@ -57,6 +56,7 @@ def ensure(progress: Reporter | None = None, cache: Cache | None = None) -> Arti
     reporter = progress or Silent()
     place = cache or Cache(default_root())
     stop = Stop()
+    place.check_space(_recipes())
 
     def obtain(recipe: Recipe) -> Path:
         return place.obtain(recipe, reporter, stop)
@@ -68,9 +68,14 @@ def ensure(progress: Reporter | None = None, cache: Cache | None = None) -> Arti
         return root, obtain(site.recipe(root)), copy
 
     with ThreadPoolExecutor(2) as pool:
-        kernel_built = pool.submit(obtain, kernel.recipe())
-        rest_built = pool.submit(for_guests)
-        _wait_for_all([kernel_built, rest_built], stop)
+        try:
+            kernel_built = pool.submit(obtain, kernel.recipe())
+            rest_built = pool.submit(for_guests)
+            _wait_for_all(kernel_built, rest_built)
+        except BaseException:
+            # Leaving the pool waits for its threads: their programs must be ended first.
+            stop.now()
+            raise
     root, packages, copy = rest_built.result()
     return Artifacts(kernel=kernel_built.result(), rootfs=root, site=packages, code=copy)
 
@@ -117,15 +122,8 @@ def _recipes() -> list[Recipe]:
     return [kernel.recipe(), rootfs.recipe(), site.recipe(nowhere), code.recipe(nowhere)]
 
 
-def _wait_for_all(futures: list[Future[Any]], stop: Stop) -> None:
-    """Wait; on the first failure, or when interrupted, stop the others and raise its error."""
-    try:
-        done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-        failed = [f.exception() for f in done if f.exception()]
-    finally:
-        # Not reached with programs running unless something went wrong.
-        if any(not f.done() or f.exception() for f in futures):
-            stop.now()
-    for error in failed:
-        if error and not isinstance(error, StoppedError):
-            raise error
+def _wait_for_all(*futures: Future[Any]) -> None:
+    """Wait until all are done or one has failed; raise its error."""
+    done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+    for future in done:
+        future.result()

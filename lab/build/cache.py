@@ -27,6 +27,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from lab.build.diagnosis import says_disk_full
 from lab.build.errors import MIB, BuildError, NoSpaceError, StepFailedError, StoppedError
 from lab.build.meter import Meter, Step, expected_from
 from lab.build.progress import Reporter
@@ -154,6 +155,23 @@ class Cache:
             return
         remove_tree(doomed)
 
+    def check_space(self, recipes: Iterable[Recipe]) -> None:
+        """Refuse before anything begins if the disk can't take what is missing of these.
+
+        Raises:
+            NoSpaceError: says how much is needed and how much there is.
+        """
+        missing = [recipe for recipe in recipes if not self.find(recipe)]
+        needed_mib = sum(recipe.needed_mib for recipe in missing)
+        if not missing:
+            return
+        for recipe in missing:
+            self._make_folders(recipe)
+        free_mib = shutil.disk_usage(self.root).free // MIB
+        if free_mib < needed_mib:
+            what = " and ".join(f"the {recipe.title}" for recipe in missing)
+            raise NoSpaceError(what, self.root, needed_mib, free_mib)
+
     def _make_folders(self, recipe: Recipe) -> None:
         try:
             for name in ("locks", "logs", recipe.kind):
@@ -191,12 +209,12 @@ class Cache:
                     remove_tree(folder)
 
     def _build(self, recipe: Recipe, reporter: Reporter, stop: Stop) -> Path:
-        self._check_space(recipe)
+        self.check_space([recipe])
         temp = self.root / recipe.kind / f"{_BUILDING}{recipe.key}"
         started = datetime.now(UTC)
         log = self.root / "logs" / f"{recipe.kind}-{started:%Y%m%dT%H%M%S}-{os.getpid()}.log"
         meter = Meter(expected_from(recipe.steps, self._durations(recipe)), time.monotonic())
-        bench = Workbench(temp / "artifact", temp / "scratch", log, meter, stop)
+        bench = Workbench(recipe.title, temp / "artifact", temp / "scratch", log, meter, stop)
         bench.changed = lambda: reporter.moved(recipe.kind)
         reporter.begin(recipe.kind, recipe.title, meter)
         try:
@@ -206,9 +224,11 @@ class Cache:
             meter.finish(time.monotonic())
             self._complete(recipe, bench, facts, started)
         except BaseException as error:
+            # Explained first: what fills the disk is about to be removed.
+            explained = self._explained(recipe, error)
             reporter.end(recipe.kind, "stopped" if stop.stopped else "failed")
             remove_tree(temp)
-            raise self._explained(recipe, error) from None
+            raise explained from None
         remove_tree(temp)
         self._remember_durations(recipe, meter)
         self._prune_logs(recipe)
@@ -231,19 +251,15 @@ class Cache:
         subprocess.run(["sync", "-f", str(bench.folder)], check=False)
         bench.folder.rename(self.folder(recipe))
 
-    def _check_space(self, recipe: Recipe) -> None:
-        free_mib = shutil.disk_usage(self.root).free // MIB
-        if free_mib < recipe.needed_mib:
-            raise NoSpaceError(f"the {recipe.title}", self.root, recipe.needed_mib, free_mib)
-
     def _explained(self, recipe: Recipe, error: BaseException) -> BaseException:
         """A full disk looks like anything: say that it is one."""
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
         if isinstance(error, StepFailedError):
-            full = any("No space left on device" in line for line in error.lines)
+            full = says_disk_full(error.lines)
         if full:
             free_mib = shutil.disk_usage(self.root).free // MIB
-            return NoSpaceError(f"the {recipe.title}", self.root, recipe.needed_mib, free_mib)
+            what, needed_mib = f"the {recipe.title}", recipe.needed_mib
+            return NoSpaceError(what, self.root, needed_mib, free_mib, meanwhile=True)
         if isinstance(error, OSError):
             return BuildError(f"building the {recipe.title} failed", why=str(error))
         return error

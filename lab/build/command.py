@@ -3,6 +3,7 @@
 Module level imports little: `--help` must not wait for what only a build needs.
 """
 
+import signal
 from typing import Annotated
 
 import typer
@@ -50,6 +51,7 @@ def setup(
         (show_json if output == "json" else show_table)(artifacts.status())
         return
     _check_kinds(rebuild or [])
+    _end_like_ctrl_c(signal.SIGTERM, signal.SIGHUP)
     with progress.shown() as reporter:
         for problem in machine.judge_machine(machine.read_machine()):
             raise problem
@@ -78,6 +80,14 @@ def clean(
         typer.echo(f"removed {path}")
     if not removed:
         typer.echo("nothing to remove")
+
+
+def _end_like_ctrl_c(*signals: signal.Signals) -> None:
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    for number in signals:
+        signal.signal(number, interrupt)
 
 
 def _check_kinds(kinds: list[str]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lab.build.errors import MIB, HostError
 
-_LEAST_MEMORY_MIB = 3072
+_LEAST_MEMORY_MIB = 2048
 _LEAST_SUBORDINATE_IDS = 65536
 
 

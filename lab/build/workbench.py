@@ -75,6 +75,7 @@ class Workbench:
     """What a builder works with; made by the cache, one for each artifact.
 
     Args:
+        title: what is built, in words.
         folder: empty; becomes the artifact once the builder returns.
         scratch: empty; thrown away in any case.
         log: all output of all programs.
@@ -82,7 +83,10 @@ class Workbench:
         stop: ends the programs from outside.
     """
 
-    def __init__(self, folder: Path, scratch: Path, log: Path, meter: Meter, stop: Stop) -> None:
+    def __init__(
+        self, title: str, folder: Path, scratch: Path, log: Path, meter: Meter, stop: Stop
+    ) -> None:
+        self.title = title
         self.folder = folder
         self.scratch = scratch
         self.log = log
@@ -132,9 +136,7 @@ class Workbench:
             held = contained(argv, need, is_root=os.geteuid() == 0)
             process = self.stop.start(held, cwd or self.scratch, merged)
         except FileNotFoundError as error:
-            raise BuildError(
-                f"{self.meter.step} failed", why=f"no program {error.filename}"
-            ) from None
+            raise BuildError(f"{self._task()} failed", why=f"no program {error.filename}") from None
         last: deque[str] = deque(maxlen=_KEPT_LINES)
         try:
             assert process.stdout is not None  # noqa: S101 - asked for by PIPE above
@@ -151,8 +153,11 @@ class Workbench:
             raise StoppedError("stopped")
         if status != 0:
             ended = f"status {status}" if status > 0 else f"signal {-status}"
-            raise StepFailedError(self.meter.step, _program(argv), ended, self.log, list(last))
+            raise StepFailedError(self._task(), _program(argv), ended, self.log, list(last))
         return "\n".join(last)
+
+    def _task(self) -> str:
+        return f"building the {self.title}: {self.meter.step}"
 
     def _write_log(self, text: str) -> None:
         with self.log.open("a") as log:
