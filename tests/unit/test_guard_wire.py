@@ -1,0 +1,161 @@
+"""The guard's ruleset: what is written reads back as ours, and any alteration does not."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from geneveil.guard.wire import ABSENT, encode_replace, parse_table
+from geneveil.model.errors import KernelError
+from geneveil.model.guard import GuardCounter, GuardSpec, Tally
+
+SPEC = GuardSpec((6081, 7000))
+TALLIES = {GuardCounter.CLEARTEXT_OUT: Tally(5, 500), GuardCounter.FORWARDED: Tally(1, 60)}
+
+
+def listing(spec: GuardSpec = SPEC) -> dict[str, Any]:
+    """What the kernel would list: the added objects with the handles that it gives them.
+
+    That it really does is shown in tests/real/test_guard_nft.py.
+    """
+    items: list[dict[str, Any]] = [{"metainfo": {"version": "1.1.3"}}]
+    for handle, command in enumerate(encode_replace(spec, TALLIES)["nftables"][2:], 1):
+        (kind, body), *_ = command["add"].items()
+        items.append({kind: {**body, "handle": handle}})
+    return dict(json.loads(json.dumps({"nftables": items})))
+
+
+def objects(document: dict[str, Any], kind: str) -> list[dict[str, Any]]:
+    return [item[kind] for item in document["nftables"] if kind in item]
+
+
+def test_what_is_written_reads_back_as_the_same_guard() -> None:
+    observed = parse_table(listing())
+    assert observed.stands_for(SPEC)
+    assert observed.counters[GuardCounter.CLEARTEXT_OUT] == Tally(5, 500)
+    assert observed.counters[GuardCounter.CLEARTEXT_IN] == Tally(0, 0)
+
+
+def test_one_port_is_written_as_nft_prints_it() -> None:
+    assert parse_table(listing(GuardSpec((6081,)))).stands_for(GuardSpec((6081,)))
+
+
+def test_another_set_of_ports_is_another_guard() -> None:
+    assert not parse_table(listing()).stands_for(GuardSpec((6081,)))
+
+
+def test_the_order_of_a_set_does_not_matter() -> None:
+    document = listing()
+    for rule in objects(document, "rule"):
+        rule["expr"][0]["match"]["right"]["set"].reverse()
+    assert parse_table(document).stands_for(SPEC)
+
+
+def _rule(document: dict[str, Any], chain: str) -> dict[str, Any]:
+    return next(rule for rule in objects(document, "rule") if rule["chain"] == chain)
+
+
+def _drop_object(kind: str) -> Callable[[dict[str, Any]], None]:
+    def alter(document: dict[str, Any]) -> None:
+        victim = next(item for item in document["nftables"] if kind in item)
+        document["nftables"].remove(victim)
+
+    return alter
+
+
+def _accept_first(document: dict[str, Any]) -> None:
+    rule = {"family": "inet", "table": "geneveil", "chain": "output", "expr": [{"accept": None}]}
+    document["nftables"].append({"rule": rule})
+
+
+def _accept_instead(document: dict[str, Any]) -> None:
+    _rule(document, "output")["expr"][-1] = {"accept": None}
+
+
+def _match_turned_round(document: dict[str, Any]) -> None:
+    _rule(document, "input")["expr"][1]["match"]["right"] = True
+
+
+def _other_port(document: dict[str, Any]) -> None:
+    _rule(document, "input")["expr"][0]["match"]["right"] = 6082
+
+
+def _other_priority(document: dict[str, Any]) -> None:
+    objects(document, "chain")[0]["prio"] = 100
+
+
+def _other_hook(document: dict[str, Any]) -> None:
+    objects(document, "chain")[0]["hook"] = "postrouting"
+
+
+def _dormant(document: dict[str, Any]) -> None:
+    objects(document, "table")[0]["flags"] = ["dormant"]
+
+
+def _a_set_more(document: dict[str, Any]) -> None:
+    document["nftables"].append({"set": {"family": "inet", "table": "geneveil", "name": "x"}})
+
+
+@pytest.mark.parametrize(
+    "alter",
+    [
+        _drop_object("rule"),
+        _drop_object("chain"),
+        _drop_object("counter"),
+        _accept_first,
+        _accept_instead,
+        _match_turned_round,
+        _other_port,
+        _other_priority,
+        _other_hook,
+        _dormant,
+        _a_set_more,
+    ],
+)
+def test_any_alteration_is_seen(alter: Callable[[dict[str, Any]], None]) -> None:
+    document = listing()
+    assert parse_table(document).stands_for(SPEC)
+    alter(document)
+    observed = parse_table(document)
+    assert observed.present
+    assert observed.ports is None
+
+
+def test_an_absent_table_stands_for_nothing() -> None:
+    assert not ABSENT.stands_for(SPEC)
+
+
+@pytest.mark.parametrize("document", [{}, {"nftables": "x"}])
+def test_what_nft_should_never_print_is_an_error(document: dict[str, Any]) -> None:
+    with pytest.raises(KernelError):
+        parse_table(document)
+
+
+def test_the_replacement_is_one_transaction_that_keeps_the_counts() -> None:
+    commands = encode_replace(SPEC, TALLIES)["nftables"]
+    verbs = [next(iter(command)) for command in commands]
+    assert verbs[:3] == ["add", "delete", "add"]
+    assert "flush" not in verbs
+    counters = [c["add"]["counter"] for c in commands if "counter" in c.get("add", {})]
+    assert {c["name"]: c["packets"] for c in counters} == {
+        "cleartext_out": 5,
+        "cleartext_in": 0,
+        "forwarded": 1,
+    }
+
+
+def test_nothing_outside_the_own_table_is_named() -> None:
+    for command in encode_replace(SPEC, {})["nftables"]:
+        ((_verb, target),) = command.items()
+        ((kind, body),) = target.items()
+        assert body["family"] == "inet"
+        assert (body["name"] if kind == "table" else body["table"]) == "geneveil"
+
+
+@pytest.mark.parametrize("ports", [(), (7000, 6081), (6081, 6081)])
+def test_a_guard_for_no_ports_or_disordered_ones_cannot_be_asked_for(
+    ports: tuple[int, ...],
+) -> None:
+    with pytest.raises(ValueError, match="ascending"):
+        GuardSpec(ports)

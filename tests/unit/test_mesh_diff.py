@@ -1,0 +1,354 @@
+"""The difference between plan and charon, against a charon of values that does what it is told."""
+
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from geneveil.mesh.actions import (
+    Action,
+    Initiate,
+    LoadConnection,
+    LoadIdentity,
+    TerminateChildSa,
+    TerminateIkeSa,
+    UnloadConnection,
+)
+from geneveil.mesh.diff import diff_ike, track_attempts
+from geneveil.mesh.initiation import is_initiator
+from geneveil.mesh.memory import Memory, for_instance, record
+from geneveil.model.connection import (
+    ChildSa,
+    Connection,
+    Identity,
+    IkeSa,
+    ObservedConnection,
+    ObservedIke,
+)
+
+IDENTITY = Identity(b"certificate", b"key", (b"authority",), "f-own", ("f-ca",))
+ME = "node1"
+PEER = next(n for n in ("node2", "node3", "node4", "node5") if is_initiator(ME, n))
+WAITED_FOR = next(n for n in ("node2", "node3", "node4", "node5") if not is_initiator(ME, n))
+
+
+def connection(peer: str = PEER, last: int = 2, ports: tuple[int, ...] = (6081,)) -> Connection:
+    return Connection(ME, peer, "192.0.2.1", f"192.0.2.{last}", ports)
+
+
+def child(
+    name: str, unique_id: int, state: str = "INSTALLED", encapsulated: bool = False
+) -> ChildSa:
+    return ChildSa(
+        name, unique_id, state, "TRANSPORT", unique_id * 2, unique_id * 2 + 1, "AES_GCM_16",
+        256, True, encapsulated, 0, 0, 0, 0, 10, 3000,
+    )  # fmt: skip
+
+
+@dataclass
+class FakeCharon:
+    """charon as values. Every initiation succeeds at once, unless `reachable` says no."""
+
+    connections: dict[str, Connection] = field(default_factory=dict)
+    foreign: list[str] = field(default_factory=lambda: ["vpn", "geneve"])
+    sas: list[IkeSa] = field(default_factory=list)
+    keys: set[str] = field(default_factory=set)
+    certificates: set[str] = field(default_factory=set)
+    instance: int = 1
+    reachable: bool = True
+    next_id: int = 1
+    done: list[Action] = field(default_factory=list)
+
+    def read(self) -> ObservedIke:
+        own = [
+            ObservedConnection(
+                c.name, (c.local_ip,), (c.remote_ip,), c.remote_chassis, ("in", "out")
+            )
+            for c in self.connections.values()
+        ]
+        others = [ObservedConnection(name, (), (), "", ()) for name in self.foreign]
+        return ObservedIke(
+            "6", self.instance, (*own, *others), tuple(self.sas), frozenset(self.keys),
+            frozenset(self.certificates),
+        )  # fmt: skip
+
+    def apply(self, action: Action) -> str:
+        self.done.append(action)
+        match action:
+            case LoadIdentity(identity):
+                self.keys.add("k")
+                self.certificates |= {identity.fingerprint, *identity.trust_fingerprints}
+                return "k"
+            case LoadConnection(new, _):
+                assert self.keys, "a connection came before its key"
+                self.connections[new.name] = new
+            case UnloadConnection(name):
+                assert name not in self.foreign
+                self.connections.pop(name, None)
+            case TerminateIkeSa(unique_id, _, _):
+                self.sas = [sa for sa in self.sas if sa.unique_id != unique_id]
+            case TerminateChildSa(unique_id, _, _):
+                self.sas = [
+                    replace(sa, children=tuple(c for c in sa.children if c.unique_id != unique_id))
+                    for sa in self.sas
+                ]
+            case Initiate(name, wanted):
+                self._initiate(name, str(wanted))
+            case _:
+                raise AssertionError(action)
+        return ""
+
+    def _initiate(self, name: str, wanted: str) -> None:
+        assert name in self.connections, "initiated before it was loaded"
+        if not self.reachable:
+            return
+        self.next_id += 1
+        new = child(wanted, self.next_id, encapsulated=self.connections[name].force_encapsulation)
+        for index, sa in enumerate(self.sas):
+            if sa.connection == name:
+                self.sas[index] = replace(sa, children=(*sa.children, new))
+                return
+        self.sas.append(ike_sa(name, self.next_id, (new,)))
+
+    def crash(self) -> None:
+        self.connections, self.sas, self.keys, self.certificates = {}, [], set(), set()
+        self.instance += 1
+
+
+def ike_sa(
+    name: str,
+    unique_id: int,
+    children: tuple[ChildSa, ...],
+    state: str = "ESTABLISHED",
+    age: int = 60,
+) -> IkeSa:
+    return IkeSa(name, unique_id, state, True, "192.0.2.1", "192.0.2.2", PEER, age, 9000, kids)
+
+
+def turn(
+    charon: FakeCharon,
+    memory: Memory,
+    plan: tuple[Connection, ...],
+    now: float = 0.0,
+    identity: Identity | None = IDENTITY,
+) -> tuple[list[Action], Memory]:
+    observed = charon.read()
+    memory = for_instance(memory, observed.instance)
+    memory = replace(memory, attempts=track_attempts(memory, plan, observed, now))
+    actions = diff_ike(plan, identity, observed, memory, now)
+    for action in actions:
+        memory = record(memory, action, charon.apply(action), now)
+    return actions, memory
+
+
+def kinds(actions: list[Action]) -> list[str]:
+    return [type(action).__name__ for action in actions]
+
+
+def test_from_nothing_to_everything_in_one_turn_and_in_order() -> None:
+    charon = FakeCharon()
+    actions, memory = turn(charon, Memory(), (connection(),))
+    assert kinds(actions) == ["LoadIdentity", "LoadConnection", "Initiate", "Initiate"]
+    assert [str(a.child) for a in actions if isinstance(a, Initiate)] == ["in", "out"]
+    assert turn(charon, memory, (connection(),))[0] == []
+
+
+def test_a_new_agent_loads_again_and_touches_no_sa() -> None:
+    charon = FakeCharon()
+    turn(charon, Memory(), (connection(),))
+    before = list(charon.sas)
+    actions, memory = turn(charon, Memory(), (connection(),))
+    assert kinds(actions) == ["LoadIdentity", "LoadConnection"]
+    assert charon.sas == before
+    assert turn(charon, memory, (connection(),))[0] == []
+
+
+def test_a_charon_that_lost_its_memory_gets_everything_again() -> None:
+    charon = FakeCharon()
+    _, memory = turn(charon, Memory(), (connection(),))
+    charon.crash()
+    actions, _ = turn(charon, memory, (connection(),), now=100)
+    assert kinds(actions) == ["LoadIdentity", "LoadConnection", "Initiate", "Initiate"]
+
+
+@pytest.mark.parametrize("lost", ["keys", "certificates", "connections"])
+def test_what_somebody_cleared_by_hand_is_loaded_again(lost: str) -> None:
+    charon = FakeCharon()
+    _, memory = turn(charon, Memory(), (connection(),))
+    getattr(charon, lost).clear()
+    actions, memory = turn(charon, memory, (connection(),))
+    assert "LoadConnection" in kinds(actions)
+    assert "TerminateIkeSa" not in kinds(actions)
+    assert turn(charon, memory, (connection(),))[0] == []
+
+
+def test_a_peer_that_is_gone_loses_connection_and_sas_and_the_others_nothing() -> None:
+    charon = FakeCharon()
+    both = (connection(last=2), connection(last=3))
+    _, memory = turn(charon, Memory(), both)
+    kept = [sa for sa in charon.sas if sa.connection == both[0].name]
+    actions, _ = turn(charon, memory, both[:1])
+    assert kinds(actions) == ["UnloadConnection", "TerminateIkeSa"]
+    assert charon.sas == kept
+
+
+def test_what_does_not_carry_our_prefix_is_never_touched() -> None:
+    foreign = [ike_sa("vpn", 90, (child("net", 91),)), ike_sa("geneve", 92, ())]
+    charon = FakeCharon(sas=list(foreign))
+    _, memory = turn(charon, Memory(), (connection(),))
+    turn(charon, memory, ())
+    assert charon.sas == foreign
+    assert charon.foreign == ["vpn", "geneve"]
+
+
+def test_a_new_certificate_is_loaded_and_no_sa_is_lost() -> None:
+    charon = FakeCharon()
+    _, memory = turn(charon, Memory(), (connection(),))
+    renewed = replace(IDENTITY, certificate_der=b"renewed", fingerprint="f-new")
+    before = list(charon.sas)
+    actions, memory = turn(charon, memory, (connection(),), identity=renewed)
+    assert kinds(actions) == ["LoadIdentity", "LoadConnection"]
+    assert charon.sas == before
+    assert turn(charon, memory, (connection(),), identity=renewed)[0] == []
+
+
+def test_without_an_identity_nothing_is_begun_and_nothing_is_ended() -> None:
+    charon = FakeCharon()
+    _, memory = turn(charon, Memory(), (connection(),))
+    before = list(charon.sas)
+    assert turn(charon, memory, (connection(),), identity=None)[0] == []
+    assert charon.sas == before
+
+
+def test_without_an_identity_a_peer_that_is_gone_is_still_closed() -> None:
+    charon = FakeCharon()
+    _, memory = turn(charon, Memory(), (connection(),))
+    actions, _ = turn(charon, memory, (), identity=None)
+    assert kinds(actions) == ["UnloadConnection", "TerminateIkeSa"]
+
+
+def test_one_missing_child_is_asked_for_alone() -> None:
+    charon = FakeCharon()
+    _, memory = turn(charon, Memory(), (connection(),))
+    charon.sas = [replace(sa, children=sa.children[:1]) for sa in charon.sas]
+    actions, _ = turn(charon, memory, (connection(),), now=50)
+    assert [str(a.child) for a in actions if isinstance(a, Initiate)] == ["out"]
+
+
+def test_attempts_wait_longer_and_longer_and_stop_when_the_pair_is_up() -> None:
+    charon = FakeCharon(reachable=False)
+    memory, times = Memory(), []
+    for tenth in range(1000):
+        actions, memory = turn(charon, memory, (connection(),), now=tenth / 10)
+        times += [tenth / 10] if "Initiate" in kinds(actions) else []
+    waits = [later - earlier for earlier, later in pairwise(times)]
+    assert times[0] == 0.0
+    assert 0.7 <= waits[0] <= 1.4
+    assert all(wait <= 15 * 1.25 + 0.1 for wait in waits)
+    assert 7 <= len(times) <= 12
+    charon.reachable = True
+    turn_actions, memory = turn(charon, memory, (connection(),), now=200)
+    assert "Initiate" in kinds(turn_actions)
+    _, memory = turn(charon, memory, (connection(),), now=201)
+    assert memory.attempts == {}
+
+
+def test_the_side_that_waits_steps_in_after_its_grace() -> None:
+    charon = FakeCharon()
+    memory = Memory()
+    plan = (connection(WAITED_FOR),)
+    for now in (0.0, 2.0, 4.9):
+        actions, memory = turn(charon, memory, plan, now=now)
+        assert "Initiate" not in kinds(actions)
+    actions, memory = turn(charon, memory, plan, now=7.6)
+    assert kinds(actions) == ["Initiate", "Initiate"]
+
+
+def test_nothing_is_begun_while_an_exchange_is_under_way() -> None:
+    name = connection().name
+    charon = FakeCharon(sas=[ike_sa(name, 5, (), state="CONNECTING")])
+    assert "Initiate" not in kinds(turn(charon, Memory(), (connection(),))[0])
+    busy = replace(ike_sa(name, 5, (child("in", 6),)), tasks=("CHILD_CREATE",))
+    charon = FakeCharon(sas=[busy])
+    assert "Initiate" not in kinds(turn(charon, Memory(), (connection(),))[0])
+
+
+@pytest.mark.parametrize(("peer", "closes"), [(PEER, True), (WAITED_FOR, False)])
+def test_the_initiator_closes_the_older_double(peer: str, closes: bool) -> None:
+    wanted = connection(peer)
+    children = (child("in", 1), child("out", 2))
+    older, newer = ike_sa(wanted.name, 1, children, age=50), ike_sa(wanted.name, 2, children, age=9)
+    charon = FakeCharon(sas=[older, newer])
+    turn(charon, Memory(), (wanted,))
+    assert charon.sas == ([newer] if closes else [older, newer])
+
+
+def test_a_double_stays_until_the_other_is_complete_and_settled() -> None:
+    wanted = connection()
+    whole = (child("in", 1), child("out", 2))
+    older = ike_sa(wanted.name, 1, whole, age=50)
+    for younger in (
+        ike_sa(wanted.name, 2, whole[:1], age=40),
+        ike_sa(wanted.name, 2, whole, age=3),
+    ):
+        charon = FakeCharon(sas=[older, younger])
+        actions, _ = turn(charon, Memory(), (wanted,))
+        assert older in charon.sas
+        assert sum(isinstance(a, TerminateIkeSa) for a in actions) <= 1
+
+
+def test_an_sa_in_clear_udp_less_form_is_replaced_once_encapsulation_is_forced() -> None:
+    charon = FakeCharon()
+    _, memory = turn(charon, Memory(), (connection(),))
+    forced = replace(connection(), force_encapsulation=True)
+    actions, memory = turn(charon, memory, (forced,), now=10)
+    assert kinds(actions) == ["LoadConnection", "TerminateIkeSa"]
+    _, memory = turn(charon, memory, (forced,), now=11)
+    assert all(c.encapsulated for sa in charon.sas for c in sa.children)
+
+
+def test_a_port_that_is_no_tunnels_any_more_loses_its_children_alone() -> None:
+    charon = FakeCharon()
+    _, memory = turn(charon, Memory(), (connection(ports=(6081, 7000)),))
+    actions, _ = turn(charon, memory, (connection(),), now=10)
+    assert kinds(actions) == ["LoadConnection", "TerminateChildSa", "TerminateChildSa"]
+    assert [c.name for sa in charon.sas for c in sa.children] == ["in", "out"]
+
+
+PLANS = st.lists(st.integers(2, 5), unique=True, max_size=4)
+EVENTS = st.one_of(
+    st.tuples(st.just("plan"), PLANS),
+    st.sampled_from([("crash", None), ("agent", None), ("cleared", None), ("sas lost", None)]),
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(EVENTS, min_size=1, max_size=12), PLANS)
+def test_whatever_happened_before_the_end_is_the_same(
+    history: list[tuple[str, list[int] | None]], last: list[int]
+) -> None:
+    """Path independence: after a few quiet turns charon has what the plan says, and no more."""
+    charon, memory, plan, now = FakeCharon(), Memory(), tuple[Connection, ...](), 0.0
+    for event, detail in history:
+        now += 40.0
+        if event == "plan":
+            plan = tuple(connection(last=n) for n in detail or ())
+        elif event == "crash":
+            charon.crash()
+        elif event == "agent":
+            memory = Memory()
+        elif event == "cleared":
+            charon.connections.clear()
+        else:
+            charon.sas.clear()
+        _, memory = turn(charon, memory, plan, now)
+    plan = tuple(connection(last=n) for n in last)
+    for _ in range(3):
+        now += 40.0
+        actions, memory = turn(charon, memory, plan, now)
+    assert actions == []
+    assert charon.connections == {c.name: c for c in plan}
+    assert {sa.connection for sa in charon.sas} == {c.name for c in plan}
+    assert all([c.name for c in sa.children] == ["in", "out"] for sa in charon.sas)

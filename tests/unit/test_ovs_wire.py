@@ -1,0 +1,47 @@
+"""OVSDB rows to tunnels."""
+
+from geneveil.model.tunnel import Tunnel
+from geneveil.ovs.wire import build_snapshot, parse_tunnel
+
+
+def test_a_row_as_ovn_controller_writes_it() -> None:
+    options = {
+        "csum": "true",
+        "key": "flow",
+        "local_ip": "192.0.2.1",
+        "remote_ip": "192.0.2.2",
+        "remote_name": "node2",
+    }
+    assert parse_tunnel("ovn-node2-0", options) == Tunnel(
+        interface="ovn-node2-0", remote_ip="192.0.2.2", local_ip="192.0.2.1", remote_name="node2"
+    )
+
+
+def test_secrets_are_noticed_and_not_kept() -> None:
+    options = {"remote_ip": "192.0.2.2", "psk": "hunter2", "remote_cert": "-----BEGIN"}
+    tunnel = parse_tunnel("t", options)
+    assert tunnel.has_psk
+    assert tunnel.has_remote_cert
+    assert "hunter2" not in repr(tunnel)
+    assert "BEGIN" not in repr(tunnel)
+
+
+def test_ipsec_options_are_kept_by_name_for_the_checks() -> None:
+    tunnel = parse_tunnel("t", {"ipsec_b": "2", "ipsec_a": "1", "dst_port": "7000"})
+    assert tunnel.ipsec_options == (("ipsec_a", "1"), ("ipsec_b", "2"))
+    assert tunnel.dst_port == "7000"
+
+
+def test_a_snapshot_is_the_same_whatever_the_order_of_the_rows() -> None:
+    tunnels = [Tunnel("b", "192.0.2.3"), Tunnel("a", "192.0.2.2")]
+    ids = {"system-id": "node1", "ovn-encap-ip": "192.0.2.1, 198.51.100.1"}
+    first, second = build_snapshot(ids, tunnels), build_snapshot(ids, reversed(tunnels))
+    assert first == second
+    assert first.system_id == "node1"
+    assert first.encap_ips == ("192.0.2.1", "198.51.100.1")
+
+
+def test_a_switch_without_a_name_has_none() -> None:
+    snapshot = build_snapshot({}, [])
+    assert snapshot.system_id == ""
+    assert snapshot.encap_ips == ()
