@@ -124,7 +124,7 @@ def ike_sa(
     state: str = "ESTABLISHED",
     age: int = 60,
 ) -> IkeSa:
-    return IkeSa(name, unique_id, state, True, "192.0.2.1", "192.0.2.2", PEER, age, 9000, kids)
+    return IkeSa(name, unique_id, state, True, "192.0.2.1", "192.0.2.2", PEER, age, 9000, children)
 
 
 def turn(
