@@ -1,6 +1,7 @@
 """Which Debian archive a host's apt settings lead to."""
 
 import pytest
+
 from lab.build.archive import (
     KEYRING,
     Source,
@@ -91,7 +92,7 @@ def test_host_without_security_gets_none() -> None:
 
 
 def test_old_name_of_a_security_suite_is_known() -> None:
-    text = "deb http://m.example/debian bullseye main\ndeb http://s.example/x bullseye-security main"
+    text = "deb http://m.example/d bullseye main\ndeb http://s.example/s bullseye-security main"
     assert [s.suite for s in choose_sources(parse_one_line(text))] == ["trixie", "trixie-security"]
 
 

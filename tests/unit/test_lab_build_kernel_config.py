@@ -1,6 +1,7 @@
 """What the kernel's configuration must be, and what it silently became."""
 
 import pytest
+
 from lab.build.errors import BuildError
 from lab.build.kernel import FRAGMENT
 from lab.build.kernel_config import check_config, parse_config, parse_wanted
@@ -43,5 +44,12 @@ def test_a_mistyped_fragment_names_its_line(text: str, said: str) -> None:
 
 def test_our_fragment_asks_for_what_the_encrypted_cluster_network_stands_on() -> None:
     wanted = parse_wanted(FRAGMENT.read_text())
-    for name in ("GENEVE", "OPENVSWITCH", "INET_ESP", "XFRM_USER", "NFT_XFRM", "NF_CONNTRACK_ZONES"):
+    for name in (
+        "GENEVE",
+        "OPENVSWITCH",
+        "INET_ESP",
+        "XFRM_USER",
+        "NFT_XFRM",
+        "NF_CONNTRACK_ZONES",
+    ):
         assert wanted[f"CONFIG_{name}"] == "y"

@@ -1,6 +1,7 @@
 """A lock file read for the guests' Python, whichever Python runs this."""
 
 import pytest
+
 from lab.build.errors import BuildError
 from lab.build.locked import Pin, pins_for_guests
 from lab.build.site import LOCK
@@ -9,7 +10,8 @@ HASH = "sha256:" + "0" * 64
 
 
 def test_pins_with_their_hashes() -> None:
-    lock = f"one==1.0 \\\n    --hash={HASH} \\\n    --hash={HASH[:-1]}1\n# comment\ntwo==2 \\\n    --hash={HASH}\n"
+    one = f"one==1.0 \\\n    --hash={HASH} \\\n    --hash={HASH[:-1]}1\n"
+    lock = f"{one}# comment\ntwo==2 \\\n    --hash={HASH}\n"
     assert pins_for_guests(lock) == [
         Pin("one", "1.0", (HASH, HASH[:-1] + "1")),
         Pin("two", "2", (HASH,)),

@@ -1,6 +1,7 @@
 """How far a build is, and how long it will still take."""
 
 import pytest
+
 from lab.build.meter import Meter, Step, expected_from
 
 STEPS = (Step("fetch", 10), Step("compile", 100), Step("try", 5))
