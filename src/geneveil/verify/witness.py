@@ -100,7 +100,8 @@ def check_enabled(phase: PhaseEvidence, findings: Findings) -> Iterator[Reason]:
         yield Reason(
             ReasonCode.GENEVE_IN_CLEAR,
             phase.phase,
-            f"{phase.capture_file}: {count} Geneve frames in clear; first: {listed}",
+            f"{phase.capture_file}: {count} Geneve frame{'s' if count > 1 else ''} in clear; "
+            f"first: {listed}",
         )
     if findings.counts.malformed:
         yield Reason(
