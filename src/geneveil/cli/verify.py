@@ -29,13 +29,13 @@ class Output(StrEnum):
 
 _HELP = """Judge an evidence folder: was every flow encrypted, or not, as the rule says?
 
-The folder holds evidence.json and the two captures that a witness took outside the nodes: of a
-cluster installed with IPsec off, the control, and of one installed with it on. Captured ESP is
-decrypted with the nodes' own keys. Nothing else is asked and nothing is sent, so that anybody can
-judge the same folder again.
+The folder holds evidence.json and two captures that a witness took outside the nodes: \
+disabled.pcap, of a cluster installed with IPsec off, the control; and enabled.pcap, of one \
+installed with IPsec on. Captured ESP is decrypted with the nodes' own keys. Nothing is sent and \
+nobody else is asked, so that anybody can judge the same folder again.
 
-Writes report.json, report.html and diagram.svg. Exit status 0: everything is as it must be, and
-not one Geneve frame was in clear. 1: it is not. 2: the evidence can't be judged.
+Writes report.json, report.html and diagram.svg. Exit status 0: all is as it must be, and not one \
+Geneve frame was in clear. 1: it is not. 2: the evidence can't be judged.
 
 Examples:
 

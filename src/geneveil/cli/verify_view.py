@@ -9,12 +9,13 @@ from rich.table import Table
 from rich.text import Text
 
 from geneveil.verify.diagram import PHASE_TITLES
-from geneveil.verify.flows import FlowKind
+from geneveil.verify.flows import Fate, FlowKind
 from geneveil.verify.rollup import KindRow, roll_up
 from geneveil.verify.verdict import FlowRow, Observed, PhaseVerdict, Verdict
 
 _STYLES = {Observed.ENCRYPTED: "green", Observed.CLEAR: "yellow", Observed.STAYED: "dim"}
 _REASONS_SHOWN = 12
+_SHORT_FATES = {Fate.ENCRYPTED: "encrypted", Fate.CLEAR: "clear", Fate.STAYED: "stayed"}
 _SHORT_KINDS = {
     FlowKind.POD_TO_POD: "pod → pod, other node",
     FlowKind.HOST_TO_POD: "host* → pod, other node",
@@ -51,13 +52,13 @@ def _matrix(phase: PhaseVerdict, details: bool) -> Table:
         title_style="bold",
         box=SIMPLE_HEAD,
         pad_edge=False,
-        expand=False,
+        collapse_padding=True,
     )
-    for name in ("", "expected", "observed"):
+    table.add_column("", no_wrap=True)
+    for name in ("expected", "observed"):
         table.add_column(name)
-    for name in ("right", "frames\nclear", "frames\nESP"):
+    for name in ("right", "frames clear", "frames ESP"):
         table.add_column(name, justify="right")
-    table.add_column("decrypted")
     table.add_column("")
     for kind in roll_up(phase.flows):
         table.add_row(*_kind_cells(kind))
@@ -70,12 +71,11 @@ def _matrix(phase: PhaseVerdict, details: bool) -> Table:
 def _kind_cells(kind: KindRow) -> tuple[str | Text, ...]:
     return (
         _SHORT_KINDS[kind.kind],
-        kind.expected.value,
+        _SHORT_FATES[kind.expected],
         _observed(kind.observed, kind.passed),
         f"{kind.right}/{kind.total}",
         str(kind.frames_clear),
         str(kind.frames_esp),
-        _cipher_text(kind.decrypted, kind.ciphers, kind.modes),
         _mark(kind.passed),
     )
 
@@ -91,20 +91,13 @@ def _pair_cells(row: FlowRow) -> tuple[str | Text, ...]:
         f"{right}/{len(row.observations)}",
         str(row.frames_clear),
         str(row.frames_esp),
-        ", ".join(row.spis),
         _mark(row.passed),
     )
 
 
-def _cipher_text(decrypted: bool, ciphers: tuple[str, ...], modes: tuple[str, ...]) -> str:
-    if not ciphers:
-        return "-"
-    words = ["yes" if decrypted else "no", ", ".join(ciphers), ", ".join(modes) or "closed"]
-    return " ".join(words)
-
-
 def _observed(observed: Observed, passed: bool) -> Text:
-    return Text(observed.value, style=_STYLES.get(observed, "red") if passed else "red")
+    text = "stayed" if observed is Observed.STAYED else observed.value
+    return Text(text, style=_STYLES.get(observed, "red") if passed else "red")
 
 
 def _mark(passed: bool) -> Text:
@@ -114,11 +107,19 @@ def _mark(passed: bool) -> Text:
 def _capture_line(phase: PhaseVerdict) -> Text:
     counts = phase.capture.counts
     esp = counts.esp + counts.esp_in_udp
-    return Text(
-        f"{phase.capture.file}: {counts.total} frames, {counts.geneve_clear} Geneve in clear, "
-        f"{esp} ESP ({counts.esp_decrypted} decrypted), {counts.ike} IKE, "
-        f"{phase.capture.frames_dropped} missed by the witness"
-    )
+    parts = [
+        f"{counts.total} frames",
+        f"{counts.geneve_clear} Geneve in clear",
+        f"{esp} ESP, {counts.esp_decrypted} of them decrypted",
+        f"{counts.ike} IKE",
+        f"{phase.capture.frames_dropped} missed by the witness",
+    ]
+    used = [a for a in phase.associations if a.frames_decrypted]
+    if used:
+        ciphers = ", ".join(sorted({a.cipher for a in used}))
+        modes = ", ".join(sorted({mode for a in used for mode in a.modes_seen}))
+        parts.append(f"{len(used)} SAs used: {ciphers}, {modes} mode")
+    return Text(f"{phase.capture.file}: {'; '.join(parts)}")
 
 
 def _print_reasons(console: Console, verdict: Verdict, details: bool) -> None:
