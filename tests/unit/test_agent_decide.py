@@ -1,0 +1,329 @@
+"""One turn of the agent as values: picture in, actions, findings and status out."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from geneveil.agent.apply import describe
+from geneveil.agent.config import AgentConfig
+from geneveil.agent.decide import AgentMemory, Decision, decide
+from geneveil.agent.observe import Observation
+from geneveil.agent.peers import CIPHER_WORD, unproven_reason
+from geneveil.agent.status import build_status
+from geneveil.agent.trust import TrustFiles
+from geneveil.guard.wire import ABSENT
+from geneveil.mesh.actions import ApplyGuard, Initiate, LoadConnection, LoadIdentity
+from geneveil.model.cluster import CalendarSpan, ClusterSettings, Encapsulation, KeyType, Mode
+from geneveil.model.connection import ChildSa, Connection, IkeSa, ObservedIke
+from geneveil.model.errors import DaemonError, KernelError, TrustError
+from geneveil.model.guard import GuardCounter, GuardSpec, ObservedGuard, Tally
+from geneveil.model.health import Finding, Severity, carry_since
+from geneveil.model.node_status import PeerState, parse_status, status_document
+from geneveil.model.tunnel import OvsSnapshot, Tunnel
+from geneveil.model.xfrm import (
+    XfrmAlgorithm,
+    XfrmLifetime,
+    XfrmMode,
+    XfrmSelector,
+    XfrmState,
+)
+from geneveil.pki.authority import encode_certificate, make_authority, sign_node
+from geneveil.pki.keys import encode_key, make_key
+
+NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+KEY = make_key(KeyType.ECDSA_P256)
+CA = make_authority("prod", make_key(KeyType.ECDSA_P256), CalendarSpan(120), NOW, bytes(20))
+LEAF = sign_node(CA, KEY.public_key(), "node1", "prod", CalendarSpan(60), NOW, bytes(range(20)))
+FILES = TrustFiles(encode_key(KEY), encode_certificate(LEAF), encode_certificate(CA.certificate))
+
+TUNNEL = Tunnel("ovn-2", "192.0.2.2", "192.0.2.1", "node2")
+CONNECTION = Connection("node1", "node2", "192.0.2.1", "192.0.2.2")
+SNAPSHOT = OvsSnapshot("node1", ("192.0.2.1",), (TUNNEL,))
+EMPTY_IKE = ObservedIke("6.0.1", 1, (), (), frozenset(), frozenset())
+GUARD = ObservedGuard(True, (6081,), {GuardCounter.CLEARTEXT_OUT: Tally(3, 300)})
+SETTINGS = ClusterSettings("prod", Mode.FULL)
+
+SEEN = Observation(
+    config=AgentConfig(mode=Mode.FULL),
+    now=NOW,
+    now_seconds=1000.0,
+    ovs=SNAPSHOT,
+    ike=EMPTY_IKE,
+    guard=GUARD,
+    states=(),
+    trust_files=FILES,
+    settings=SETTINGS,
+    enrolment=None,
+)
+
+
+def child(name: str, spi_in: int, spi_out: int) -> ChildSa:
+    return ChildSa(
+        name, spi_in, "INSTALLED", "TRANSPORT", spi_in, spi_out, "AES_GCM_16", 256, True, False,
+        100, 200, 1, 2, 30, 3000,
+    )  # fmt: skip
+
+
+def state(destination: str, spi: int) -> XfrmState:
+    return XfrmState(
+        source="192.0.2.9",
+        destination=destination,
+        spi=spi,
+        protocol=50,
+        reqid=1,
+        mode=XfrmMode.TRANSPORT,
+        selector=XfrmSelector("192.0.2.1", 32, "192.0.2.2", 32, 17, 0, 0, 6081, 0xFFFF),
+        aead=XfrmAlgorithm("rfc4106(gcm(aes))", 288, 128),
+        encryption=None,
+        authentication=None,
+        esn=True,
+        replay_window_packets=1024,
+        encapsulation=None,
+        lifetime=XfrmLifetime(3000, 3600),
+        added_at_seconds=0,
+        bytes=0,
+        packets=0,
+        replayed_packets=0,
+        failed_packets=0,
+    )
+
+
+SA = IkeSa(
+    CONNECTION.name, 1, "ESTABLISHED", True, "192.0.2.1", "192.0.2.2", "node2", 40, 9000,
+    (child("in", 0x11, 0x12), child("out", 0x21, 0x22)),
+)  # fmt: skip
+UP_IKE = replace(EMPTY_IKE, sas=(SA,))
+CARRYING = (state("192.0.2.2", 0x22), state("192.0.2.1", 0x11))
+UP = replace(SEEN, ike=UP_IKE, states=CARRYING)
+
+
+def turn(seen: Observation, memory: AgentMemory | None = None) -> Decision:
+    return decide(seen, memory or AgentMemory(), ())
+
+
+def codes(decision: Decision) -> list[str]:
+    return [finding.code for finding in decision.findings]
+
+
+def kinds(decision: Decision) -> list[type]:
+    return [type(action) for action in decision.actions]
+
+
+def test_a_first_turn_sets_up_everything_guard_first() -> None:
+    decision = turn(replace(SEEN, guard=ABSENT))
+    assert kinds(decision)[:3] == [ApplyGuard, LoadIdentity, LoadConnection]
+    assert codes(decision) == ["guard-missing", "peer-down"]
+
+
+def test_a_pair_that_is_up_is_shown_with_the_sas_that_carry() -> None:
+    decision = turn(UP)
+    (peer,) = decision.peers
+    assert peer.state is PeerState.UP
+    assert peer.cipher == CIPHER_WORD
+    assert (peer.spi_out, peer.spi_in) == (0x22, 0x11)
+    assert (peer.bytes_out, peer.bytes_in) == (200, 100)
+    assert peer.since == NOW - timedelta(seconds=40)  # older than this agent
+    assert peer.next_rekey == NOW + timedelta(seconds=3000)
+    assert codes(decision) == []
+
+
+WEAK = {
+    "128-bit key": (
+        replace(CARRYING[0], aead=XfrmAlgorithm("rfc4106(gcm(aes))", 160, 128)),
+        "128 bits, not 256",
+    ),
+    "short ICV": (
+        replace(CARRYING[0], aead=XfrmAlgorithm("rfc4106(gcm(aes))", 288, 64)),
+        "ICV has 8 bytes, not 16",
+    ),
+    "no encryption": (
+        replace(CARRYING[0], aead=None, encryption=XfrmAlgorithm("ecb(cipher_null)", 0, 0)),
+        "ecb(cipher_null)",
+    ),
+    "nothing at all": (replace(CARRYING[0], aead=None), "cipher is none"),
+    "tunnel mode": (replace(CARRYING[0], mode=XfrmMode.TUNNEL), "tunnel, not transport"),
+    "no ESN": (replace(CARRYING[0], esn=False), "extended sequence numbers"),
+    "another SPI": (replace(CARRYING[0], spi=0x99), "not in the kernel"),
+    "another destination": (replace(CARRYING[0], destination="192.0.2.7"), "not in the kernel"),
+}
+
+
+@pytest.mark.parametrize(("bad", "complaint"), WEAK.values(), ids=WEAK.keys())
+def test_what_charon_says_is_checked_in_the_kernel(bad: XfrmState, complaint: str) -> None:
+    decision = turn(replace(UP, states=(bad, CARRYING[1])))
+    assert decision.peers[0].state is PeerState.UNPROVEN
+    assert decision.peers[0].cipher != CIPHER_WORD
+    (finding,) = decision.findings
+    assert finding.code == "peer-unproven"
+    assert complaint in finding.what
+    assert unproven_reason(CARRYING[0]) == ""
+
+
+def test_a_kernel_that_cannot_be_read_proves_nothing() -> None:
+    decision = turn(replace(UP, states=KernelError("cannot read")))
+    assert decision.peers[0].state is PeerState.UNPROVEN
+    assert "kernel-unreadable" in codes(decision)
+
+
+def test_while_ovsdb_is_away_the_last_complete_picture_holds() -> None:
+    first = turn(UP)
+    away = replace(UP, ovs=DaemonError("Open vSwitch is away"))
+    decision = turn(away, first.memory)
+    assert decision.plan is not None
+    assert decision.plan.connections == (CONNECTION,)
+    assert codes(decision) == ["ovsdb-away"]
+
+
+def test_before_the_first_picture_nothing_is_taken_away() -> None:
+    decision = turn(replace(UP, ovs=DaemonError("Open vSwitch is away")))
+    assert decision.actions == ()
+    assert decision.guard == GuardSpec((6081,))
+
+
+@pytest.mark.parametrize("guard", [ABSENT, replace(GUARD, ports=None), KernelError("unreadable")])
+def test_a_guard_that_does_not_stand_is_put_back_whatever_else_is_wrong(guard: Any) -> None:
+    broken = DaemonError("away")
+    decision = turn(replace(SEEN, guard=guard, ovs=broken, ike=broken, states=KernelError("no")))
+    assert decision.actions == (ApplyGuard(GuardSpec((6081,))),)
+    (first,) = [c for c in codes(decision) if c.startswith("guard-")]
+    assert first in ("guard-missing", "guard-altered", "guard-unreadable")
+
+
+def test_while_charon_is_away_peers_are_unknown_and_that_is_said_once() -> None:
+    decision = turn(replace(UP, ike=DaemonError("charon is away", remedy="start it")))
+    assert [peer.state for peer in decision.peers] == [PeerState.UNKNOWN]
+    assert codes(decision) == ["charon-away"]
+    assert decision.actions == ()
+
+
+TRUST: dict[str, tuple[TrustFiles, str]] = {
+    "not enrolled": (TrustFiles(None, None, None), "not-enrolled"),
+    "key made, not enrolled": (replace(FILES, certificate=None, bundle=None), "not-enrolled"),
+    "key missing": (replace(FILES, key=None), "trust-incomplete"),
+    "bundle missing": (replace(FILES, bundle=None), "trust-incomplete"),
+    "unreadable": (replace(FILES, problem=TrustError("denied")), "trust-unreadable"),
+    "key not PEM": (replace(FILES, key=b"hello"), "trust-unusable"),
+    "key of another": (
+        replace(FILES, key=encode_key(make_key(KeyType.ECDSA_P256))),
+        "trust-unusable",
+    ),
+    "certificate truncated": (
+        replace(FILES, certificate=(FILES.certificate or b"")[:90]),
+        "trust-unusable",
+    ),
+    "bundle empty": (replace(FILES, bundle=b""), "trust-unusable"),
+}
+
+
+@pytest.mark.parametrize(("files", "code"), TRUST.values(), ids=TRUST.keys())
+def test_without_usable_trust_nothing_is_begun_and_what_stands_stays(
+    files: TrustFiles, code: str
+) -> None:
+    decision = turn(replace(SEEN, trust_files=files))
+    assert code in codes(decision)
+    assert decision.actions == ()
+    standing = turn(replace(UP, trust_files=files))
+    assert standing.actions == ()
+    assert standing.peers[0].state is PeerState.UP
+
+
+@pytest.mark.parametrize(
+    ("years", "code"), [(-1, "not yet valid"), (5.1, "expired")], ids=["not yet", "expired"]
+)
+def test_a_certificate_out_of_its_time_is_named(years: float, code: str) -> None:
+    seen = replace(SEEN, now=NOW + timedelta(days=365.25 * years))
+    decision = turn(seen)
+    assert decision.trust.identity is None
+    assert any(code in finding.what for finding in decision.findings)
+
+
+def test_a_certificate_that_is_due_is_named_and_still_used() -> None:
+    decision = turn(replace(UP, now=NOW + timedelta(days=365.25 * 4.6)))
+    assert decision.trust.identity is not None
+    assert codes(decision) == ["renewal-due"]
+
+
+def test_a_certificate_of_another_chassis_is_not_used() -> None:
+    renamed = replace(SNAPSHOT, system_id="node7")
+    decision = turn(replace(SEEN, ovs=renamed))
+    assert decision.trust.identity is None
+    assert "trust-unusable" in codes(decision)
+
+
+def test_the_name_in_the_configuration_comes_before_that_of_open_vswitch() -> None:
+    seen = replace(SEEN, config=AgentConfig(mode=Mode.FULL, chassis="node1"))
+    renamed = replace(SNAPSHOT, system_id="node7")
+    assert turn(replace(seen, ovs=renamed)).chassis == "node1"
+
+
+def test_a_switch_without_a_name_is_named() -> None:
+    decision = turn(replace(SEEN, ovs=replace(SNAPSHOT, system_id="")))
+    assert codes(decision) == ["no-chassis-name"]
+    assert decision.actions == ()
+
+
+def test_the_clusters_encapsulation_and_ports_are_followed() -> None:
+    settings = ClusterSettings("prod", Mode.FULL, Encapsulation.ALWAYS, (6081, 7000))
+    decision = turn(replace(SEEN, settings=settings))
+    assert decision.guard == GuardSpec((6081, 7000))
+    assert decision.plan is not None
+    assert decision.plan.connections[0].force_encapsulation
+
+
+def test_a_cluster_with_ipsec_off_is_contradicted_aloud_and_encrypted_all_the_same() -> None:
+    decision = turn(replace(UP, settings=ClusterSettings("prod", Mode.DISABLED)))
+    assert codes(decision) == ["cluster-mode-disabled"]
+    assert decision.peers[0].state is PeerState.UP
+
+
+def test_an_unchanged_key_is_not_parsed_at_every_turn_but_soon_again() -> None:
+    first = turn(UP)
+    second = turn(replace(UP, now_seconds=1010.0), first.memory)
+    assert second.trust is first.trust
+    late = replace(UP, now_seconds=1031.0, now=NOW + timedelta(days=4000))
+    assert turn(late, second.memory).trust.identity is None
+
+
+def test_no_key_shows_in_what_may_be_logged() -> None:
+    decision = turn(SEEN)
+    secret = encode_key(KEY).decode().splitlines()[1]
+    shown = repr(decision) + repr(SEEN) + repr([describe(a) for a in decision.actions])
+    assert secret not in shown
+    assert "PRIVATE" not in shown
+
+
+def test_the_status_survives_its_json() -> None:
+    decision = turn(replace(UP, enrolment=Finding("x", Severity.WARNING, "s", "w", "r")))
+    health = carry_since((), decision.findings, NOW)
+    status = build_status(UP, decision, health, 17)
+    assert parse_status(status_document(status)) == status
+    assert not status.is_well
+    well = build_status(UP, turn(UP), (), 17)
+    assert well.is_well
+    assert well.summary == "all is well: 1 of 1 peers encrypted"
+    assert well.staleness(NOW + timedelta(seconds=5)) == ""
+    assert "does not run" in well.staleness(NOW + timedelta(seconds=60))
+    assert "ahead of the clock" in well.staleness(NOW - timedelta(days=1))
+
+
+def test_findings_keep_their_beginning_and_come_worst_first() -> None:
+    warning = Finding("a", Severity.WARNING, "s", "w")
+    error = Finding("b", Severity.ERROR, "s", "w")
+    before = carry_since((), [warning], NOW)
+    after = carry_since(before, [warning, error], NOW + timedelta(hours=1))
+    assert [(v.finding.code, v.since) for v in after] == [
+        ("b", NOW + timedelta(hours=1)),
+        ("a", NOW),
+    ]
+
+
+def test_the_side_that_does_not_initiate_waits() -> None:
+    pairs = {name: replace(TUNNEL, remote_name=name) for name in ("node2", "node3", "node4")}
+    begun = {}
+    for name, tunnel in pairs.items():
+        decision = turn(replace(SEEN, ovs=replace(SNAPSHOT, tunnels=(tunnel,))))
+        begun[name] = Initiate in kinds(decision)
+        assert begun[name] == decision.peers[0].initiator
+    assert set(begun.values()) == {True, False}
