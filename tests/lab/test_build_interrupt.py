@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from lab.build.progress import Silent
 from lab.build.workbench import Stop
 
 TOP = Path(__file__).parents[2]
+Popen = subprocess.Popen[str]
 SLOW_BUILD = Path(__file__).parent / "slow_build.py"
 
 
@@ -26,17 +27,23 @@ def mark() -> str:
     return str(10**12 + secrets.randbelow(9 * 10**12))
 
 
-def _start(cache: Path, mark: str) -> "subprocess.Popen[str]":
+@pytest.fixture
+def builder(tmp_path: Path, mark: str) -> Iterator[Popen]:
+    """A process whose build is half done, with programs that run until they are ended."""
     process = subprocess.Popen(
-        [sys.executable, str(SLOW_BUILD), str(cache), mark],
+        [sys.executable, str(SLOW_BUILD), str(tmp_path), mark],
         env={**os.environ, "PYTHONPATH": f"{TOP}:{TOP / 'src'}"},
         stdout=subprocess.PIPE,
         text=True,
     )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    _until(lambda: len(_waiting(mark)) == 2, "the build's programs do not run")
-    return process
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        _until(lambda: len(_waiting(mark)) == 2, "the build's programs do not run")
+        yield process
+    finally:
+        process.kill()
+        process.wait(10)
 
 
 def _waiting(mark: str) -> list[str]:
@@ -59,28 +66,27 @@ def _until(condition: Callable[[], bool], what: str) -> None:
         time.sleep(0.02)
 
 
-def test_ctrl_c_removes_all_that_was_half_made(tmp_path: Path, mark: str) -> None:
-    process = _start(tmp_path, mark)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(10) == 130
+def test_ctrl_c_removes_all_that_was_half_made(tmp_path: Path, mark: str, builder: Popen) -> None:
+    builder.send_signal(signal.SIGINT)
+    assert builder.wait(10) == 130
     assert _waiting(mark) == []
     assert list((tmp_path / "slow").iterdir()) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_killed_builder_takes_its_programs_along(
-    tmp_path: Path, mark: str, number: signal.Signals
+    builder: Popen, mark: str, number: signal.Signals
 ) -> None:
-    process = _start(tmp_path, mark)
-    process.send_signal(number)
-    process.wait(10)
+    builder.send_signal(number)
+    builder.wait(10)
     _until(lambda: _waiting(mark) == [], "the build's programs outlive their killed builder")
 
 
-def test_what_a_killed_builder_left_is_removed_by_the_next_build(tmp_path: Path, mark: str) -> None:
-    process = _start(tmp_path, mark)
-    process.kill()
-    process.wait(10)
+def test_what_a_killed_builder_left_is_removed_by_the_next_build(
+    tmp_path: Path, builder: Popen
+) -> None:
+    builder.kill()
+    builder.wait(10)
     left = list((tmp_path / "slow").iterdir())
     assert [path.name.startswith(".building-") for path in left] == [True]
     assert (left[0] / "artifact/half").read_text() == "made"
@@ -88,14 +94,10 @@ def test_what_a_killed_builder_left_is_removed_by_the_next_build(tmp_path: Path,
     assert not left[0].exists()
 
 
-def test_what_a_living_builder_makes_is_not_touched(tmp_path: Path, mark: str) -> None:
-    process = _start(tmp_path, mark)
-    try:
-        _build_another(tmp_path)
-        assert list((tmp_path / "slow").glob(".building-*/artifact/half"))
-    finally:
-        process.kill()
-        process.wait(10)
+def test_what_a_living_builder_makes_is_not_touched(tmp_path: Path, builder: Popen) -> None:
+    assert builder.poll() is None
+    _build_another(tmp_path)
+    assert list((tmp_path / "slow").glob(".building-*/artifact/half"))
 
 
 def _build_another(root: Path) -> None:
