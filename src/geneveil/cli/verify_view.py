@@ -56,9 +56,9 @@ def _matrix(phase: PhaseVerdict, details: bool) -> Table:
     )
     table.add_column("", no_wrap=True)
     for name in ("expected", "observed"):
-        table.add_column(name)
-    for name in ("right", "frames clear", "frames ESP"):
-        table.add_column(name, justify="right")
+        table.add_column(name, min_width=9, overflow="fold")
+    for name in ("right", "frames\nclear", "frames\nESP"):
+        table.add_column(name, justify="right", min_width=6)
     table.add_column("")
     for kind in roll_up(phase.flows):
         table.add_row(*_kind_cells(kind))
