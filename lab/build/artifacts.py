@@ -72,9 +72,11 @@ def ensure(progress: Reporter | None = None, cache: Cache | None = None) -> Arti
             kernel_built = pool.submit(obtain, kernel.recipe())
             rest_built = pool.submit(for_guests)
             _wait_for_all(kernel_built, rest_built)
-        except BaseException:
+        except BaseException as error:
             # Leaving the pool waits for its threads: their programs must be ended first.
             stop.now()
+            if isinstance(error, KeyboardInterrupt):
+                reporter.say("interrupted; removing what is half made")
             raise
     root, packages, copy = rest_built.result()
     return Artifacts(kernel=kernel_built.result(), rootfs=root, site=packages, code=copy)

@@ -80,7 +80,7 @@ class Bars:
 
     def begin(self, kind: str, title: str, meter: Meter) -> None:
         self._tasks[kind] = self._progress.add_task(
-            title, total=1.0, meter=meter, over="", built=False
+            title, total=1.0, meter=meter, over="", done=None
         )
 
     def moved(self, kind: str) -> None:
@@ -90,7 +90,8 @@ class Bars:
         task = self._tasks[kind]
         meter: Meter = self._progress.tasks[self._progress.task_ids.index(task)].fields["meter"]
         took = clock(meter.spent_seconds(time.monotonic()))
-        self._progress.update(task, over=f"{how} after {took}", built=how == "built")
+        done = 1.0 if how == "built" else meter.fraction(time.monotonic())
+        self._progress.update(task, over=f"{how} after {took}", done=done)
 
     def say(self, text: str) -> None:
         self._progress.console.print(text, highlight=False, markup=False)
@@ -132,7 +133,8 @@ def _columns() -> list[Any]:
 
         def render(self, task: Task) -> ProgressBar:
             meter: Meter = task.fields["meter"]
-            fraction = 1.0 if task.fields["built"] else meter.fraction(time.monotonic())
+            done: float | None = task.fields["done"]
+            fraction = meter.fraction(time.monotonic()) if done is None else done
             return ProgressBar(total=1.0, completed=fraction, width=24)
 
     class State(ProgressColumn):

@@ -58,7 +58,7 @@ _NOT_SHARED = (
     "var/lib/apt/lists/*",
     "var/log/*",
 )
-_NEEDED_MIB = 900
+_NEEDED_MIB = 700
 # mmdebstrap writes the tar that this reads: owners and devices need a privilege that we lack.
 _EXTRACT = 'set -euo pipefail; root=$1; shift; "$@" | tar -x -C "$root" --no-same-owner {exclude}'
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 
 from lab.build.artifacts import State
+from lab.build.cache import default_root
 from lab.build.progress import clock
 
 
@@ -21,30 +22,35 @@ def show_table(states: Iterable[State]) -> None:
     from rich.table import Table
 
     table = Table(box=None, header_style="bold")
-    for column in ("artifact", "state", "built", "took", "of", "folder"):
-        table.add_column(column, overflow="fold")
+    for column in ("artifact", "state", "built (UTC)", "took"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("what", overflow="fold")
     for state in states:
         there = bool(state.built)
         table.add_row(
             state.title,
             "[green]built[/]" if there else "[yellow]missing[/]",
-            state.built,
+            state.built[:16].replace("T", " "),
             clock(state.seconds) if there else "",
-            _of(state),
-            str(state.folder) if there else "",
+            _what(state),
         )
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    console.print(f"in {default_root()}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _of(state: State) -> str:
-    """The one fact that people ask for."""
+def _what(state: State) -> str:
+    """What people ask for first."""
     facts = state.facts
     if state.kind == "kernel":
-        return facts.get("package", "")
+        return f"Linux {facts['version']}" if "version" in facts else ""
     if state.kind == "rootfs":
-        return ", ".join(
-            f"{name} {facts[name]}" for name in ("ovn-host", "charon-systemd") if name in facts
-        )
+        shown = {
+            "Open vSwitch": "openvswitch-switch",
+            "OVN": "ovn-host",
+            "strongSwan": "charon-systemd",
+        }
+        return ", ".join(f"{name} {facts[shown[name]]}" for name in shown if shown[name] in facts)
     if state.kind == "site":
         return f"{len(facts)} packages" if facts else ""
     return f"{facts['files']} files" if "files" in facts else ""
