@@ -1,0 +1,193 @@
+"""The guard on a real kernel's nftables, in namespaces of its own."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from geneveil.guard.io import NftGuard
+from geneveil.model.errors import DaemonError, KernelError
+from geneveil.model.guard import GuardCounter, GuardSpec, Tally
+from tests.real.programs import network_namespace, run, wrapper
+
+pytestmark = pytest.mark.real
+
+SPEC = GuardSpec((6081,))
+SEND = (
+    "import socket, sys\n"
+    "s = socket.socket(socket.AF_INET6 if ':' in sys.argv[1] else socket.AF_INET,"
+    " socket.SOCK_DGRAM)\n"
+    "try: s.sendto(b'probe', (sys.argv[1], int(sys.argv[2])))\n"
+    "except PermissionError: sys.exit(3)\n"
+)
+DROPPED = 3
+
+
+@dataclass(frozen=True)
+class Place:
+    namespace: str
+    nft: Path
+
+    @property
+    def guard(self) -> NftGuard:
+        return NftGuard(str(self.nft))
+
+    def rules(self, text: str) -> None:
+        done = subprocess.run([self.nft, "-f", "-"], input=text, text=True, capture_output=True)
+        assert done.returncode == 0, done.stderr
+
+    def listing(self) -> str:
+        return run(str(self.nft), "list", "ruleset")
+
+    def send(self, address: str, port: int) -> int:
+        argv = ["ip", "netns", "exec", self.namespace, sys.executable, "-c", SEND]
+        return subprocess.run([*argv, address, str(port)], timeout=20).returncode
+
+    def count(self, counter: GuardCounter) -> int:
+        return self.guard.read().counters[counter].packets
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    with network_namespace() as name:
+        yield Place(name, wrapper(tmp_path, "nft", name))
+
+
+def test_an_absent_guard_is_put_in_place_once(place: Place) -> None:
+    assert not place.guard.read().present
+    assert place.guard.apply(SPEC) is True
+    assert place.guard.read().stands_for(SPEC)
+    assert place.guard.apply(SPEC) is False
+
+
+def test_many_ports_read_back_as_they_were_written(place: Place) -> None:
+    spec = GuardSpec((4789, 6081, 7000))
+    place.guard.apply(spec)
+    assert place.guard.read().stands_for(spec)
+    assert place.guard.apply(spec) is False
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_geneve_in_clear_is_dropped_and_counted_and_the_rest_goes(
+    place: Place, address: str
+) -> None:
+    assert place.send(address, 6081) == 0  # the control: nothing drops it without a guard
+    place.guard.apply(SPEC)
+    assert place.send(address, 6081) == DROPPED
+    assert place.send(address, 6082) == 0
+    assert place.count(GuardCounter.CLEARTEXT_OUT) == 1
+
+
+ALTERATIONS = {
+    "accept first": "insert rule inet geneveil output accept",
+    "a rule gone": "flush chain inet geneveil input",
+    "dormant": "add table inet geneveil { flags dormant; }",
+    "another rule": "add rule inet geneveil output udp dport 9 accept",
+    "another chain": "add chain inet geneveil extra",
+}
+
+
+@pytest.mark.parametrize("alteration", ALTERATIONS.values(), ids=ALTERATIONS.keys())
+def test_an_altered_guard_is_seen_and_replaced_with_its_counts(
+    place: Place, alteration: str
+) -> None:
+    place.guard.apply(SPEC)
+    place.send("127.0.0.1", 6081)
+    place.rules(alteration)
+    assert place.guard.read().ports is None
+    assert place.guard.apply(SPEC) is True
+    assert place.guard.read().stands_for(SPEC)
+    assert place.count(GuardCounter.CLEARTEXT_OUT) == 1
+    assert place.send("127.0.0.1", 6081) == DROPPED
+
+
+def test_a_guard_that_stands_keeps_counting(place: Place) -> None:
+    place.guard.apply(SPEC)
+    place.send("127.0.0.1", 6081)
+    before = place.guard.read().counters[GuardCounter.CLEARTEXT_OUT]
+    place.guard.apply(SPEC)
+    assert place.guard.read().counters[GuardCounter.CLEARTEXT_OUT] == before
+    assert before.packets == 1
+    assert before.bytes > 0
+
+
+def test_other_ports_replace_the_old_ones_and_keep_the_counts(place: Place) -> None:
+    place.guard.apply(SPEC)
+    place.send("127.0.0.1", 6081)
+    place.guard.apply(GuardSpec((6081, 7000)))
+    assert place.send("127.0.0.1", 7000) == DROPPED
+    assert place.count(GuardCounter.CLEARTEXT_OUT) == 2
+
+
+def test_what_belongs_to_others_is_left_alone(place: Place) -> None:
+    place.rules("table inet theirs { counter c { packets 7 bytes 8; }; chain x { }; }")
+    place.rules("table ip geneveil { chain x { }; }")  # our name, in a family that is not ours
+    before = place.listing()
+    place.guard.apply(SPEC)
+    place.rules("insert rule inet geneveil output accept")
+    place.guard.apply(SPEC)
+    place.guard.remove()
+    assert place.listing() == before
+
+
+def test_taking_away_a_guard_that_is_not_there_succeeds(place: Place) -> None:
+    place.guard.remove()
+    assert not place.guard.read().present
+
+
+def test_forwarded_geneve_is_dropped_and_counted(place: Place) -> None:
+    with network_namespace() as source, network_namespace() as target:
+        join(place.namespace, "to0", source, "192.0.2")
+        join(place.namespace, "to1", target, "198.51.100")
+        inside = ("ip", "netns", "exec", place.namespace)
+        run(*inside, "sysctl", "-qw", "net.ipv4.ip_forward=1")
+        place.guard.apply(SPEC)
+        counted = "table inet seen { chain f { type filter hook postrouting priority 0; "
+        place.rules(counted + "udp dport 6082 counter; udp dport 6081 counter; }; }")
+        pod = Place(source, place.nft)
+        assert pod.send("198.51.100.2", 6081) == 0
+        assert pod.send("198.51.100.2", 6082) == 0  # the control: it forwards
+        assert place.guard.read().counters[GuardCounter.FORWARDED] == Tally(1, 33)
+        assert passed(place) == {6081: 0, 6082: 1}
+
+
+def join(router: str, port: str, end: str, network: str) -> None:
+    """A wire from the router to an end that sends everything through it."""
+    run(
+        *("ip", "-n", router, "link", "add", port, "type", "veth"),
+        *("peer", "name", "eth0", "netns", end),
+    )
+    run("ip", "-n", router, "addr", "add", f"{network}.1/24", "dev", port)
+    run("ip", "-n", router, "link", "set", port, "up")
+    run("ip", "-n", end, "addr", "add", f"{network}.2/24", "dev", "eth0")
+    run("ip", "-n", end, "link", "set", "eth0", "up")
+    run("ip", "-n", end, "route", "add", "default", "via", f"{network}.1")
+
+
+def passed(place: Place) -> dict[int, int]:
+    listing = json.loads(run(str(place.nft), "-j", "list", "table", "inet", "seen"))["nftables"]
+    found = {}
+    for item in listing:
+        if "rule" in item:
+            match, counter = item["rule"]["expr"][:2]
+            found[match["match"]["right"]] = counter["counter"]["packets"]
+    return found
+
+
+def test_without_nft_the_error_says_what_to_install() -> None:
+    with pytest.raises(DaemonError, match="install nftables"):
+        NftGuard("/nonexistent/nft").read()
+
+
+def test_an_nft_that_fails_is_never_taken_for_no_guard(tmp_path: Path) -> None:
+    broken = tmp_path / "nft"
+    broken.write_text("#!/bin/sh\necho 'Error: Operation not permitted' >&2\nexit 1\n")
+    broken.chmod(0o755)
+    with pytest.raises(KernelError, match="Operation not permitted"):
+        NftGuard(str(broken)).read()
+    with pytest.raises(KernelError, match="refused the guard"):
+        NftGuard(str(broken)).apply(SPEC)

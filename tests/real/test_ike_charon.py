@@ -1,0 +1,219 @@
+"""The VICI adapter against a real charon: what is loaded, read back, taken out; and its silence."""
+
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from subprocess import Popen
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+
+from geneveil.ike.io import COMMAND_TIMEOUT_SECONDS, ViciCharon
+from geneveil.model.cluster import CalendarSpan, KeyType
+from geneveil.model.connection import Connection, Identity
+from geneveil.model.errors import DaemonError
+from geneveil.pki.authority import make_authority, sign_node
+from geneveil.pki.keys import make_key
+from tests.real.programs import (
+    DEADLINE_SECONDS,
+    lab_root,
+    need_root,
+    network_namespace,
+    process,
+    wait_until,
+)
+
+pytestmark = pytest.mark.real
+
+DEPLOYED = Path(__file__).parents[2] / "deploy/strongswan.conf"
+DER = serialization.Encoding.DER
+CONNECTION = Connection("node1", "node2", "127.0.0.1", "127.0.0.2", (6081, 7000))
+
+
+@dataclass
+class Charon:
+    """charon in namespaces of its own; what it sees as /run is a folder here."""
+
+    run_folder: Path
+    namespace: str
+    root: Path
+    stack: ExitStack
+    daemon: Popen[bytes] | None = None
+
+    @property
+    def adapter(self) -> ViciCharon:
+        return ViciCharon(f"unix://{self.run_folder}/charon.vici")
+
+    @property
+    def log(self) -> str:
+        return (self.run_folder / "log").read_text()
+
+    def start(self) -> None:
+        inside = (
+            f"mount --bind {self.run_folder} {self.root}/run && "
+            f"mount --bind /dev {self.root}/dev && exec chroot {self.root} charon-systemd"
+        )
+        self.daemon = self.stack.enter_context(
+            process(
+                *("ip", "netns", "exec", self.namespace, "unshare", "-m", "sh", "-c", inside),
+                log=self.run_folder / "log",
+                STRONGSWAN_CONF="/run/strongswan.conf",
+            )
+        )
+
+        def answers() -> bool:
+            try:
+                return bool(self.adapter.read().version)
+            except DaemonError:
+                return False
+
+        wait_until(answers, "charon")
+
+    def signal(self, number: int) -> None:
+        assert self.daemon is not None
+        self.daemon.send_signal(number)
+
+
+@pytest.fixture
+def charon(tmp_path: Path) -> Iterator[Charon]:
+    need_root()
+    root = lab_root()
+    if root is None:
+        pytest.skip("needs charon from a built lab (make setup)")
+    shutil.copy(DEPLOYED, tmp_path / "strongswan.conf")
+    with ExitStack() as stack:
+        started = Charon(tmp_path, stack.enter_context(network_namespace()), root, stack)
+        started.start()
+        yield started
+
+
+def identity(key_type: KeyType = KeyType.ECDSA_P256) -> Identity:
+    now = datetime.now(UTC).replace(microsecond=0)
+    authority = make_authority("prod", make_key(key_type), CalendarSpan(120), now, bytes(20))
+    key = make_key(key_type)
+    leaf = sign_node(authority, key.public_key(), "node1", "prod", CalendarSpan(60), now, bytes(20))
+    certificates = [c.public_bytes(DER) for c in (leaf, authority.certificate)]
+    fingerprints = [sha256(data).hexdigest() for data in certificates]
+    plain = serialization.NoEncryption()
+    return Identity(
+        certificate_der=certificates[0],
+        key_der=key.private_bytes(DER, serialization.PrivateFormat.PKCS8, plain),
+        trust_bundle_der=(certificates[1],),
+        fingerprint=fingerprints[0],
+        trust_fingerprints=(fingerprints[1],),
+    )
+
+
+@pytest.mark.parametrize("key_type", list(KeyType))
+def test_what_is_loaded_reads_back(charon: Charon, key_type: KeyType) -> None:
+    adapter, mine = charon.adapter, identity(key_type)
+    key_id = adapter.load_identity(mine)
+    adapter.load_connection(CONNECTION, mine)
+    observed = adapter.read()
+    assert key_id in observed.key_ids
+    assert {mine.fingerprint, *mine.trust_fingerprints} <= observed.certificates
+    (loaded,) = observed.connections
+    assert loaded.name == CONNECTION.name
+    assert loaded.children == ("in", "in-7000", "out", "out-7000")
+    assert (loaded.local_ips, loaded.remote_ips) == (("127.0.0.1",), ("127.0.0.2",))
+    assert loaded.remote_id == "node2"
+
+
+def test_loading_again_adds_nothing(charon: Charon) -> None:
+    adapter, mine = charon.adapter, identity()
+    for _ in range(2):
+        adapter.load_identity(mine)
+        adapter.load_connection(CONNECTION, mine)
+    observed = adapter.read()
+    assert len(observed.connections) == len(observed.key_ids) == 1
+    assert len(observed.certificates) == 2
+    assert "replaced vici connection" not in charon.log
+
+
+def test_taking_out_what_is_not_there_succeeds(charon: Charon) -> None:
+    adapter, mine = charon.adapter, identity()
+    adapter.load_identity(mine)
+    adapter.load_connection(CONNECTION, mine)
+    adapter.unload_connection(CONNECTION.name)
+    adapter.unload_connection(CONNECTION.name)
+    adapter.terminate(4711)
+    adapter.terminate_child(4711)
+    assert adapter.read().connections == ()
+
+
+def test_an_initiation_is_not_waited_for_and_can_be_ended(charon: Charon) -> None:
+    adapter, mine = charon.adapter, identity()
+    adapter.load_identity(mine)
+    adapter.load_connection(CONNECTION, mine)
+    begun = time.monotonic()
+    for child in CONNECTION.children:
+        adapter.initiate(CONNECTION.name, child)
+    assert time.monotonic() - begun < 1.0
+    # 127.0.0.2 is this charon itself, which has no connection for it: it is refused at once, or
+    # still under way; either way there is one IKE_SA for all four children.
+    assert len(adapter.read().sas) <= 1
+    assert charon.log.count("initiating IKE_SA") >= 1
+    for sa in adapter.read().sas:
+        assert sa.connection == CONNECTION.name
+        adapter.terminate(sa.unique_id)
+    wait_until(lambda: adapter.read().sas == (), "the end of the IKE_SA")
+
+
+def test_a_refusal_says_why(charon: Charon) -> None:
+    adapter, mine = charon.adapter, identity()
+    with pytest.raises(DaemonError, match="charon refused initiate"):
+        adapter.initiate("no such connection", CONNECTION.children[0])
+    broken = Identity(b"no certificate", mine.key_der, (), "", ())
+    with pytest.raises(DaemonError, match="charon refused load-cert"):
+        adapter.load_identity(broken)
+    assert adapter.read().version  # the session goes on
+
+
+def test_a_charon_that_died_is_an_error_and_another_one_is_told_apart(charon: Charon) -> None:
+    adapter = charon.adapter
+    before = adapter.read()
+    charon.signal(signal.SIGKILL)
+    assert charon.daemon is not None
+    charon.daemon.wait(DEADLINE_SECONDS)
+    for _ in range(2):
+        with pytest.raises(DaemonError, match="charon does not answer") as caught:
+            adapter.read()
+        assert "strongswan.conf" in caught.value.remedy
+    charon.start()
+    after = adapter.read()
+    assert after.instance != before.instance
+
+
+def test_a_charon_that_is_stopped_does_not_hold_the_agent(charon: Charon) -> None:
+    adapter = charon.adapter
+    adapter.read()
+    charon.signal(signal.SIGSTOP)
+    begun = time.monotonic()
+    with pytest.raises(DaemonError, match="did not answer"):
+        adapter.read()
+    assert time.monotonic() - begun < 2 * COMMAND_TIMEOUT_SECONDS
+    charon.signal(signal.SIGCONT)
+    assert adapter.read().version
+
+
+def test_no_private_key_is_in_charons_log(charon: Charon) -> None:
+    mine = identity()
+    charon.adapter.load_identity(mine)
+    assert mine.key_der.hex() not in charon.log
+    assert "PRIVATE" not in charon.log
+
+
+def test_only_the_plugins_that_are_needed_are_loaded(charon: Charon) -> None:
+    (line,) = [line for line in charon.log.splitlines() if "loaded plugins:" in line]
+    loaded = set(line.split("loaded plugins:")[1].split())
+    assert loaded == {
+        *("charon-systemd", "random", "nonce", "openssl", "pem", "pkcs1", "pkcs8", "x509"),
+        *("revocation", "constraints", "pubkey", "kernel-netlink", "socket-default", "vici"),
+    }
+    assert "failed to load" not in charon.log
