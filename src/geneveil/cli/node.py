@@ -19,6 +19,7 @@ class Output(StrEnum):
 
 _CONFIG = typer.Option(DEFAULT_CONFIG, "--config", "-c", help="The agent's configuration file.")
 _OUTPUT = typer.Option(Output.TABLE, "--output", "-o", help="For people or for machines.")
+_UNDERLAY = typer.Option(1500, min=68, max=65535, help="MTU of the nodes' underlay interfaces.")
 _RUN_DIR = typer.Option(Path("/run/geneveil"), "--run-dir", help="Where the agent writes.")
 
 
@@ -26,6 +27,7 @@ def register(app: typer.Typer) -> None:
     """Add the node's commands."""
     app.command("agent", help=_AGENT_HELP)(agent)
     app.command("status", help=_STATUS_HELP)(status)
+    app.command("mtu", help=_MTU_HELP)(mtu)
     app.add_typer(guard_app, name="guard")
 
 
@@ -41,6 +43,12 @@ _STATUS_HELP = """Show this node's peers, certificate and guard, and whether all
 Exit status 0 only if all is well.
 
 Examples: geneveil status; geneveil status -o json
+"""
+
+
+_MTU_HELP = """Show how long pods' packets may be, so that the underlay carries each in one piece.
+
+Example: geneveil mtu --underlay 1500
 """
 
 
@@ -68,6 +76,28 @@ def status(output: Output = _OUTPUT, run_dir: Path = _RUN_DIR) -> None:
         render_status(value, complaint)
     if complaint or not value.is_well:
         raise typer.Exit(1)
+
+
+def mtu(underlay: int = _UNDERLAY, output: Output = _OUTPUT) -> None:
+    from geneveil.model.mtu import Overlay, longest_pod_packet_bytes
+
+    rows = [
+        {
+            "underlay": f"IPv{6 if ipv6 else 4}",
+            "ipsec": ipsec,
+            "encapsulated": nat_t,
+            "podMtuBytes": longest_pod_packet_bytes(Overlay(underlay, ipv6, ipsec), nat_t=nat_t),
+        }
+        for ipv6 in (False, True)
+        for ipsec, nat_t in ((False, False), (True, False), (True, True))
+    ]
+    words = {(False, False): "no IPsec", (True, False): "ESP", (True, True): "ESP in UDP 4500"}
+    lines = [f"underlay MTU {underlay}: the longest packet of a pod, in bytes"]
+    for row in rows:
+        word = words[bool(row["ipsec"]), bool(row["encapsulated"])]
+        lines.append(f"  {row['underlay']}  {word:<16}{row['podMtuBytes']:>6}")
+    lines.append("with IPsec, give pods the figure of ESP in UDP: Auto may have to fall back to it")
+    _say(output, {"underlayMtuBytes": underlay, "rows": rows}, "\n".join(lines))
 
 
 @guard_app.command(

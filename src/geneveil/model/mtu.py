@@ -70,6 +70,14 @@ def outer_packet_bytes(overlay: Overlay, pod_packet_bytes: int, *, nat_t: bool) 
     return ip + (NAT_T_BYTES if nat_t else 0) + esp
 
 
+def longest_pod_packet_bytes(overlay: Overlay, *, nat_t: bool) -> int:
+    """The longest pod packet that the underlay carries in one piece; 0 if none fits."""
+    mtu = overlay.underlay_mtu_bytes
+    while mtu > 0 and outer_packet_bytes(overlay, mtu, nat_t=nat_t) > overlay.underlay_mtu_bytes:
+        mtu -= 1
+    return mtu
+
+
 def pod_mtu_bytes(overlay: Overlay) -> int:
     """The longest pod packet that crosses in one piece, whatever IKE finds on the way.
 
@@ -79,9 +87,7 @@ def pod_mtu_bytes(overlay: Overlay) -> int:
     Raises:
         ConfigError: the underlay is so narrow that pods could not have 576 bytes.
     """
-    mtu = overlay.underlay_mtu_bytes
-    while mtu > 0 and outer_packet_bytes(overlay, mtu, nat_t=True) > overlay.underlay_mtu_bytes:
-        mtu -= 1
+    mtu = longest_pod_packet_bytes(overlay, nat_t=True)
     if mtu < _POD_MTU_MIN_BYTES:
         raise ConfigError(
             f"an underlay MTU of {overlay.underlay_mtu_bytes} leaves pods {max(mtu, 0)} bytes",

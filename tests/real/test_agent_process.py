@@ -1,0 +1,274 @@
+"""The agent as a process: started twice, stopped, told to switch off, waiting for its operator."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from subprocess import Popen
+from typing import Any
+
+import pytest
+
+from tests.real.programs import DEADLINE_SECONDS, network_namespace, process, wait_until, wrapper
+
+pytestmark = pytest.mark.real
+
+MEMORY_LIMIT_KIB = 64 * 1024
+
+
+@dataclass
+class Node:
+    """One node's folder and namespace. Neither charon nor Open vSwitch runs there."""
+
+    folder: Path
+    namespace: str
+    stack: ExitStack
+    started: list[Popen[bytes]] = field(default_factory=list)
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "agent.yaml"
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "agent.log").read_text()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"PATH": f"{self.folder}:{os.environ['PATH']}"}
+
+    def configure(self, mode: str = "Full", url: str = "https://127.0.0.1:1") -> None:
+        self.config.write_text(
+            "apiVersion: geneveil.io/v1alpha1\nkind: AgentConfig\n"
+            f"mode: {mode}\nchassis: node1\nstateDir: {self.folder}/state\n"
+            f"runDir: {self.folder}/run\nvici: unix://{self.folder}/charon.vici\n"
+            f"ovsdb: unix:{self.folder}/db.sock\n"
+            f"operator: {{url: '{url}', tokenFile: {self.folder}/token}}\n"
+        )
+
+    def inside(self, *arguments: str) -> list[str]:
+        program = [sys.executable, "-m", "geneveil", *arguments]
+        return ["ip", "netns", "exec", self.namespace, *program]
+
+    def geneveil(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            self.inside(*arguments),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env={**os.environ, **self.environment},
+        )
+        assert "Traceback" not in done.stderr
+        return done
+
+    def start(self) -> Popen[bytes]:
+        command = self.inside("agent", "--config", str(self.config))
+        agent = self.stack.enter_context(
+            process(*command, log=self.folder / "agent.log", **self.environment)
+        )
+        self.started.append(agent)
+        return agent
+
+    def status(self) -> dict[str, Any]:
+        path = self.folder / "run/status.json"
+        return dict(json.loads(path.read_bytes())) if path.exists() else {}
+
+    def codes(self) -> set[str]:
+        return {value["code"] for value in self.status().get("health", ())}
+
+    def await_status(self, pid: int) -> None:
+        wait_until(lambda: self.status().get("pid") == pid, "the agent's status")
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    with ExitStack() as stack:
+        name = stack.enter_context(network_namespace())
+        wrapper(tmp_path, "nft", name)
+        made = Node(tmp_path, name, stack)
+        made.configure()
+        yield made
+
+
+def test_with_everything_else_away_the_guard_stands_and_all_is_named(node: Node) -> None:
+    agent = node.start()
+    node.await_status(agent.pid)
+    assert node.codes() == {"charon-away", "ovsdb-away", "not-enrolled"} | (
+        node.codes() & {"enrolment-failed"}
+    )
+    assert node.geneveil("guard", "show").returncode == 0
+    shown = node.geneveil("status", "--run-dir", str(node.folder / "run"))
+    assert shown.returncode == 1
+    assert "Degraded" in shown.stdout
+    (resident,) = [
+        int(line.split()[1])
+        for line in Path(f"/proc/{agent.pid}/status").read_text().splitlines()
+        if line.startswith("VmHWM:")
+    ]
+    assert resident < MEMORY_LIMIT_KIB
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_ending_the_agent_leaves_the_guard_and_the_next_start_changes_nothing(
+    node: Node, number: int
+) -> None:
+    agent = node.start()
+    node.await_status(agent.pid)
+    before = node.geneveil("guard", "show", "-o", "json").stdout
+    agent.send_signal(number)
+    assert agent.wait(DEADLINE_SECONDS) == (0 if number == signal.SIGTERM else -signal.SIGKILL)
+    assert node.geneveil("guard", "show", "-o", "json").stdout == before
+    again = node.start()
+    node.await_status(again.pid)
+    assert "guard put in place" not in node.log
+
+
+def test_a_second_agent_is_refused_and_the_first_goes_on(node: Node) -> None:
+    agent = node.start()
+    node.await_status(agent.pid)
+    second = node.geneveil("agent", "--config", str(node.config))
+    assert second.returncode == 2
+    assert f"another agent (process {agent.pid}) runs" in second.stderr
+    assert agent.poll() is None
+
+
+def test_once_on_it_cannot_be_switched_off(node: Node) -> None:
+    agent = node.start()
+    node.await_status(agent.pid)
+    agent.terminate()
+    agent.wait(DEADLINE_SECONDS)
+    node.configure(mode="Disabled")
+    applied = node.geneveil("guard", "apply", "--config", str(node.config))
+    assert applied.returncode == 0
+    assert "mode: Disabled is refused" in applied.stderr
+    again = node.start()
+    node.await_status(again.pid)
+    assert node.status()["mode"] == "Full"
+    assert "mode-refused" in node.codes()
+    assert node.geneveil("guard", "show").returncode == 0
+
+
+def test_with_ipsec_off_it_says_so_and_touches_nothing(node: Node) -> None:
+    node.configure(mode="Disabled")
+    applied = node.geneveil("guard", "apply", "--config", str(node.config))
+    assert (applied.returncode, applied.stdout) == (0, "mode is Disabled: no guard is set\n")
+    agent = node.start()
+    node.await_status(agent.pid)
+    shown = node.geneveil("status", "--run-dir", str(node.folder / "run"))
+    assert shown.returncode == 0
+    assert "IPsec is off" in shown.stdout
+    assert node.geneveil("guard", "show").stdout.startswith("guard: absent")
+    assert not (node.folder / "state").exists()
+
+
+def test_a_guard_that_somebody_removed_is_put_back_and_that_is_said(node: Node) -> None:
+    agent = node.start()
+    node.await_status(agent.pid)
+    subprocess.run([node.folder / "nft", "flush", "ruleset"], check=True)
+    wait_until(lambda: node.geneveil("guard", "show").returncode == 0, "the guard")
+    wait_until(lambda: "code=guard-missing" in node.log, "the log line")
+
+
+def test_without_nft_nothing_is_pretended(node: Node) -> None:
+    (node.folder / "nft").write_text("#!/bin/sh\necho 'Error: no such thing' >&2\nexit 1\n")
+    applied = node.geneveil("guard", "apply", "--config", str(node.config))
+    assert applied.returncode == 1
+    assert "the kernel refused the guard: Error: no such thing" in applied.stderr
+    assert not (node.folder / "state/sealed").exists()
+    agent = node.start()
+    node.await_status(agent.pid)
+    assert {"guard-unreadable", "action-failed"} <= node.codes()
+    assert node.status()["guard"] is None
+
+
+def test_a_configuration_with_a_mistake_is_refused_before_anything_happens(node: Node) -> None:
+    node.config.write_text(node.config.read_text() + "modus: Full\n")
+    for command in (("agent",), ("guard", "apply")):
+        refused = node.geneveil(*command, "--config", str(node.config))
+        assert refused.returncode == 2
+        assert f"{node.config}:10: field modus: there is no such field" in refused.stderr
+    assert node.geneveil("guard", "show").stdout.startswith("guard: absent")
+    assert not (node.folder / "run").exists()
+
+
+def test_status_without_an_agent_says_so(node: Node) -> None:
+    missing = node.geneveil("status", "--run-dir", str(node.folder / "run"))
+    assert missing.returncode == 1
+    assert "the agent is not running" in missing.stderr
+
+
+def test_a_state_directory_that_refuses_is_named_and_the_guard_stands(node: Node) -> None:
+    (node.folder / "state").write_text("a file where the directory should be")
+    agent = node.start()
+    node.await_status(agent.pid)
+    wait_until(lambda: "state-directory" in node.codes(), "the finding")
+    assert node.geneveil("guard", "show").returncode == 0
+
+
+def test_it_waits_for_its_operator_and_then_enrols(node: Node) -> None:
+    port = 9443  # the namespace is the test's own: nobody else listens there
+    node.configure(url=f"https://127.0.0.1:{port}")
+    cluster = node.folder / "cluster.yaml"
+    cluster.write_text(
+        "apiVersion: geneveil.io/v1alpha1\nkind: ClusterIPsec\nmetadata: {name: prod}\n"
+        f'spec: {{mode: Full, operator: {{listen: "127.0.0.1:{port}", names: [central]}}}}\n'
+    )
+    state = ("--state-dir", str(node.folder / "operator"))
+    done = node.geneveil("operator", "init", "--config", str(cluster), *state)
+    assert done.returncode == 0, done.stderr
+    agent = node.start()
+    node.await_status(agent.pid)
+    wait_until(lambda: "cannot read the join token" in node.log, "the missing token")
+    foreign = node.geneveil("operator", "token", "node7", *state).stdout
+    (node.folder / "token").write_text(foreign)
+    wait_until(lambda: "the join token is for node7" in node.log, "the token of another node")
+    token = node.geneveil("operator", "token", "node1", *state).stdout
+    (node.folder / "token").write_text(token)
+    wait_until(lambda: "operator-unreachable" in node.codes(), "the unreachable operator")
+    server = node.inside("operator", "run", *state)
+    node.stack.enter_context(process(*server, log=node.folder / "operator.log", **node.environment))
+    wait_until(lambda: node.status()["certificate"] is not None, "the certificate")
+    assert node.status()["certificate"]["chassis"] == "node1"
+    assert node.codes() == {"charon-away", "ovsdb-away"}
+    for name in ("node.key", "node.crt", "trust-bundle.pem", "settings.json"):
+        assert (node.folder / "state" / name).stat().st_mode & 0o777 == 0o600
+    key = (node.folder / "state/node.key").read_bytes()
+    agent.kill()
+    agent.wait(DEADLINE_SECONDS)
+    again = node.start()
+    node.await_status(again.pid)
+    assert (node.folder / "state/node.key").read_bytes() == key
+    assert "PRIVATE" not in node.log
+    assert token.strip() not in node.log
+
+
+BROKEN = {
+    "key unreadable": ("node.key", None, "trust-unreadable"),
+    "key not PEM": ("node.key", b"hello", "trust-unusable"),
+    "certificate truncated": ("node.crt", b"-----BEGIN CERTIFICATE-----\nMII", "trust-unusable"),
+    "bundle empty": ("trust-bundle.pem", b"", "trust-unusable"),
+}
+
+
+@pytest.mark.parametrize(("name", "content", "code"), BROKEN.values(), ids=BROKEN.keys())
+def test_files_of_trust_that_are_broken_are_named_and_nothing_crashes(
+    node: Node, name: str, content: bytes | None, code: str
+) -> None:
+    state = node.folder / "state"
+    state.mkdir()
+    for each in ("node.key", "node.crt", "trust-bundle.pem"):
+        (state / each).write_bytes(b"-----BEGIN CERTIFICATE-----\n")
+    (state / name).unlink()
+    if content is None:
+        (state / name).mkdir()
+    else:
+        (state / name).write_bytes(content)
+    agent = node.start()
+    node.await_status(agent.pid)
+    assert code in node.codes()
+    assert agent.poll() is None
