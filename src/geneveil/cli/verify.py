@@ -1,7 +1,7 @@
 """`geneveil verify`: judge captured evidence."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -167,7 +167,8 @@ def _write_reports(report: "Report", folder: Path) -> list[Path]:
             unfinished.write_text(text, encoding="utf-8")
             unfinished.replace(path)
         except OSError as error:
-            unfinished.unlink(missing_ok=True)
+            with suppress(OSError):
+                unfinished.unlink()
             raise ConfigError(
                 f"cannot write {path}",
                 why=error.strerror or str(error),

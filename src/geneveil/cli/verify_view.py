@@ -36,13 +36,13 @@ def print_verdict(verdict: Verdict, written: Sequence[Path], *, details: bool) -
     console = Console(highlight=False)
     for phase in verdict.phases:
         console.print(_matrix(phase, details))
-        console.print(_capture_line(phase), end="\n\n")
-    console.print(Text("* host-network pod", style="dim"))
+        console.print(_capture_line(phase), end="\n\n", soft_wrap=True)
+    console.print(Text("* host-network pod", style="dim"), soft_wrap=True)
     for remark in verdict.remarks:
-        console.print(Text(f"note: {remark}", style="yellow"))
+        console.print(Text(f"note: {remark}", style="yellow"), soft_wrap=True)
     console.print(Text("reports: " + ", ".join(str(path) for path in written), style="dim"))
     _print_reasons(console, verdict, details)
-    console.print(_last_line(verdict))
+    console.print(_last_line(verdict), soft_wrap=True)
 
 
 def _matrix(phase: PhaseVerdict, details: bool) -> Table:
@@ -125,7 +125,7 @@ def _capture_line(phase: PhaseVerdict) -> Text:
 def _print_reasons(console: Console, verdict: Verdict, details: bool) -> None:
     shown = verdict.reasons if details else verdict.reasons[:_REASONS_SHOWN]
     for reason in shown:
-        console.print(Text(f"  {reason.text}", style="red"))
+        console.print(Text(f"  {reason.text}", style="red"), soft_wrap=True)
     if len(shown) < len(verdict.reasons):
         console.print(f"  and {len(verdict.reasons) - len(shown)} more: --details shows them")
 

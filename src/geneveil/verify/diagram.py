@@ -62,6 +62,7 @@ SVG_STYLE = """
 .flows text{fill:var(--ink)}
 .flows .title{font-size:15px;font-weight:600}.flows .name{font-weight:600;font-size:13px}
 .flows .small{font-size:10.5px;fill:var(--dim)}.flows .kind{font-size:11px;fill:var(--dim)}
+.flows .complaint{font-size:10.5px;font-weight:600;fill:var(--red)}
 .flows .node{fill:var(--box);stroke:var(--rule);stroke-width:1.2}
 .flows .band{fill:var(--band);opacity:.55}.flows .life{stroke:var(--rule);stroke-width:1.2}
 .flows .arrow{fill:none;stroke-width:2}.flows .plate{fill:var(--paper);stroke-width:1.4}
@@ -208,7 +209,17 @@ def _straight(arrow: Arrow, name: str) -> str:
     )
     return (
         f'<path class="arrow {name}" d="M{start:g} {arrow.y:g}H{end:g}"/>{heads}'
-        f"{_glyph(arrow.mark_x, arrow.y, name)}"
+        f"{_glyph(arrow.mark_x, arrow.y, name)}{_complaint(arrow, name)}"
+    )
+
+
+def _complaint(arrow: Arrow, name: str) -> str:
+    """What a red line was observed to be, beside its cross."""
+    if name != "wrong":
+        return ""
+    return (
+        f'<text class="complaint" x="{arrow.mark_x + 13:g}" y="{arrow.y - 4:g}">'
+        f"{escape(arrow.observed.value)}</text>"
     )
 
 
