@@ -1,6 +1,6 @@
 """The four artifacts of a lab, built where they are missing."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,11 +44,17 @@ class State:
     facts: dict[str, str]
 
 
-def ensure(progress: Reporter | None = None, cache: Cache | None = None) -> Artifacts:
+def ensure(
+    progress: Reporter | None = None, cache: Cache | None = None, anew: Collection[str] = ()
+) -> Artifacts:
     """Build what is missing and say where everything is. Takes no time if nothing is.
 
     The kernel is built beside the rest. The first failure stops the others.
 
+    Args:
+        progress: is told what happens; nobody if not given.
+        cache: where; the user's own cache folder if not given.
+        anew: kinds that are built even if they are there.
     Raises:
         BuildError: an artifact could not be built; whole ones stay, the others leave no trace.
         KeyboardInterrupt: passed on once all programs are ended and all half-made folders removed.
@@ -56,10 +62,10 @@ def ensure(progress: Reporter | None = None, cache: Cache | None = None) -> Arti
     reporter = progress or Silent()
     place = cache or Cache(default_root())
     stop = Stop()
-    place.check_space(_recipes())
+    place.check_space(_recipes(), anew)
 
     def obtain(recipe: Recipe) -> Path:
-        return place.obtain(recipe, reporter, stop)
+        return place.obtain(recipe, reporter, stop, anew=recipe.kind in anew)
 
     def for_guests() -> tuple[Path, Path, Path]:
         root = obtain(rootfs.recipe())
@@ -100,14 +106,6 @@ def status(cache: Cache | None = None) -> list[State]:
             )
         )
     return states
-
-
-def forget(kinds: Iterable[str], cache: Cache | None = None) -> None:
-    """Remove the artifacts of these kinds that this version would use, so that they are rebuilt."""
-    place = cache or Cache(default_root())
-    for recipe in _recipes():
-        if recipe.kind in kinds:
-            place.remove(recipe)
 
 
 def clean(*, everything: bool = False, cache: Cache | None = None) -> list[Path]:

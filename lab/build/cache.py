@@ -16,10 +16,11 @@ import errno
 import fcntl
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -37,6 +38,11 @@ _BUILDING = ".building-"
 _KEY_CHARACTERS = 20
 _KEPT_LOGS = 5
 _WAIT_POLL_SECONDS = 0.2
+# Makes backup programs leave the folder out, and tells us that it is ours.
+# Source: the Cache Directory Tagging Specification.
+_TAG = "CACHEDIR.TAG"
+_TAG_TEXT = "Signature: 8a477f597d28d172789f06886806bc55\n# A cache folder of geneveil's lab.\n"
+_UNFIT = re.compile(r"[\s:\"']")
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,10 @@ def default_root() -> Path:
     if own:
         return Path(own).expanduser().absolute()
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "geneveil"
+    try:
+        return (Path(base) if base else Path.home() / ".cache") / "geneveil"
+    except RuntimeError:
+        raise BuildError("no home folder to keep a cache in", remedy="set GENEVEIL_CACHE") from None
 
 
 class Cache:
@@ -104,82 +113,93 @@ class Cache:
         loaded: dict[str, Any] = json.loads(text)
         return loaded
 
-    def obtain(self, recipe: Recipe, reporter: Reporter, stop: Stop) -> Path:
-        """The product; built now if it is not there.
+    def obtain(self, recipe: Recipe, reporter: Reporter, stop: Stop, *, anew: bool = False) -> Path:
+        """The product; built now if it is not there, or if it is wanted anew.
+
+        What is there stays until the new one is complete.
 
         Raises:
             NoSpaceError: too little disk, before or while building.
             BuildError: the build failed; the cache has no trace of it but the log.
         """
-        found = self.find(recipe)
-        if found:
-            return found
-        self._make_folders(recipe)
-        with self._locked(recipe, reporter, stop):
+        with self._usable():
             found = self.find(recipe)
-            if found:
+            if found and not anew:
                 return found
-            self._remove_leftovers(recipe)
-            return self._build(recipe, reporter, stop)
-
-    def remove(self, recipe: Recipe) -> None:
-        """Remove one artifact. Its name goes first, so that it is never seen half removed."""
-        self._remove_whole(self.folder(recipe))
+            self._make_folders(recipe)
+            with self._locked(recipe, reporter, stop):
+                found = self.find(recipe)
+                if found and not anew:
+                    return found
+                self._remove_leftovers(recipe)
+                return self._build(recipe, reporter, stop)
 
     def remove_others(self, wanted: Iterable[Recipe]) -> list[Path]:
         """Remove artifacts that none of these recipes makes, and what dead builders left."""
         removed = []
-        for recipe in wanted:
-            if (self.root / recipe.kind).is_dir():
-                self._remove_leftovers(recipe)
-            for folder in sorted((self.root / recipe.kind).glob("[!.]*")):
-                if folder.name != recipe.key:
-                    self._remove_whole(folder)
-                    removed.append(folder)
+        with self._usable():
+            for recipe in wanted:
+                if (self.root / recipe.kind).is_dir():
+                    self._remove_leftovers(recipe)
+                for folder in sorted((self.root / recipe.kind).glob("[!.]*")):
+                    if folder.name != recipe.key:
+                        _remove_whole(folder)
+                        removed.append(folder)
         return removed
 
     def remove_all(self) -> list[Path]:
         """Remove the folder, if it looks like one of ours."""
-        if not self.root.exists():
-            return []
-        if not (self.root / "locks").is_dir():
-            raise BuildError(f"not removed: {self.root}", why="it does not look like our cache")
-        remove_tree(self.root)
+        with self._usable():
+            if not self.root.exists():
+                return []
+            tag = self.root / _TAG
+            if not tag.is_file() or tag.read_text() != _TAG_TEXT:
+                raise BuildError(f"not removed: {self.root}", why="it is not a cache of ours")
+            remove_tree(self.root)
         return [self.root]
 
-    def _remove_whole(self, folder: Path) -> None:
-        doomed = folder.with_name(f"{_BUILDING}removed-{folder.name}")
-        try:
-            folder.rename(doomed)
-        except FileNotFoundError:
-            return
-        remove_tree(doomed)
-
-    def check_space(self, recipes: Iterable[Recipe]) -> None:
+    def check_space(self, recipes: Iterable[Recipe], anew: Collection[str] = ()) -> None:
         """Refuse before anything begins if the disk can't take what is missing of these.
 
+        Args:
+            recipes: all that is wanted.
+            anew: the kinds that are built even if they are there.
         Raises:
             NoSpaceError: says how much is needed and how much there is.
         """
-        missing = [recipe for recipe in recipes if not self.find(recipe)]
+        with self._usable():
+            missing = [r for r in recipes if r.kind in anew or not self.find(r)]
+            if not missing:
+                return
+            for recipe in missing:
+                self._make_folders(recipe)
+            free_mib = shutil.disk_usage(self.root).free // MIB
         needed_mib = sum(recipe.needed_mib for recipe in missing)
-        if not missing:
-            return
-        for recipe in missing:
-            self._make_folders(recipe)
-        free_mib = shutil.disk_usage(self.root).free // MIB
         if free_mib < needed_mib:
             what = " and ".join(f"the {recipe.title}" for recipe in missing)
             raise NoSpaceError(what, self.root, needed_mib, free_mib)
 
     def _make_folders(self, recipe: Recipe) -> None:
+        if _UNFIT.search(str(self.root)):
+            raise BuildError(
+                f"can't use the cache folder {self.root}",
+                why="a kernel can't be built below a name with spaces, colons or quotes",
+                remedy="set GENEVEIL_CACHE to another folder",
+            )
+        for name in ("locks", "logs", recipe.kind):
+            (self.root / name).mkdir(parents=True, exist_ok=True)
+        if not (self.root / _TAG).exists():
+            (self.root / _TAG).write_text(_TAG_TEXT)
+
+    @contextmanager
+    def _usable(self) -> Iterator[None]:
+        """What goes wrong with the folder itself is said as such; a build explains its own."""
         try:
-            for name in ("locks", "logs", recipe.kind):
-                (self.root / name).mkdir(parents=True, exist_ok=True)
+            yield
         except OSError as error:
             raise BuildError(
                 f"can't use the cache folder {self.root}",
-                why=error.strerror or str(error),
+                why=f"{error.filename}: {error.strerror}" if error.filename else str(error),
                 remedy="set GENEVEIL_CACHE to a folder that you may write",
             ) from None
 
@@ -209,7 +229,7 @@ class Cache:
                     remove_tree(folder)
 
     def _build(self, recipe: Recipe, reporter: Reporter, stop: Stop) -> Path:
-        self.check_space([recipe])
+        self.check_space([recipe], anew=[recipe.kind])
         temp = self.root / recipe.kind / f"{_BUILDING}{recipe.key}"
         started = datetime.now(UTC)
         log = self.root / "logs" / f"{recipe.kind}-{started:%Y%m%dT%H%M%S}-{os.getpid()}.log"
@@ -249,6 +269,7 @@ class Cache:
         (bench.folder / "record.json").write_text(json.dumps(record, indent=1) + "\n")
         # Without this a power cut could leave a complete name with empty files in it.
         subprocess.run(["sync", "-f", str(bench.folder)], check=False)
+        _remove_whole(self.folder(recipe))
         bench.folder.rename(self.folder(recipe))
 
     def _explained(self, recipe: Recipe, error: BaseException) -> BaseException:
@@ -281,6 +302,16 @@ class Cache:
         logs = sorted((self.root / "logs").glob(f"{recipe.kind}-*.log"))
         for log in logs[:-_KEPT_LOGS]:
             log.unlink(missing_ok=True)
+
+
+def _remove_whole(folder: Path) -> None:
+    """Remove an artifact, if it is there. Its name goes first: it is never seen half removed."""
+    doomed = folder.with_name(f"{_BUILDING}removed-{folder.name}")
+    try:
+        folder.rename(doomed)
+    except FileNotFoundError:
+        return
+    remove_tree(doomed)
 
 
 def remove_tree(folder: Path) -> None:

@@ -56,8 +56,8 @@ def setup(
         for problem in machine.judge_machine(machine.read_machine()):
             raise problem
         prerequisites.provide(reporter.say)
-        artifacts.forget(rebuild or [])
-        artifacts.ensure(reporter)
+        artifacts.ensure(reporter, anew=rebuild or ())
+        reporter.say("the lab's kernel, root file system, packages and programs are built")
 
 
 def clean(
@@ -66,6 +66,8 @@ def clean(
     ] = False,
 ) -> None:
     """Remove from the cache folder what no longer belongs to this version of the project.
+
+    Labs of another version lose what they run on: take them down first.
 
     Examples:
 

@@ -110,7 +110,7 @@ def _make(bench: Workbench) -> Mapping[str, str]:
             str(sources),
         ],
         need=Contain.PACKAGES,
-        env={"TMPDIR": str(bench.scratch), "DEBIAN_FRONTEND": "noninteractive"},
+        env={"DEBIAN_FRONTEND": "noninteractive"},
     )
     bench.step("tidy")
     for name in MOUNT_POINTS:

@@ -131,6 +131,8 @@ class Workbench:
         self._write_log("$ " + " ".join(argv) + "\n")
         inherited = {k: v for k, v in os.environ.items() if k not in _NOT_INHERITED}
         merged = {**inherited, "PATH": search_path(), "LC_ALL": "C.UTF-8"}
+        # Temporary files too: a disk that runs full is then the one that we name.
+        merged["TMPDIR"] = str(self.scratch)
         merged.update(env or {})
         try:
             held = contained(argv, need, is_root=os.geteuid() == 0)

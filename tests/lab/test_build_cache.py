@@ -62,6 +62,23 @@ def test_an_artifact_is_built_once(tmp_path: Path) -> None:
     assert record["facts"] == {"of": "nothing"}
 
 
+def test_wanted_anew_it_is_built_again_and_replaced_only_when_complete(tmp_path: Path) -> None:
+    cache, texts = Cache(tmp_path), iter(["first", "second"])
+
+    def make(bench: Workbench) -> Mapping[str, str]:
+        bench.step("write")
+        (bench.folder / "file").write_text(next(texts))
+        return {}
+
+    recipe = _recipe(make)
+    _obtain(cache, recipe)
+    assert cache.obtain(recipe, Silent(), Stop(), anew=True).read_text() == "second"
+    with pytest.raises(StopIteration):
+        cache.obtain(recipe, Silent(), Stop(), anew=True)
+    assert (cache.folder(recipe) / "file").read_text() == "second"
+    assert _things(cache) == [recipe.key]
+
+
 def test_another_input_is_another_artifact(tmp_path: Path) -> None:
     cache = Cache(tmp_path)
     one, two = _recipe(_write), _recipe(_write, text="two")
@@ -179,7 +196,7 @@ def test_a_cache_that_can_not_be_written_says_what_to_set(tmp_path: Path) -> Non
 def test_only_a_cache_is_removed_as_a_whole(tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.mkdir()
-    with pytest.raises(BuildError, match="does not look like our cache"):
+    with pytest.raises(BuildError, match="it is not a cache of ours"):
         Cache(precious).remove_all()
     assert precious.is_dir()
     cache = Cache(tmp_path / "cache")
@@ -200,3 +217,18 @@ def test_folders_that_forbid_writing_are_removed_too(tmp_path: Path) -> None:
     recipe = _recipe(make)
     _obtain(cache, recipe)
     assert _things(cache) == [recipe.key]
+
+
+def test_a_cache_of_somebody_else_is_named_without_a_traceback(tmp_path: Path) -> None:
+    cache, recipe = Cache(tmp_path), _recipe(_write)
+    # A folder where a file should be: refused to root too.
+    (tmp_path / "locks" / f"thing-{recipe.key}.lock").mkdir(parents=True)
+    with pytest.raises(BuildError, match="can't use the cache folder"):
+        _obtain(cache, recipe)
+
+
+@pytest.mark.parametrize("name", ["with space", "with:colon", 'with"quote'])
+def test_a_name_that_no_kernel_can_be_built_below_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(BuildError, match="spaces, colons or quotes"):
+        _obtain(Cache(tmp_path / name), _recipe(_write))
+    assert not (tmp_path / name).exists()
