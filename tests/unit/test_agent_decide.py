@@ -167,6 +167,26 @@ def test_a_kernel_that_cannot_be_read_proves_nothing() -> None:
     assert "kernel-unreadable" in codes(decision)
 
 
+def test_an_sa_that_is_missed_once_is_doubted_and_twice_is_missing() -> None:
+    first = turn(UP)
+    assert first.peers[0].state is PeerState.UP
+    second = turn(replace(UP, states=()), first.memory)
+    assert second.peers[0].state is PeerState.UP
+    third = turn(replace(UP, states=()), second.memory)
+    assert third.peers[0].state is PeerState.UNPROVEN
+    assert turn(UP, second.memory).peers[0].state is PeerState.UP
+
+
+def test_while_a_child_is_replaced_the_one_in_the_kernel_counts() -> None:
+    coming = replace(child("out", 0x31, 0x32), installed_seconds=0)
+    rekeyed = replace(SA, children=(*SA.children, coming))
+    (peer,) = turn(replace(UP, ike=replace(UP_IKE, sas=(rekeyed,)))).peers
+    assert (peer.state, peer.spi_out) == (PeerState.UP, 0x22)
+    with_both = (*CARRYING, state("192.0.2.2", 0x32))
+    (peer,) = turn(replace(UP, ike=replace(UP_IKE, sas=(rekeyed,)), states=with_both)).peers
+    assert peer.spi_out == 0x32
+
+
 def test_while_ovsdb_is_away_the_last_complete_picture_holds() -> None:
     first = turn(UP)
     away = replace(UP, ovs=DaemonError("Open vSwitch is away"))

@@ -155,10 +155,10 @@ def _judge_peers(
     beginnings: dict[str, Beginning] = {}
     for connection in plan.connections if plan else ():
         before = memory.beginnings.get(connection.name)
-        peer, finding = judge_peer(connection, sas, states, before, seen.now)
+        peer, finding, beginning = judge_peer(connection, sas, states, before, seen.now)
         peers.append(peer)
         findings += [finding] if finding else []
-        beginnings[connection.name] = Beginning(peer.state, peer.since)
+        beginnings[connection.name] = beginning
     return replace(memory, beginnings=beginnings), tuple(peers), findings
 
 

@@ -25,10 +25,16 @@ CIPHER_WORD = "AES-GCM-16-256/ESN"
 
 @dataclass(frozen=True)
 class Beginning:
-    """A pair's state and when it began."""
+    """A pair's state and when it began.
+
+    `is_doubted`: an SA that carries was not found in the kernel, for the first time. charon and
+    the kernel are read one after the other, and an SA may be replaced in between: only what is
+    missing twice is missing.
+    """
 
     state: PeerState
     since: datetime
+    is_doubted: bool = False
 
 
 def judge_peer(
@@ -37,7 +43,7 @@ def judge_peer(
     states: tuple[XfrmState, ...] | None,
     before: Beginning | None,
     now: datetime,
-) -> tuple[PeerStatus, Finding | None]:
+) -> tuple[PeerStatus, Finding | None, Beginning]:
     """Decide a pair's state, and what is wrong with it.
 
     Args:
@@ -47,19 +53,24 @@ def judge_peer(
     Fails closed: yes; an SA that cannot be found in the kernel proves nothing.
     """
     own = [sa for sa in sas or () if sa.connection == connection.name]
-    outbound = _latest_child(own, connection, Direction.OUT)
-    inbound = _latest_child(own, connection, Direction.IN)
+    carrying = _find_carrying(connection, own, states or ())
     complaints: list[str] = []
+    is_doubted = False
     if sas is None:
         state = PeerState.UNKNOWN
     elif missing_children(connection, own):
         state = PeerState.CONNECTING if _is_under_way(own) else PeerState.DOWN
     else:
-        complaints = _complaints(connection, outbound, inbound, states)
+        complaints = _complaints(carrying, states)
+        is_missing = states is not None and any(c.kernel is None for c in carrying)
+        is_doubted = is_missing and before is not None and before.state is PeerState.UP
+        if is_doubted and before is not None and not before.is_doubted:
+            complaints = []
         state = PeerState.UNPROVEN if complaints else PeerState.UP
     since = _since(state, before, own, now)
-    status = _status(connection, state, since, outbound, inbound, not complaints, now)
-    return status, _finding(connection, state, complaints)
+    status = _status(connection, state, since, carrying, now)
+    finding = _finding(connection, state, complaints)
+    return status, finding, Beginning(state, since, is_doubted)
 
 
 def unproven_reason(state: XfrmState) -> str:
@@ -87,13 +98,46 @@ def _since(state: PeerState, before: Beginning | None, sas: list[IkeSa], now: da
     return now - timedelta(seconds=max(ages)) if state is PeerState.UP and ages else now
 
 
-def _latest_child(sas: list[IkeSa], connection: Connection, direction: Direction) -> ChildSa | None:
-    """The newest installed child of a direction: the kernel sends through the newest SA."""
+@dataclass(frozen=True)
+class _Carrying:
+    """The SA that carries Geneve one way: charon's child, its SPI, and the kernel's state."""
+
+    word: str
+    child: ChildSa | None
+    spi: int
+    kernel: XfrmState | None
+
+
+def _find_carrying(
+    connection: Connection, sas: list[IkeSa], states: tuple[XfrmState, ...]
+) -> tuple[_Carrying, _Carrying]:
+    """Outbound SA of the `out` child and inbound SA of the `in` child.
+
+    Of several the newest that the kernel has: the kernel sends through its newest, and while a
+    child is being replaced charon lists the next one before all of it is in the kernel.
+    """
+    by_key = {(state.destination, state.spi): state for state in states}
+    found = []
+    for word, direction, destination in (
+        ("outbound", Direction.OUT, connection.remote_ip),
+        ("inbound", Direction.IN, connection.local_ip),
+    ):
+        candidates = []
+        for child in _installed(sas, connection, direction):
+            spi = child.spi_out if direction is Direction.OUT else child.spi_in
+            candidates.append(_Carrying(word, child, spi, by_key.get((destination, spi))))
+        in_kernel = [candidate for candidate in candidates if candidate.kernel is not None]
+        found.append((in_kernel or candidates or [_Carrying(word, None, 0, None)])[0])
+    return found[0], found[1]
+
+
+def _installed(sas: list[IkeSa], connection: Connection, direction: Direction) -> list[ChildSa]:
+    """The installed children of a direction, newest first."""
     names = {str(child) for child in connection.children if child.direction is direction}
     children = [
         child for sa in sas for child in sa.children if child.name in names and child.is_installed
     ]
-    return min(children, key=lambda c: (c.installed_seconds, -c.unique_id), default=None)
+    return sorted(children, key=lambda c: (c.installed_seconds, -c.unique_id))
 
 
 def _is_under_way(sas: list[IkeSa]) -> bool:
@@ -101,24 +145,15 @@ def _is_under_way(sas: list[IkeSa]) -> bool:
 
 
 def _complaints(
-    connection: Connection,
-    outbound: ChildSa | None,
-    inbound: ChildSa | None,
-    states: tuple[XfrmState, ...] | None,
+    carrying: tuple[_Carrying, _Carrying], states: tuple[XfrmState, ...] | None
 ) -> list[str]:
     if states is None:
         return ["the kernel's SAs could not be read"]
-    by_key = {(state.destination, state.spi): state for state in states}
-    carrying = [
-        ("outbound", connection.remote_ip, outbound.spi_out if outbound else 0),
-        ("inbound", connection.local_ip, inbound.spi_in if inbound else 0),
-    ]
     complaints = []
-    for word, destination, spi in carrying:
-        state = by_key.get((destination, spi))
-        reason = unproven_reason(state) if state else "it is not in the kernel"
+    for one in carrying:
+        reason = unproven_reason(one.kernel) if one.kernel else "it is not in the kernel"
         if reason:
-            complaints.append(f"{word} SA {spi:08x}: {reason}")
+            complaints.append(f"{one.word} SA {one.spi:08x}: {reason}")
     return complaints
 
 
@@ -126,12 +161,11 @@ def _status(
     connection: Connection,
     state: PeerState,
     since: datetime,
-    outbound: ChildSa | None,
-    inbound: ChildSa | None,
-    is_proven: bool,
+    carrying: tuple[_Carrying, _Carrying],
     now: datetime,
 ) -> PeerStatus:
-    children = [child for child in (outbound, inbound) if child is not None]
+    outbound, inbound = carrying
+    children = [one.child for one in carrying if one.child is not None]
     rekeys = [child.rekey_seconds for child in children if child.rekey_seconds is not None]
     first = children[0] if children else None
     reported = f"{first.cipher}-{first.key_bits}" if first else ""
@@ -142,13 +176,13 @@ def _status(
         state=state,
         since=since,
         initiator=is_initiator(connection.local_chassis, connection.remote_chassis),
-        cipher=CIPHER_WORD if state is PeerState.UP and is_proven else reported,
+        cipher=CIPHER_WORD if state is PeerState.UP else reported,
         mode=first.mode.lower() if first else "",
         encapsulated=any(child.encapsulated for child in children),
-        spi_out=outbound.spi_out if outbound else 0,
-        spi_in=inbound.spi_in if inbound else 0,
-        bytes_out=outbound.bytes_out if outbound else 0,
-        bytes_in=inbound.bytes_in if inbound else 0,
+        spi_out=outbound.spi,
+        spi_in=inbound.spi,
+        bytes_out=outbound.child.bytes_out if outbound.child else 0,
+        bytes_in=inbound.child.bytes_in if inbound.child else 0,
         next_rekey=now + timedelta(seconds=min(rekeys)) if rekeys else None,
     )
 

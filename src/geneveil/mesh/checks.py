@@ -63,7 +63,7 @@ def check_tunnel(tunnel: Tunnel, chassis: str, encap_ips: tuple[str, ...]) -> Pa
             f"its local_ip {tunnel.local_ip!r} is not an address of the family of {remote_ip}",
             "set options:local_ip, or one external_ids:ovn-encap-ip",
         )
-    port = _port(tunnel.dst_port)
+    port = tunnel_port(tunnel)
     if port is None:
         return _refuse(
             tunnel,
@@ -73,6 +73,17 @@ def check_tunnel(tunnel: Tunnel, chassis: str, encap_ips: tuple[str, ...]) -> Pa
         )
     force = any(name in FORCE_ENCAPSULATION_OPTIONS for name, _value in tunnel.ipsec_options)
     return Pair(tunnel.remote_name, local_ip, remote_ip, port, force, tunnel.interface)
+
+
+def tunnel_port(tunnel: Tunnel) -> int | None:
+    """The UDP port that the tunnel's packets go to, or None if what is written is no port."""
+    text = tunnel.dst_port
+    if not text:
+        return GENEVE_PORT
+    if not (text.isascii() and text.isdigit()):
+        return None
+    port = int(text)
+    return port if 0 < port <= HIGHEST_PORT else None
 
 
 def check_conflicts(pairs: list[Pair]) -> tuple[list[Pair], list[Finding]]:
@@ -178,15 +189,6 @@ def _address(text: str) -> str | None:
     if getattr(address, "scope_id", None):
         return None
     return str(address)
-
-
-def _port(text: str) -> int | None:
-    if not text:
-        return GENEVE_PORT
-    if not (text.isascii() and text.isdigit()):
-        return None
-    port = int(text)
-    return port if 0 < port <= HIGHEST_PORT else None
 
 
 def _refuse(tunnel: Tunnel, code: str, what: str, remedy: str) -> Finding:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from geneveil.mesh.checks import Pair, check_conflicts, check_tunnel
+from geneveil.mesh.checks import Pair, check_conflicts, check_tunnel, tunnel_port
 from geneveil.model.cluster import Encapsulation
 from geneveil.model.connection import Connection
 from geneveil.model.guard import GuardSpec
@@ -47,7 +47,9 @@ def plan_mesh(
         else:
             pairs.append(verdict)
     good, conflicts = check_conflicts(pairs)
-    unlisted = sorted({pair.port for pair in pairs} - set(ports))
+    # Of every tunnel, above all of those that stay closed: they must not travel in clear.
+    used = {tunnel_port(tunnel) for tunnel in snapshot.tunnels}
+    unlisted = sorted({port for port in used if port is not None} - set(ports))
     findings += conflicts
     findings += [_unlisted(port) for port in unlisted]
     return MeshPlan(

@@ -130,7 +130,7 @@ class ChildSa:
     @property
     def is_installed(self) -> bool:
         """Carrying, or able to carry, traffic: also while its successor is being negotiated."""
-        return self.state in ("INSTALLED", "REKEYING", "REKEYED")
+        return self.state in ("INSTALLED", "UPDATING", "REKEYING", "REKEYED")
 
 
 @dataclass(frozen=True)
