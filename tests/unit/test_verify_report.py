@@ -92,6 +92,7 @@ def test_what_is_wrong_is_red_and_on_its_own_line() -> None:
     svg = draw_phase(judged(leak, Recipe(nodes=3)).phase(Phase.ENABLED))
     assert classes(svg) == {"wrong": 1, "encrypted": 3 + 6, "stayed": 3, "clear": 3 + 6}
     assert "pod to pod on another node: differing (wrong)" in svg
+    assert re.search(r'<text class="complaint"[^>]*>clear</text>', svg)
 
 
 @pytest.mark.parametrize("nodes", [2, 3, 8])

@@ -40,7 +40,8 @@ def print_verdict(verdict: Verdict, written: Sequence[Path], *, details: bool) -
     console.print(Text("* host-network pod", style="dim"), soft_wrap=True)
     for remark in verdict.remarks:
         console.print(Text(f"note: {remark}", style="yellow"), soft_wrap=True)
-    console.print(Text("reports: " + ", ".join(str(path) for path in written), style="dim"))
+    reports = ", ".join(str(path) for path in written)
+    console.print(Text(f"reports: {reports}", style="dim"), soft_wrap=True)
     _print_reasons(console, verdict, details)
     console.print(_last_line(verdict), soft_wrap=True)
 

@@ -217,9 +217,11 @@ def _complaint(arrow: Arrow, name: str) -> str:
     """What a red line was observed to be, beside its cross."""
     if name != "wrong":
         return ""
+    failing = {o.observed for row in arrow.rows for o in row.observations if not o.passed}
+    text = ", ".join(sorted(observed.value for observed in failing))
     return (
         f'<text class="complaint" x="{arrow.mark_x + 13:g}" y="{arrow.y - 4:g}">'
-        f"{escape(arrow.observed.value)}</text>"
+        f"{escape(text)}</text>"
     )
 
 
