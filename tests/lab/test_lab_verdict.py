@@ -144,12 +144,12 @@ def _one_way(
 
 
 def reasons_of(report: dict[str, Any]) -> str:
-    return json.dumps(report["reasons"]).lower()
+    return json.dumps(report["verdict"]["reasons"]).lower()
 
 
 def test_a_cluster_that_is_left_alone_passes(judged: Judge) -> None:
     status, report = judged("good", leave_alone)
-    assert status == 0, report["reasons"]
+    assert status == 0, report["verdict"]["reasons"]
 
 
 def test_removed_guard_and_connection_turn_the_verdict(judged: Judge) -> None:
