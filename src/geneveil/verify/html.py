@@ -55,7 +55,7 @@ def render_html(report: Report) -> str:
     environment.filters |= {
         "clock": lambda t: _clock(t),
         "day": lambda t: f"{t:%Y-%m-%d}",
-        "number": lambda n: f"{n:,}".replace(",", " "),
+        "number": lambda n: f"{n:,}".replace(",", "\u202f"),
     }
     verdict = report.verdict
     return environment.get_template(TEMPLATE).render(
