@@ -1,7 +1,7 @@
 """Names that stand in certificates: who may be called what.
 
-A chassis name is what Open vSwitch calls `external_ids:system-id`: a UUID or a host name. It becomes
-the common name, the SAN dNSName and the IKE identity (FQDN) of a node, so two names that a
+A chassis name is what Open vSwitch calls `external_ids:system-id`: a UUID or a host name. It
+becomes the common name, the SAN dNSName and the IKE identity (FQDN) of a node, so two names that a
 certificate check would take for one another must never both exist.
 
 Source: ovn-controller(8) (`system-id`); RFC 5280 §4.2.1.6 and its upper bounds (CN: 64);
