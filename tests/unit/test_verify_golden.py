@@ -3,7 +3,8 @@
 tests/golden/esp, made by record.sh there: Linux 6.12.117 (User-Mode Linux), iproute2 6.15.0,
 tcpdump 4.99.5 on a bridge between two network namespaces. Geneve from kernel to kernel, `ping -p`
 with one mark: 2 over IPv4, 1 over IPv6 inside. SAs were set with `ip xfrm state add`; *.xfrm is
-what `ip xfrm state` printed afterwards. esn-high: upper sequence halves begin at 3 and 7, the latter rolls over to 8.
+what `ip xfrm state` printed afterwards. esn-high: upper sequence halves begin at 3 and 7, the
+latter rolls over to 8.
 """
 
 from pathlib import Path
