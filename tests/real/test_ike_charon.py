@@ -15,6 +15,9 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from geneveil.ike.io import COMMAND_TIMEOUT_SECONDS, ViciCharon
+from geneveil.mesh.actions import Initiate, LoadConnection, LoadIdentity, UnloadConnection
+from geneveil.mesh.diff import diff_ike
+from geneveil.mesh.memory import Memory, for_instance, record
 from geneveil.model.cluster import CalendarSpan, KeyType
 from geneveil.model.connection import Connection, Identity
 from geneveil.model.errors import DaemonError
@@ -200,6 +203,59 @@ def test_a_charon_that_is_stopped_does_not_hold_the_agent(charon: Charon) -> Non
     assert time.monotonic() - begun < 2 * COMMAND_TIMEOUT_SECONDS
     charon.signal(signal.SIGCONT)
     assert adapter.read().version
+
+
+def turn(
+    adapter: ViciCharon, memory: Memory, plan: tuple[Connection, ...], mine: Identity
+) -> tuple[list[str], Memory]:
+    """One turn of the decisions on what is really there; answers with what was loaded or not."""
+    observed = adapter.read()
+    memory = for_instance(memory, observed.instance)
+    actions = [
+        action
+        for action in diff_ike(plan, mine, observed, memory, 0.0)
+        if not isinstance(action, Initiate)
+    ]
+    for action in actions:
+        answer = ""
+        match action:
+            case LoadIdentity(loaded):
+                answer = adapter.load_identity(loaded)
+            case LoadConnection(connection, loaded):
+                adapter.load_connection(connection, loaded)
+            case UnloadConnection(name):
+                adapter.unload_connection(name)
+            case _:
+                raise AssertionError(action)
+        memory = record(memory, action, answer, 0.0)
+    return [type(action).__name__ for action in actions], memory
+
+
+def test_the_decisions_come_to_rest_as_they_do_on_the_charon_of_values(charon: Charon) -> None:
+    """What tests/unit/test_mesh_diff.py assumes of charon, asked of charon."""
+    adapter, mine, plan = charon.adapter, identity(), (CONNECTION,)
+    everything = ["LoadIdentity", "LoadConnection"]
+    done, memory = turn(adapter, Memory(), plan, mine)
+    assert done == everything
+    assert turn(adapter, memory, plan, mine)[0] == []
+    assert turn(adapter, Memory(), plan, mine)[0] == everything  # an agent that starts anew
+    adapter.unload_connection(CONNECTION.name)  # by hand
+    done, memory = turn(adapter, memory, plan, mine)
+    assert done == ["LoadConnection"]
+    renewed = identity(KeyType.ECDSA_P384)
+    done, memory = turn(adapter, memory, plan, renewed)
+    assert done == everything
+    assert turn(adapter, memory, plan, renewed)[0] == []
+    done, memory = turn(adapter, memory, (), renewed)
+    assert done == ["UnloadConnection"]
+    assert adapter.read().connections == ()
+    charon.signal(signal.SIGKILL)
+    assert charon.daemon is not None
+    charon.daemon.wait(DEADLINE_SECONDS)
+    charon.start()
+    with pytest.raises(DaemonError):
+        adapter.read()  # the old session: its end is an error, once
+    assert turn(adapter, memory, plan, renewed)[0] == everything
 
 
 def test_no_private_key_is_in_charons_log(charon: Charon) -> None:
