@@ -281,7 +281,7 @@ class Supervised:
             "unshare",
             *("--net", "--pid", "--mount", "--ipc", "--fork", "--kill-child=SIGKILL"),
             "--mount-proc",
-            *(() if os.geteuid() == 0 else ("--user", "--map-root-user")),
+            *(() if os.geteuid() == 0 else ("--user", "--map-root-user", "--map-auto")),
             sys.executable,
             *("-m", "lab.supervisor", str(self.layout.data_dir / "spec.json"), str(read_end)),
         ]
