@@ -120,8 +120,14 @@ def test_ending_the_agent_leaves_the_guard_and_the_next_start_changes_nothing(
     agent = node.start()
     node.await_status(agent.pid)
     before = node.geneveil("guard", "show", "-o", "json").stdout
+    run_dir = str(node.folder / "run")
+    assert "not running" not in node.geneveil("status", "--run-dir", run_dir).stdout
     agent.send_signal(number)
     assert agent.wait(DEADLINE_SECONDS) == (0 if number == signal.SIGTERM else -signal.SIGKILL)
+    shown = node.geneveil("status", "--run-dir", run_dir)
+    assert shown.returncode == 1
+    assert "the agent is not running since about" in shown.stdout
+    assert json.loads(node.geneveil("status", "--run-dir", run_dir, "-o", "json").stdout)["stale"]
     assert node.geneveil("guard", "show", "-o", "json").stdout == before
     again = node.start()
     node.await_status(again.pid)

@@ -323,9 +323,10 @@ def test_the_status_survives_its_json() -> None:
     well = build_status(UP, turn(UP), (), 17)
     assert well.is_well
     assert well.summary == "all is well: 1 of 1 peers encrypted"
-    assert well.staleness(NOW + timedelta(seconds=5)) == ""
-    assert "does not run" in well.staleness(NOW + timedelta(seconds=60))
-    assert "ahead of the clock" in well.staleness(NOW - timedelta(days=1))
+    assert well.staleness(NOW + timedelta(seconds=5), agent_lives=True) == ""
+    assert "is stuck" in well.staleness(NOW + timedelta(seconds=60), agent_lives=True)
+    assert "ahead of the clock" in well.staleness(NOW - timedelta(days=1), agent_lives=True)
+    assert "not running since about" in well.staleness(NOW, agent_lives=False)
 
 
 def test_findings_keep_their_beginning_and_come_worst_first() -> None:

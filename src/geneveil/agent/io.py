@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,10 +24,13 @@ from geneveil.agent.store import (
 from geneveil.model.clock import Clock
 from geneveil.model.errors import ConfigError, GeneveilError
 from geneveil.model.health import Finding
-from geneveil.model.node_status import NodeStatus, status_document
+from geneveil.model.node_status import LOCK_FILE, NodeStatus, status_document
 
 STATUS_FILE = "status.json"
-LOCK_FILE = "agent.lock"
+
+LOCK_ATTEMPTS = 10
+LOCK_PAUSE_SECONDS = 0.02
+"""`geneveil status` holds the lock for an instant to see whether an agent does."""
 
 _log = logging.getLogger("geneveil.agent")
 
@@ -44,18 +48,26 @@ def take_lock(run_dir: Path) -> int:
         descriptor = os.open(run_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise ConfigError(f"cannot use the run directory {run_dir}", why=str(error)) from None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    if not _try_lock(descriptor):
         holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "?"
         os.close(descriptor)
         raise ConfigError(
             f"another agent (process {holder}) runs with {run_dir}",
             remedy="two agents would undo each other's work; stop one of them",
-        ) from None
+        )
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
     return descriptor
+
+
+def _try_lock(descriptor: int) -> bool:
+    for _ in range(LOCK_ATTEMPTS):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except OSError:
+            time.sleep(LOCK_PAUSE_SECONDS)
+    return False
 
 
 def write_status(run_dir: Path, status: NodeStatus) -> None:

@@ -11,9 +11,11 @@ from geneveil.model.errors import GeneveilError
 app = typer.Typer(
     name="geneveil",
     help="IPsec for the OVN-Kubernetes cluster network that fails closed and proves what it does.",
+    epilog="Examples: geneveil status; geneveil operator list; geneveil verify out/demo. "
+    "Every command tells more with --help.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
-    rich_markup_mode="rich",
+    rich_markup_mode=None,  # plain help: importing rich would take half of its time
     pretty_exceptions_enable=False,
 )
 

@@ -25,9 +25,9 @@ _RUN_DIR = typer.Option(Path("/run/geneveil"), "--run-dir", help="Where the agen
 
 def register(app: typer.Typer) -> None:
     """Add the node's commands."""
-    app.command("agent", help=_AGENT_HELP)(agent)
-    app.command("status", help=_STATUS_HELP)(status)
-    app.command("mtu", help=_MTU_HELP)(mtu)
+    app.command("agent", help=_AGENT_HELP, short_help="Run this node's agent.")(agent)
+    app.command("status", help=_STATUS_HELP, short_help="Show whether all is well here.")(status)
+    app.command("mtu", help=_MTU_HELP, short_help="Show how long pods' packets may be.")(mtu)
     app.add_typer(guard_app, name="guard")
 
 
@@ -65,13 +65,14 @@ def agent(config: Path = _CONFIG) -> None:
 
 
 def status(output: Output = _OUTPUT, run_dir: Path = _RUN_DIR) -> None:
-    from geneveil.cli.node_view import read_status, render_status
+    from geneveil.cli.node_view import agent_lives, read_status, render_status
     from geneveil.model.clock import SystemClock
 
+    lives = agent_lives(run_dir)  # before the document: an agent may end in between, never begin
     document, value = read_status(run_dir)
-    complaint = value.staleness(SystemClock().now())
+    complaint = value.staleness(SystemClock().now(), agent_lives=lives)
     if output is Output.JSON:
-        _say(output, {**document, "stale": bool(complaint)}, "")
+        _say(output, {**document, "agentRuns": lives, "stale": bool(complaint)}, "")
     else:
         render_status(value, complaint)
     if complaint or not value.is_well:

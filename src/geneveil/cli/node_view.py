@@ -1,5 +1,6 @@
 """Reads the status that the agent wrote, and shows it to people."""
 
+import fcntl
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -13,7 +14,13 @@ from rich.text import Text
 from geneveil.model.errors import ConfigError, DaemonError
 from geneveil.model.guard import GuardCounter, Tally
 from geneveil.model.health import Severity
-from geneveil.model.node_status import NodeStatus, PeerState, PeerStatus, parse_status
+from geneveil.model.node_status import (
+    LOCK_FILE,
+    NodeStatus,
+    PeerState,
+    PeerStatus,
+    parse_status,
+)
 
 _STATE_STYLE = {
     PeerState.UP: "green",
@@ -42,12 +49,39 @@ def read_status(run_dir: Path) -> tuple[Mapping[str, Any], NodeStatus]:
         document = json.loads(path.read_bytes())
         return document, parse_status(document)
     except FileNotFoundError:
-        raise DaemonError(
-            f"the agent is not running: there is no {path}",
-            remedy="start it: geneveil agent; or name its run directory with --run-dir",
-        ) from None
+        raise _never_ran(path) from None
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read", why=str(error)) from None
+
+
+def agent_lives(run_dir: Path) -> bool:
+    """Whether an agent holds the lock of the run directory: the kernel frees it when the agent
+    ends, however it ends.
+
+    Raises:
+        DaemonError: no agent ever ran here.
+        ConfigError: the lock cannot be looked at.
+    """
+    path = run_dir / LOCK_FILE
+    try:
+        with path.open("rb") as lock:
+            try:
+                # Shared, and for an instant: an agent that starts right now tries more than once.
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+            return False
+    except FileNotFoundError:
+        raise _never_ran(path) from None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read", why=str(error)) from None
+
+
+def _never_ran(path: Path) -> DaemonError:
+    return DaemonError(
+        f"the agent is not running: there is no {path}",
+        remedy="start it: geneveil agent; or name its run directory with --run-dir",
+    )
 
 
 def render_status(status: NodeStatus, complaint: str) -> None:
@@ -67,9 +101,10 @@ def render_status(status: NodeStatus, complaint: str) -> None:
         if finding.remedy:
             console.print(Text(f"    {finding.remedy}", style="dim"))
     if complaint:
+        console.print(Text(f"the latest that it wrote: {status.summary}", style="dim"))
         console.print(Text(complaint, style="bold red"))
-    style = "bold green" if status.is_well and not complaint else "bold red"
-    console.print(Text(status.summary, style=style))
+        return
+    console.print(Text(status.summary, style="bold green" if status.is_well else "bold red"))
 
 
 def _print_peers(console: Console, status: NodeStatus) -> None:

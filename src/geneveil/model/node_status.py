@@ -15,6 +15,9 @@ from geneveil.model.guard import GuardCounter, Tally
 from geneveil.model.health import Finding, HealthValue, Severity
 
 SCHEMA = "geneveil.io/node-status/v1"
+LOCK_FILE = "agent.lock"
+"""In the run directory; held for as long as the agent lives."""
+
 STALE_AFTER_SECONDS = 15
 """Three turns at the slowest; an older file speaks of an agent that is gone or stuck."""
 
@@ -113,16 +116,22 @@ class NodeStatus:
         """Nothing is wrong, and every pair is up. With IPsec off there is nothing to be wrong."""
         return not any(v.finding.severity is not Severity.INFO for v in self.health)
 
-    def staleness(self, now: datetime) -> str:
+    def staleness(self, now: datetime, *, agent_lives: bool) -> str:
         """Why this should not be taken for the present; empty if it may be.
 
         A clock that was set back makes a file of the future: that is no reason to trust it.
         """
+        if not agent_lives:
+            since = self.written_at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+            return (
+                f"the agent is not running since about {since}; "
+                "what stands in the kernel stays in place"
+            )
         age_seconds = int((now - self.written_at).total_seconds())
         if -STALE_AFTER_SECONDS <= age_seconds <= STALE_AFTER_SECONDS:
             return ""
         when = f"{age_seconds} s ago" if age_seconds > 0 else f"{-age_seconds} s ahead of the clock"
-        return f"the agent does not run, or is stuck: it wrote its status {when}"
+        return f"the agent is stuck: it wrote its status {when}"
 
     @property
     def summary(self) -> str:
