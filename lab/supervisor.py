@@ -38,8 +38,11 @@ WITNESS_FILE = "witness.json"
 # A guest told to power off has this long before its process is ended.
 _POWER_OFF_SECONDS = 5.0
 _CHUNK_BYTES = 65536
-# Room for bursts between two turns of tcpdump; a frame that does not fit is reported as dropped.
-_WITNESS_BUFFER_KIB = 65536
+# The kernel keeps a slot of one frame's largest size for each frame that waits for tcpdump: 16,384
+# slots of 16 KiB. Frames here are one MTU long, those of a probe over plain TCP three. A frame that
+# finds no slot is reported as dropped, and the judge then passes nothing.
+_WITNESS_FRAME_BYTES = 16_000
+_WITNESS_BUFFER_KIB = 262_144
 
 
 class Supervisor:
@@ -100,7 +103,7 @@ class Supervisor:
         self.witness = await asyncio.create_subprocess_exec(
             "tcpdump",
             *("-i", UNDERLAY_BRIDGE, "-w", self.spec.capture, "-U", "--immediate-mode"),
-            *("-B", str(_WITNESS_BUFFER_KIB), "-n", "-Z", "root"),
+            *("-s", str(_WITNESS_FRAME_BYTES), "-B", str(_WITNESS_BUFFER_KIB), "-n", "-Z", "root"),
             stdin=DEVNULL,
             stdout=DEVNULL,
             stderr=PIPE,
