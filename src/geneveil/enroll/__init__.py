@@ -4,6 +4,9 @@
                              GET /v1/bootstrap (TLS 1.3, verified against that authority alone)
                              POST /v1/enrol    (the same) ──> certificate, trust bundle, settings
 
-`wire` is bytes and documents to values and back, `port` the protocol that the agent knows, `io`
-the HTTPS client.
+    certificate ──POST /v1/renew (mutual TLS)──> new certificate for a new key
+                ──POST /v1/watch (mutual TLS, held)──> what to trust now, who is revoked
+
+`wire` and `watch_wire` are bytes and documents to values and back, `port` the protocol that the
+agent knows, `io` the HTTPS client, `backoff` how long to wait before asking again.
 """

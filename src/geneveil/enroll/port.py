@@ -1,6 +1,7 @@
 """What an agent asks of an operator, whatever carries it."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from geneveil.model.cluster import ClusterSettings
@@ -50,8 +51,82 @@ class Enrolment:
     settings: ClusterSettings
 
 
+@dataclass(frozen=True)
+class NodeCredential:
+    """The key and certificate by which a node proves who it is. `repr` shows no key.
+
+    Attributes:
+        key_pem: PKCS #8 PEM without a passphrase.
+        certificate_pem: the certificate for that key, issued by the operator.
+    """
+
+    key_pem: bytes
+    certificate_pem: bytes
+
+    def __repr__(self) -> str:
+        return "NodeCredential(…)"
+
+
+@dataclass(frozen=True)
+class Renewal:
+    """What a node gets for its old certificate and a request with a new key.
+
+    Attributes:
+        crls_pem: the newest CRL of each authority that has one.
+    """
+
+    certificate_pem: bytes
+    trust_bundle_pem: bytes
+    settings: ClusterSettings
+    crls_pem: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True)
+class WatchState:
+    """What a node has now; the operator takes it as the node's confirmation.
+
+    Attributes:
+        generation: of the last answer; 0 before the first.
+        trusts: SHA-256 (64 hexadecimal digits) of each CA certificate (DER) that charon has loaded.
+        crls: (SHA-256 of the CA certificate, CRL number) of each CRL that charon has loaded.
+        serial: of the certificate that the node uses now, 40 hexadecimal digits.
+        in_use: further serials of this node's own certificates that an IKE SA still stands on; an
+            authority is not dropped while a node says that it uses a certificate of it.
+    """
+
+    generation: int
+    trusts: tuple[str, ...]
+    crls: tuple[tuple[str, int], ...]
+    serial: str
+    in_use: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class WatchAnswer:
+    """What a node shall trust now.
+
+    Attributes:
+        generation: grows with every change of bundle, CRLs, revoked chassis or phase.
+        trust_bundle_pem: every authority to trust, oldest first.
+        crls_pem: the newest CRL of each of them that has one.
+        revoked_chassis: chassis whose certificates were revoked and that have no valid one;
+            ascending. Connections with them are to be ended at once.
+        renew_from: SHA-256 of the CA certificate that signs now, 64 hexadecimal digits.
+        renew_after: when this node shall renew because of a roll-over; None if it need not.
+        held_seconds: how long the operator held the question.
+    """
+
+    generation: int
+    trust_bundle_pem: bytes
+    crls_pem: tuple[bytes, ...]
+    revoked_chassis: tuple[str, ...]
+    renew_from: str
+    renew_after: datetime | None
+    held_seconds: float
+
+
 class EnrolmentPort(Protocol):
-    """An operator, as seen from a node. Both calls block, and may be tried again at any time."""
+    """An operator, as seen from a node. All calls block, and may be tried again at any time."""
 
     def fetch_bootstrap(self, ca_pin: bytes) -> Bootstrap:
         """The trust bundle and settings, from the operator that the pin proves.
@@ -69,3 +144,34 @@ class EnrolmentPort(Protocol):
             RefusedError: the operator says no; `reason` is a word of `geneveil.pki.reasons`.
             TrustError: whoever answered is not this cluster's operator.
         """
+
+    def renew(self, csr_pem: bytes, identity: NodeCredential, trust_bundle_pem: bytes) -> Renewal:
+        """Ask for a new certificate with the old one as proof (mutual TLS); the key must be new.
+
+        The same request with the same old certificate gets the same answer again.
+
+        Raises:
+            OperatorUnreachableError: no answer, or the operator is busy (`retry_after_seconds`);
+                try again with the same bytes.
+            RefusedError: the operator says no: `renewal-too-early`, `certificate-expired`,
+                `certificate-revoked`, `node-revoked`, `client-certificate-unknown`,
+                `certificate-superseded`, `csr-…`.
+            TrustError: whoever answered is not this cluster's operator, or key and certificate
+                of `identity` can't be used.
+        """
+
+    def watch(
+        self, state: WatchState, identity: NodeCredential, trust_bundle_pem: bytes
+    ) -> WatchAnswer:
+        """Wait for something to differ from `state.generation`; at most about a minute.
+
+        Answers with the operator's state, the same one if nothing changed. The connection is kept
+        for the next call with the same identity and bundle. `close` from another thread ends a
+        call that waits, with OperatorUnreachableError.
+
+        Raises:
+            The same as `renew`.
+        """
+
+    def close(self) -> None:
+        """End a watch that waits, and the connection that is kept. May be called at any time."""

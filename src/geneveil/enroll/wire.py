@@ -32,9 +32,14 @@ MAX_TOKEN_CHARS = 1024
 
 BOOTSTRAP_PATH = "/v1/bootstrap"
 ENROL_PATH = "/v1/enrol"
+RENEW_PATH = "/v1/renew"
+WATCH_PATH = "/v1/watch"
 HEALTH_PATH = "/healthz"
 MAX_BODY_BYTES = 16 * 1024
-"""No request or answer is larger; a trust bundle of four authorities takes about 6 KiB."""
+"""No request is larger."""
+
+MAX_ANSWER_BYTES = 8 * 1024 * 1024
+"""No answer is larger; a CRL takes about 60 bytes for each certificate on it."""
 
 _URL = re.compile(r"https://(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?/?")
 _CREDENTIAL = re.compile(r"([0-9a-f]{16})\.([A-Za-z0-9_-]{43})")

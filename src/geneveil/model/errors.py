@@ -94,7 +94,17 @@ class KernelError(GeneveilError):
 
 
 class OperatorUnreachableError(GeneveilError):
-    """The operator did not answer; what is in place stays in place and the caller tries again."""
+    """The operator did not answer; what is in place stays in place and the caller tries again.
+
+    Args:
+        retry_after_seconds: how long the operator asked to be left alone; 0 if it did not.
+    """
 
     culprit = Culprit.OPERATOR
     retryable = True
+
+    def __init__(
+        self, what: str, *, why: str = "", remedy: str = "", retry_after_seconds: float = 0.0
+    ) -> None:
+        self.retry_after_seconds = retry_after_seconds
+        super().__init__(what, why=why, remedy=remedy)
