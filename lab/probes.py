@@ -6,14 +6,11 @@ asked here: that is for the witness and `geneveil verify`.
 """
 
 import asyncio
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-
-import asyncssh
 
 from geneveil.verify.evidence import Endpoint, Probe
 from geneveil.verify.flows import (
@@ -27,14 +24,13 @@ from geneveil.verify.flows import (
 )
 from geneveil.verify.marks import make_mark
 from lab.bringup import Running
-from lab.errors import LabError
+from lab.conversation import Conversation
 from lab.topology import UNDERLAY_MTU_BYTES, Node, Topology
 
 _SMALL_BYTES = 64
 # Headers between the sender's MTU and the mark: IPv4 20 + UDP 8, or ICMP 8.
 _IPV4_BYTES, _UDP_BYTES, _ICMP_BYTES = 20, 8, 8
 _FULL_TCP_SEGMENTS = 3
-_START_SECONDS, _SEND_SECONDS = 20.0, 60.0
 
 
 @dataclass(frozen=True)
@@ -131,44 +127,10 @@ def _payload_bytes(protocol: Protocol, size: Size, mtu_bytes: int) -> int:
     return mtu_bytes - _IPV4_BYTES - (_UDP_BYTES if protocol is Protocol.UDP else _ICMP_BYTES)
 
 
-class Prober:
+async def _start_prober(running: Running, node: Node) -> Conversation:
     """`lab/guest/probe.py` on one node."""
-
-    def __init__(self, node: Node, process: asyncssh.SSHClientProcess[str]) -> None:
-        self.node = node
-        self.process = process
-
-    @classmethod
-    async def start(cls, running: Running, node: Node) -> "Prober":
-        namespaces = " ".join(pod.namespace for pod in node.pods)
-        connection = running.remote(node.name).connection
-        process = await connection.create_process(f"python3 -I /lab/probe.py {namespaces}")
-        prober = cls(node, process)
-        await prober._read(_START_SECONDS)
-        return prober
-
-    async def ask(self, order: dict[str, Any], seconds: float = _SEND_SECONDS) -> dict[str, Any]:
-        """One order, one answer.
-
-        Raises:
-            LabError: the program ended or did not answer in time; with its last words.
-        """
-        self.process.stdin.write(json.dumps(order) + "\n")
-        return await self._read(seconds)
-
-    async def _read(self, seconds: float) -> dict[str, Any]:
-        try:
-            line = await asyncio.wait_for(self.process.stdout.readline(), seconds)
-        except TimeoutError as error:
-            raise LabError(f"{self.node.name}: the probe program did not answer") from error
-        if not line:
-            words = (await self.process.stderr.read()).strip()[-600:]
-            raise LabError(f"{self.node.name}: the probe program ended", why=words)
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    def stop(self) -> None:
-        self.process.close()
+    namespaces = [pod.namespace for pod in node.pods]
+    return await Conversation.start(running.remote(node.name), "probe.py", namespaces)
 
 
 async def send_exchanges(running: Running, exchanges: Sequence[Exchange]) -> tuple[Probe, ...]:
@@ -178,7 +140,7 @@ async def send_exchanges(running: Running, exchanges: Sequence[Exchange]) -> tup
     probe that did not arrive: that is a finding, and the judge's to make.
     """
     nodes = running.layout.topology.nodes
-    probers = await asyncio.gather(*(Prober.start(running, node) for node in nodes))
+    probers = await asyncio.gather(*(_start_prober(running, node) for node in nodes))
     try:
         replies = {
             exchange.request.mark.hex(): exchange.reply.mark.hex()
@@ -193,14 +155,14 @@ async def send_exchanges(running: Running, exchanges: Sequence[Exchange]) -> tup
         for exchange in exchanges:
             orders[exchange.request.source.node].append(_order(exchange))
         await asyncio.gather(
-            *(prober.ask({"op": "send", "probes": orders[prober.node.name]}) for prober in probers)
+            *(prober.ask({"op": "send", "probes": orders[prober.node]}) for prober in probers)
         )
         answers = await asyncio.gather(*(prober.ask({"op": "received"}) for prober in probers))
     finally:
         for prober in probers:
             prober.stop()
     received = {
-        prober.node.name: {(kind, mark) for kind, mark in answer["received"]}
+        prober.node: {(kind, mark) for kind, mark in answer["received"]}
         for prober, answer in zip(probers, answers, strict=True)
     }
     return tuple(_observed(probe, received, sent_at) for probe in _flatten(exchanges))

@@ -11,10 +11,9 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from geneveil.verify.sa_keys import parse_ip_xfrm_state
-
 from geneveil.verify.evidence import NodeEvidence, PhaseEvidence, Probe, SaKey
 from geneveil.verify.flows import Phase
+from geneveil.verify.sa_keys import parse_ip_xfrm_state
 from lab.bringup import Running
 from lab.errors import LabError
 from lab.supervisor import WITNESS_FILE
