@@ -185,6 +185,39 @@ def demo(
     raise typer.Exit(verdict)
 
 
+@app.command()
+def scenario(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Which to play; none: list them all.")
+    ] = None,
+    data_dir: Annotated[Path, typer.Option("--data-dir", help="Where evidence is kept.")] = Path(
+        "out/scenarios"
+    ),
+) -> None:
+    """Play situations on real clusters with steady traffic; see lab/scenarios/.
+
+    Examples:
+
+      python -m lab scenario
+
+      python -m lab scenario node_certificates_renewed
+    """
+    from lab.lifecycle import LabConfig
+    from lab.scenario import load_scenario, play_scenario, scenario_names
+    from lab.session import narrator
+
+    chosen = [load_scenario(name) for name in names or scenario_names()]
+    if not names:
+        for each in chosen:
+            typer.echo(f"{each.name:32} {each.title}")
+        return
+    programs, transport = _prepare(LabConfig())
+    with narrator() as say:
+        for each in chosen:
+            _run(play_scenario(each, programs, transport, data_dir, say))
+            say(f"{each.name}: as it must be")
+
+
 def _prepare(config: "LabConfig") -> "tuple[Programs, str]":
     """Refuse early what cannot work; build what is missing; choose how guests reach the wires."""
     from lab.build import artifacts, machine, progress

@@ -1,0 +1,1 @@
+"""Situations: a folder each, with what happens and what must come out."""

@@ -1,0 +1,162 @@
+"""What a scenario plays on: a cluster with steady traffic, watched from outside.
+
+Rules that hold in every scenario, and are checked by `finish`:
+    the witness sees no Geneve frame in clear, from before the first guest boots to the end, except
+    one: a control frame that the scenario itself puts on the wire last;
+    pairs of nodes that the scenario does not touch lose no packet.
+"""
+
+import asyncio
+import json
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from geneveil.model.errors import GeneveilError
+from lab.bringup import Running
+from lab.deadline import wait_until
+from lab.errors import LabError
+from lab.topology import CENTRAL, GENEVE_PORT, Node
+from lab.traffic import PairLoss, Traffic
+
+_WELL_SECONDS = 60.0
+_UNUSED_HOST = 200
+
+
+@dataclass
+class Stage:
+    """A running cluster with IPsec, in a scenario's hands."""
+
+    running: Running
+    traffic: Traffic | None = None
+    touched: set[str] = field(default_factory=set)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        return self.running.layout.topology.nodes
+
+    def note(self, text: str) -> None:
+        """Something that the outcome's reader should know."""
+        self.notes.append(text)
+
+    async def start_traffic(self) -> None:
+        self.traffic = await Traffic.start(self.running)
+
+    async def status(self, node: str) -> dict[str, Any]:
+        """A node's status document.
+
+        Raises:
+            LabError: there is none, or it is no JSON.
+        """
+        text = await self.running.remote(node).check("cat /run/geneveil/status.json")
+        try:
+            found: dict[str, Any] = json.loads(text)
+        except ValueError as error:
+            raise LabError(f"{node}: its status is no JSON", why=text[:200]) from error
+        return found
+
+    async def operator(self, *words: str, check: bool = True) -> Any:
+        """`geneveil operator … -o json` on central, as a value."""
+        command = ["geneveil", "operator", *words, "-o", "json"]
+        done = await self.running.remote(CENTRAL).run(command)
+        if check and done.status:
+            raise LabError(f"{' '.join(command)} ended with {done.status}", why=done.stderr[-400:])
+        return json.loads(done.stdout) if done.stdout.strip() else {}
+
+    async def await_well(
+        self, names: Iterable[str] | None = None, seconds: float = _WELL_SECONDS
+    ) -> float:
+        """Wait until these nodes (or all) say that all is well; return how long it took."""
+        chosen = tuple(names) if names is not None else tuple(n.name for n in self.nodes)
+        last: dict[str, str] = {}
+
+        async def condition() -> bool:
+            for name in chosen:
+                try:
+                    found = await self.status(name)
+                except GeneveilError as error:
+                    last[name] = error.render()
+                    return False
+                last[name] = f"{found.get('summary')} {found.get('health')}"
+                if not found.get("well"):
+                    return False
+            return True
+
+        return await wait_until(
+            condition,
+            f"{', '.join(chosen)} to be well",
+            seconds,
+            explain=lambda: "; ".join(f"{k}: {v}" for k, v in last.items())[:900],
+            poll_seconds=0.3,
+        )
+
+    def count_frames(self, expression: str) -> int:
+        """Frames in the witness's capture that match a pcap-filter(7) expression."""
+        capture = str(self.running.layout.capture)
+        command = ["tcpdump", "-nr", capture, "--count", expression]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        words = done.stdout.split()
+        if not words or not words[0].isdigit():
+            raise LabError("the capture cannot be counted", why=done.stderr[-300:])
+        return int(words[0])
+
+    async def clear_frames(self) -> int:
+        """Geneve frames in clear so far."""
+        await asyncio.sleep(0.2)
+        return await asyncio.to_thread(self.count_frames, f"udp dst port {GENEVE_PORT}")
+
+    async def control(self) -> None:
+        """Put one Geneve frame in clear on the wire; the witness must see it, and one only.
+
+        Raises:
+            LabError: it did not: then "nothing in clear" proves nothing.
+        """
+        before = await self.clear_frames()
+        node = self.nodes[0]
+        nobody = node.underlay.network.network_address + _UNUSED_HOST
+        await self.running.remote(node.name).check(
+            f"python3 -I /lab/control.py {node.underlay.ip} {nobody}"
+        )
+        seen = await self.clear_frames() - before
+        if seen != 1:
+            raise LabError(f"the witness saw {seen} control frames, not 1")
+
+    async def finish(self) -> "Outcome":
+        """Stop traffic, count, run the control; the outcome says what broke a rule."""
+        losses = await self.traffic.finish() if self.traffic else ()
+        clear = await self.clear_frames()
+        await self.control()
+        return Outcome(clear, losses, frozenset(self.touched), tuple(self.notes))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a scenario cost.
+
+    Attributes:
+        clear_frames: Geneve in clear before the control frame.
+        losses: every ordered pair.
+        touched: nodes that the scenario broke; pairs with one of them may lose packets.
+    """
+
+    clear_frames: int
+    losses: tuple[PairLoss, ...]
+    touched: frozenset[str]
+    notes: tuple[str, ...]
+
+    @property
+    def untouched(self) -> tuple[PairLoss, ...]:
+        return tuple(
+            loss for loss in self.losses if not {loss.source, loss.destination} & self.touched
+        )
+
+    @property
+    def broken_rules(self) -> tuple[str, ...]:
+        """Empty if all rules held."""
+        broken = []
+        if self.clear_frames:
+            broken.append(f"{self.clear_frames} Geneve frames in clear")
+        broken += [f"untouched pair: {loss}" for loss in self.untouched if not loss.is_whole]
+        return tuple(broken)
