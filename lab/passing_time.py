@@ -30,7 +30,7 @@ async def pass_time(
     well: Iterable[str] | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> None:
-    """Move these guests' clocks (or all) to one moment after another; each time all must be well."""
+    """Move these clocks (or all) to one moment after another; each time all must be well."""
     chosen = tuple(guests) if guests is not None else None
     who = tuple(well) if well is not None else None
     for moment in moments:

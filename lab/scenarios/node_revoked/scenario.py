@@ -1,0 +1,53 @@
+"""node3 is revoked while traffic flows."""
+
+import asyncio
+import time
+
+from lab.deadline import wait_until
+from lab.stage import Stage
+from lab.topology import CENTRAL
+
+TITLE = "A node is revoked: its peers close within 5 s, the others notice nothing"
+NODES = 3
+_CLOSED_SECONDS = 5.0
+
+
+async def play(stage: Stage) -> None:
+    stage.touched.add("node3")
+    victim = stage.running.layout.topology.node("node3")
+    begun = time.monotonic()
+    await stage.running.remote(CENTRAL).check(
+        ["geneveil", "operator", "revoke", "node3", "--reason", "keyCompromise"]
+    )
+    commanded = time.monotonic()
+
+    async def closed() -> bool:
+        for name in ("node1", "node2"):
+            text = await stage.running.remote(name).check("ip xfrm state")
+            if str(victim.underlay.ip) in text:
+                return False
+        return True
+
+    await wait_until(closed, "both peers to hold no SA with node3", _CLOSED_SECONDS)
+    stage.note(
+        f"no peer holds an SA with node3 {time.monotonic() - commanded:.1f} s after the command "
+        f"ended ({time.monotonic() - begun:.1f} s after it began)"
+    )
+    ping = "ip netns exec node3-pod1 ping -c 3 -i 0.2 -W 1 {}"
+    for name in ("node1", "node2"):
+        address = stage.running.layout.topology.node(name).pods[0].address.ip
+        done = await stage.running.remote("node3").run(ping.format(address))
+        assert done.status != 0, f"node3 still reaches {name}"
+    # It tries to return as it is: restarted, with the certificate that it has.
+    await stage.running.remote("node3").run("pkill -9 -f '[g]eneveil.agent'")
+    await stage.running.remote("node3").check(
+        "setsid geneveil agent --config /etc/geneveil/agent.yaml "
+        "< /dev/null >> /disk/log/agent.log 2>&1 &"
+    )
+    await asyncio.sleep(8)
+    assert await closed(), "node3 came back with a revoked certificate"
+    done = await stage.running.remote(CENTRAL).run(
+        ["geneveil", "operator", "token", "node3", "-o", "json"]
+    )
+    assert done.status != 0, "the operator made a token for a revoked node without being told to"
+    await stage.await_well(["node1", "node2"])
