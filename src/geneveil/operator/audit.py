@@ -28,6 +28,16 @@ class Event(Enum):
     ISSUED_AGAIN = "issued-again"
     REFUSED = "refused"
     OPERATOR_CERTIFICATE = "operator-certificate"
+    RENEWED = "renewed"
+    NODE_REVOKED = "node-revoked"
+    NODE_REMOVED = "node-removed"
+    NODE_READMITTED = "node-readmitted"
+    CRL_MADE = "crl-made"
+    ROLLOVER_REQUESTED = "rollover-requested"
+    ROLLOVER_PHASE = "rollover-phase"
+    AUTHORITY_RETIRED = "authority-retired"
+    BACKED_UP = "backed-up"
+    RESTORED = "restored"
 
 
 @dataclass(frozen=True)

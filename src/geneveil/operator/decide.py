@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from geneveil.model.cluster import KeyType
-from geneveil.operator.records import CertificateRecord
+from geneveil.operator.records import CertificateRecord, NodeRecord
 from geneveil.pki.keys import PublicKey
 from geneveil.pki.reasons import Finding, Reason
 from geneveil.pki.request import ReadRequest
@@ -34,6 +34,7 @@ class EnrolmentView:
         key_holder: another chassis that has a certificate for this key, or empty.
         earlier: the certificate that the token was spent on, if it was.
         operator_names: names that no chassis may have.
+        node: what was said about the token's chassis, if anything.
     """
 
     token: TokenRecord | None
@@ -44,6 +45,7 @@ class EnrolmentView:
     operator_names: tuple[str, ...]
     key_type: KeyType
     now: datetime
+    node: NodeRecord | None = None
 
 
 @dataclass(frozen=True)
@@ -51,13 +53,15 @@ class Issue:
     """Sign this key for this chassis and spend the token.
 
     Attributes:
-        token: its identifier.
+        token: its identifier; empty for a renewal.
+        predecessor: serial of the certificate that proved the node; empty after a token.
     """
 
     token: str
     chassis: str
     public_key: PublicKey
     csr_sha256: bytes
+    predecessor: str = ""
 
 
 @dataclass(frozen=True)
@@ -120,6 +124,7 @@ def _is_answer_worth_repeating(view: EnrolmentView, token: TokenRecord, csr_sha2
 def _judge(view: EnrolmentView, token: TokenRecord, request: ReadRequest) -> tuple[Finding, ...]:
     terms = RequestTerms(token.chassis, view.key_type, view.key_holder)
     about_names = (
+        _check_standing(view.node),
         check_token_name(token, request.facts),
         check_name(token.chassis, view.operator_names, ()),
     )
@@ -127,4 +132,15 @@ def _judge(view: EnrolmentView, token: TokenRecord, request: ReadRequest) -> tup
         *judge_token(token, view.now),
         *(finding for finding in about_names if finding is not None),
         *judge_request(request.facts, terms),
+    )
+
+
+def _check_standing(node: NodeRecord | None) -> Finding | None:
+    if node is None or not node.is_shut_out:
+        return None
+    return Finding(
+        Reason.NODE_REVOKED,
+        f"chassis {node.chassis} was {node.standing.value} at "
+        f"{node.changed_at:%Y-%m-%dT%H:%M:%SZ}; it comes back only with a token made with "
+        "--readmit",
     )

@@ -13,10 +13,11 @@ from geneveil.enroll.wire import is_operator_url
 from geneveil.model.cluster import Mode
 from geneveil.model.errors import ConfigError, RefusedError
 from geneveil.operator.audit import AuditEvent, Event
-from geneveil.operator.cluster import SealedCluster
+from geneveil.operator.cluster import SealedCluster, authority_certificate
+from geneveil.operator.records import AuthorityRecord, NodeRecord, Standing
 from geneveil.operator.store import Store
+from geneveil.operator.trust_tables import TrustTables
 from geneveil.pki.authority import key_pin
-from geneveil.pki.keyfiles import NamedBytes, parse_certificate
 from geneveil.pki.keys import PublicKey
 from geneveil.pki.tokens import (
     IDENTIFIER_BYTES,
@@ -39,11 +40,13 @@ class TokenWish:
     Attributes:
         expires: from now.
         url: of the operator, to travel in the token; empty for the configured one.
+        readmit: let a node back that was revoked or removed.
     """
 
     chassis: str
     expires: timedelta
     url: str = ""
+    readmit: bool = False
 
 
 def parse_expiry(text: str) -> timedelta:
@@ -94,11 +97,13 @@ def _make_token(
     finding = check_name(wish.chassis, cluster.server_names, store.read_chassis_names())
     if finding is not None:
         raise RefusedError(finding.reason.value, finding.message)
+    _check_standing(store, wish, now)
+    pinned = cluster.serving_authority(now)
     token = JoinToken(
         chassis=wish.chassis,
         identifier=draw(IDENTIFIER_BYTES),
         secret=draw(SECRET_BYTES),
-        ca_pin=authority_pin(cluster),
+        ca_pin=authority_pin(pinned),
         url=wish.url or default_url(cluster),
     )
     record = TokenRecord(
@@ -107,6 +112,7 @@ def _make_token(
         chassis=wish.chassis,
         created_at=now,
         expires_at=now + wish.expires,
+        authority_id=pinned.authority_id,
     )
     store.add_token(record)
     detail = f"token {record.identifier}, expires {record.expires_at:%Y-%m-%dT%H:%M:%SZ}"
@@ -115,10 +121,36 @@ def _make_token(
     return token, record
 
 
-def authority_pin(cluster: SealedCluster) -> bytes:
-    """What tokens say about the authority that signs now."""
-    pem = cluster.signing_authority().certificate_pem
-    key = parse_certificate(NamedBytes("the authority's certificate", pem)).public_key()
+def _check_standing(store: Store, wish: TokenWish, now: datetime) -> None:
+    tables = TrustTables(store)
+    node = tables.find_node(wish.chassis)
+    if node is None or not node.is_shut_out:
+        if wish.readmit:
+            raise RefusedError(
+                "node-not-revoked",
+                f"{wish.chassis} was neither revoked nor removed",
+                remedy="leave out --readmit",
+            )
+        return
+    if not wish.readmit:
+        raise RefusedError(
+            "node-revoked",
+            f"{wish.chassis} was {node.standing.value} at "
+            f"{node.changed_at:%Y-%m-%dT%H:%M:%SZ} ({node.reason})",
+            remedy="to let it back: geneveil operator token NODE --readmit",
+        )
+    tables.put_node(NodeRecord(wish.chassis, Standing.READMITTED, node.reason, now))
+    event = AuditEvent(
+        Event.NODE_READMITTED,
+        chassis=wish.chassis,
+        detail=f"it was {node.standing.value} at {node.changed_at:%Y-%m-%dT%H:%M:%SZ}",
+    )
+    store.append_audit(event, now)
+
+
+def authority_pin(record: AuthorityRecord) -> bytes:
+    """What tokens say about an authority."""
+    key = authority_certificate(record).public_key()
     if not isinstance(key, PublicKey):
         raise TypeError("an authority's key is ECDSA or RSA")
     return key_pin(key)

@@ -4,8 +4,11 @@ Tokens are in `geneveil.pki.tokens`.
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
+
+from geneveil.enroll.port import WatchState
+from geneveil.pki.rollover import Phase
 
 
 class Kind(Enum):
@@ -33,12 +36,14 @@ class AuthorityRecord:
     Attributes:
         authority_id: counted from 1; names the key file `ca-<id>.key`.
         is_signing: new certificates come from it; exactly one is.
+        retired_at: when it left the trust bundle; None while it is in it.
     """
 
     authority_id: int
     certificate_pem: bytes
     is_signing: bool
     created_at: datetime
+    retired_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,8 @@ class CertificateRecord:
     Attributes:
         serial: 40 hexadecimal digits.
         key_sha256: the pin of its public key.
+        csr_sha256: of the request that it answers; empty for the operator's own.
+        predecessor: serial of the certificate that proved the node; empty after a join token.
         revoked_at: None while it is not revoked.
     """
 
@@ -62,6 +69,69 @@ class CertificateRecord:
     not_after: datetime
     revoked_at: datetime | None = None
     revocation_reason: str = ""
+    csr_sha256: bytes = b""
+    predecessor: str = ""
+
+
+class Standing(Enum):
+    """What was said about a chassis; most chassis have none."""
+
+    REVOKED = "revoked"
+    REMOVED = "removed"
+    READMITTED = "readmitted"
+
+
+@dataclass(frozen=True)
+class NodeRecord:
+    """A chassis that was revoked or removed at least once.
+
+    Attributes:
+        reason: of RFC 5280 §5.3.1, as in the CRL.
+    """
+
+    chassis: str
+    standing: Standing
+    reason: str
+    changed_at: datetime
+
+    @property
+    def is_shut_out(self) -> bool:
+        """It may not enrol, renew or watch."""
+        return self.standing is not Standing.READMITTED
+
+
+@dataclass(frozen=True)
+class TrustRecord:
+    """The one row about the cluster's trust that grows and never goes back.
+
+    Attributes:
+        generation: of all that nodes are told.
+        epoch: how often this state was restored from a backup, counted from 1.
+        phase_since: when the phase began; 1970 if there was never another.
+        phase_reason: why it began.
+        requested_at: when a person asked for a roll-over that has not begun; else None.
+    """
+
+    generation: int
+    epoch: int
+    phase: Phase
+    phase_since: datetime
+    phase_reason: str
+    wave: timedelta
+    requested_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """What a node said last about itself.
+
+    Attributes:
+        state: as it said it.
+    """
+
+    chassis: str
+    state: WatchState
+    seen_at: datetime
 
 
 def judge_status(

@@ -106,4 +106,6 @@ def tokens_document(records: Iterable[TokenRecord], now: datetime) -> dict[str, 
 def _token_status(record: TokenRecord, now: datetime) -> str:
     if record.serial:
         return "used"
+    if record.voided_at is not None:
+        return "void"
     return "expired" if now >= record.expires_at else "unused"

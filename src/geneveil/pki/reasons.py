@@ -22,6 +22,19 @@ class Reason(Enum):
     TOKEN_USED = "token-used"  # noqa: S105
     TOKEN_EXPIRED = "token-expired"  # noqa: S105
     TOKEN_OTHER_NODE = "token-other-node"  # noqa: S105
+    TOKEN_VOID = "token-void"  # noqa: S105
+
+    # the client certificate
+    CLIENT_CERTIFICATE_MISSING = "client-certificate-missing"
+    CLIENT_CERTIFICATE_UNKNOWN = "client-certificate-unknown"
+    CERTIFICATE_REVOKED = "certificate-revoked"
+    CERTIFICATE_EXPIRED = "certificate-expired"
+    CERTIFICATE_SUPERSEDED = "certificate-superseded"
+    NODE_REVOKED = "node-revoked"
+
+    # the renewal
+    RENEWAL_TOO_EARLY = "renewal-too-early"
+    CSR_KEY_REUSED = "csr-key-reused"
 
     # the certificate signing request
     CSR_MALFORMED = "csr-malformed"

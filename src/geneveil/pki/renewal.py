@@ -13,6 +13,7 @@ import hashlib
 from datetime import datetime, timedelta
 
 from geneveil.model.cluster import CalendarSpan
+from geneveil.pki.authority import CLOCK_SKEW
 from geneveil.pki.spans import add_span
 
 MAX_JITTER = timedelta(days=14)
@@ -26,13 +27,26 @@ def plan_renewal(
     Returns:
         A time before `not_after`, in whole seconds.
     """
-    point = add_span(not_before, renew_after)
-    if point >= not_after:
-        point = not_before + (not_after - not_before) * 9 / 10
+    point = _renewal_point(not_before, not_after, renew_after)
     spread = min(MAX_JITTER, (not_after - point) / 2)
-    return (point + spread * _fraction(chassis)).replace(microsecond=0)
+    return (point + spread * renewal_fraction(chassis)).replace(microsecond=0)
 
 
-def _fraction(chassis: str) -> float:
+def open_renewal(not_before: datetime, not_after: datetime, renew_after: CalendarSpan) -> datetime:
+    """From when on the operator grants a renewal: the renewal point before any jitter, and a
+    little earlier, because clocks differ.
+    """
+    return _renewal_point(not_before, not_after, renew_after) - CLOCK_SKEW
+
+
+def _renewal_point(
+    not_before: datetime, not_after: datetime, renew_after: CalendarSpan
+) -> datetime:
+    point = add_span(not_before, renew_after)
+    return point if point < not_after else not_before + (not_after - not_before) * 9 / 10
+
+
+def renewal_fraction(chassis: str) -> float:
+    """Where in a spread of renewals this node stands: 0 to 1, the same every time."""
     digest = hashlib.sha256(b"geneveil renewal " + chassis.encode()).digest()
     return int.from_bytes(digest[:6]) / 2**48

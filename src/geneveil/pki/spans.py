@@ -26,6 +26,21 @@ def add_span(at: datetime, span: CalendarSpan) -> datetime:
     return at.replace(year=year, month=month, day=day) + timedelta(days=span.days)
 
 
+def subtract_span(at: datetime, span: CalendarSpan) -> datetime:
+    """The latest point from which the span has ended at `at`, to the month's rule; the time of
+    day stays. A span begun then never ends after `at`.
+    """
+    start = add_span(at, CalendarSpan(-span.months, -span.days))
+    while add_span(start, span) > at:  # months are not equally long
+        start -= timedelta(days=1)
+    return start
+
+
+def add_spans(span: CalendarSpan, other: CalendarSpan) -> CalendarSpan:
+    """One span after the other."""
+    return CalendarSpan(span.months + other.months, span.days + other.days)
+
+
 def is_shorter(span: CalendarSpan, other: CalendarSpan) -> bool:
     """Say whether one span ends before the other whenever both start together.
 

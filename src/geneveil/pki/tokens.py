@@ -33,6 +33,8 @@ class TokenRecord:
         expires_at: from then on it is worth nothing.
         csr_sha256: the request that it was spent on; empty while it is unused.
         serial: the certificate that it was spent on; empty while it is unused.
+        authority_id: the authority that it pins.
+        voided_at: when it lost its worth because the node was revoked; None if it did not.
     """
 
     identifier: str
@@ -42,6 +44,8 @@ class TokenRecord:
     expires_at: datetime
     csr_sha256: bytes = b""
     serial: str = ""
+    authority_id: int = 1
+    voided_at: datetime | None = None
 
 
 def hash_secret(secret: bytes) -> bytes:
@@ -76,7 +80,19 @@ def check_unexpired(record: TokenRecord, now: datetime) -> Finding | None:
     )
 
 
+def check_not_void(record: TokenRecord, now: datetime) -> Finding | None:
+    """Was the node not revoked since it was made?"""
+    if record.voided_at is None:
+        return None
+    return Finding(
+        Reason.TOKEN_VOID,
+        f"the join token lost its worth when the node was revoked at "
+        f"{record.voided_at:%Y-%m-%dT%H:%M:%SZ}",
+    )
+
+
 TOKEN_CHECKS: tuple[Callable[[TokenRecord, datetime], Finding | None], ...] = (
+    check_not_void,
     check_unused,
     check_unexpired,
 )
