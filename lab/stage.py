@@ -15,6 +15,7 @@ from typing import Any
 
 from geneveil.model.errors import GeneveilError
 from lab.bringup import Running
+from lab.clocks import read_clock, set_clocks
 from lab.deadline import wait_until
 from lab.errors import LabError
 from lab.topology import CENTRAL, GENEVE_PORT, Node
@@ -91,6 +92,20 @@ class Stage:
             explain=lambda: "; ".join(f"{k}: {v}" for k, v in last.items())[:900],
             poll_seconds=0.3,
         )
+
+    async def power_off(self, guest: str) -> None:
+        """Cut a guest's power: nothing is written, nothing is said."""
+        self.running.remotes.pop(guest).close()
+        await self.running.lab.order("kill", guest)
+
+    async def power_on(self, guest: str) -> None:
+        """Boot a guest again, with its disk as it was and the others' time."""
+        (self.running.layout.disk(guest) / "boot" / "network").unlink(missing_ok=True)
+        await self.running.lab.order("start", guest)
+        await self.running.connect(guest)
+        if guest != CENTRAL:
+            await set_clocks(self.running, await read_clock(self.running, CENTRAL), [guest])
+        await self.running.reached(guest, "services")
 
     def count_frames(self, expression: str) -> int:
         """Frames in the witness's capture that match a pcap-filter(7) expression."""

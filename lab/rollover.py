@@ -1,0 +1,66 @@
+"""Waiting for a roll-over of the certificate authority, phase by phase."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from lab.deadline import wait_until
+from lab.stage import Stage
+
+STEADY = "steady"
+PHASE_SECONDS = 90.0
+
+
+async def ca_status(stage: Stage) -> dict[str, Any]:
+    """`geneveil operator ca status`."""
+    found: dict[str, Any] = await stage.operator("ca", "status")
+    return found
+
+
+async def rotate(stage: Stage) -> None:
+    """`geneveil operator ca rotate`."""
+    await stage.operator("ca", "rotate")
+
+
+async def await_phases(
+    stage: Stage,
+    *,
+    until: str = STEADY,
+    seconds: float = PHASE_SECONDS,
+    on_phase: Callable[[str], Awaitable[None]] | None = None,
+) -> list[str]:
+    """Wait until the roll-over stands in phase `until` and was in another before.
+
+    Args:
+        on_phase: called once at each phase that is seen for the first time.
+    Returns:
+        The phases seen, in order. A phase that lasts less than the look takes may be missing.
+    """
+    seen: list[str] = []
+    last = ""
+
+    async def condition() -> bool:
+        nonlocal last
+        status = await ca_status(stage)
+        last = str(status)
+        phase = status["phase"]
+        if not seen or seen[-1] != phase:
+            seen.append(phase)
+            if on_phase:
+                await on_phase(phase)
+        return phase == until and len(seen) > 1
+
+    await wait_until(
+        condition,
+        f"the roll-over to come to {until!r}",
+        seconds,
+        explain=lambda: f"seen {seen}; last: {last[:700]}",
+        poll_seconds=0.5,
+    )
+    return seen
+
+
+async def issuers(stage: Stage) -> dict[str, str]:
+    """The issuer of every node's certificate in use."""
+    return {
+        node.name: (await stage.status(node.name))["certificate"]["issuer"] for node in stage.nodes
+    }

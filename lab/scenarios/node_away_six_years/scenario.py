@@ -1,0 +1,41 @@
+"""node3 is off for six years; its certificate has ended."""
+
+import json
+
+from lab.bringup import put_token
+from lab.deadline import wait_until
+from lab.passing_time import add_months, now, pass_time
+from lab.stage import Stage
+from lab.topology import CENTRAL
+
+TITLE = "A node that was off for six years is refused, told why, and enrols anew"
+NODES = 3
+
+
+async def play(stage: Stage) -> None:
+    stage.touched.add("node3")
+    others = ["node1", "node2"]
+    begun = await now(stage)
+    await stage.power_off("node3")
+    moments = [add_months(begun, months) for months in range(6, 73, 6)]
+    await pass_time(stage, moments, guests=[CENTRAL, *others], well=[])
+    await stage.power_on("node3")
+    last = ""
+
+    async def told() -> bool:
+        nonlocal last
+        done = await stage.running.remote("node3").run("geneveil status -o json")
+        last = done.stdout or done.stderr
+        try:
+            values = json.loads(done.stdout)["health"]
+        except (ValueError, KeyError):
+            return False
+        return any("operator token" in value.get("remedy", "") for value in values)
+
+    await wait_until(
+        told, "node3 to say that it needs a token", 60, explain=lambda: last[:600], poll_seconds=0.5
+    )
+    node = stage.running.layout.topology.node("node3")
+    token = await stage.operator("token", "node3")
+    put_token(stage.running.layout, node, token["token"])
+    await stage.await_well(seconds=120)
