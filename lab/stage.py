@@ -105,7 +105,7 @@ class Stage:
         (disk / "boot" / "network").unlink(missing_ok=True)
         (disk / "boot" / "services").unlink(missing_ok=True)
         if guest != CENTRAL:
-            # A guest boots with the host's time; what keeps a clock going without power is not there.
+            # A guest boots with the host's time: it has no clock that goes on without power.
             ahead = await read_clock(self.running, CENTRAL) - datetime.now(UTC)
             (disk / "clock-ahead-seconds").write_text(str(int(ahead.total_seconds())))
         await self.running.lab.order("start", guest)
