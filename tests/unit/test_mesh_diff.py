@@ -60,6 +60,8 @@ class FakeCharon:
     reachable: bool = True
     next_id: int = 1
     done: list[Action] = field(default_factory=list)
+    configurations: dict[str, tuple[str, str, int]] = field(default_factory=dict)
+    made_with: dict[int, tuple[str, str, int]] = field(default_factory=dict)
 
     def read(self) -> ObservedIke:
         own = [
@@ -81,20 +83,21 @@ class FakeCharon:
                 self.keys.add("k")
                 self.certificates |= {identity.fingerprint, *identity.trust_fingerprints}
                 return "k"
-            case LoadConnection(new, _):
+            case LoadConnection(new, identity, salt):
                 assert self.keys, "a connection came before its key"
                 self.connections[new.name] = new
+                self.configurations[new.name] = (new.name, identity.fingerprint, salt)
             case UnloadConnection(name):
                 assert name not in self.foreign
                 self.connections.pop(name, None)
-            case TerminateIkeSa(unique_id, _, _):
+            case TerminateIkeSa(unique_id):
                 self.sas = [sa for sa in self.sas if sa.unique_id != unique_id]
             case TerminateChildSa(unique_id, _, _):
                 self.sas = [
                     replace(sa, children=tuple(c for c in sa.children if c.unique_id != unique_id))
                     for sa in self.sas
                 ]
-            case Initiate(name, wanted):
+            case Initiate(name, wanted, _):
                 self._initiate(name, str(wanted))
             case _:
                 raise AssertionError(action)
@@ -107,9 +110,11 @@ class FakeCharon:
         self.next_id += 1
         new = child(wanted, self.next_id, encapsulated=self.connections[name].force_encapsulation)
         for index, sa in enumerate(self.sas):
-            if sa.connection == name:
+            # charon reuses an IKE_SA only if it was made with the configuration that is loaded.
+            if self.made_with.get(sa.unique_id) == self.configurations[name]:
                 self.sas[index] = replace(sa, children=(*sa.children, new))
                 return
+        self.made_with[self.next_id] = self.configurations[name]
         self.sas.append(ike_sa(name, self.next_id, (new,)))
 
     def crash(self) -> None:
@@ -152,6 +157,8 @@ def test_from_nothing_to_everything_in_one_turn_and_in_order() -> None:
     actions, memory = turn(charon, Memory(), (connection(),))
     assert kinds(actions) == ["LoadIdentity", "LoadConnection", "Initiate", "Initiate"]
     assert [str(a.child) for a in actions if isinstance(a, Initiate)] == ["in", "out"]
+    again, memory = turn(charon, memory, (connection(),))
+    assert kinds(again) == ["LoadConnection"]  # from now on it differs from what the IKE_SA has
     assert turn(charon, memory, (connection(),))[0] == []
 
 
@@ -188,6 +195,7 @@ def test_a_peer_that_is_gone_loses_connection_and_sas_and_the_others_nothing() -
     charon = FakeCharon()
     both = (connection(last=2), connection(last=3))
     _, memory = turn(charon, Memory(), both)
+    _, memory = turn(charon, memory, both)
     kept = [sa for sa in charon.sas if sa.connection == both[0].name]
     actions, _ = turn(charon, memory, both[:1])
     assert kinds(actions) == ["UnloadConnection", "TerminateIkeSa"]

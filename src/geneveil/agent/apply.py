@@ -6,12 +6,15 @@ from geneveil.agent.observe import Ports
 from geneveil.mesh.actions import (
     Action,
     ApplyGuard,
+    ClearCredentials,
     Initiate,
     LoadConnection,
+    LoadCrl,
     LoadIdentity,
     TerminateChildSa,
     TerminateIkeSa,
     UnloadConnection,
+    UnloadKey,
 )
 from geneveil.mesh.memory import Memory, record
 from geneveil.model.errors import GeneveilError
@@ -58,6 +61,12 @@ def describe(action: Action) -> tuple[str, dict[str, object]]:
             return "guard put in place", {"ports": ",".join(map(str, spec.ports))}
         case LoadIdentity(identity):
             return "identity loaded", {"certificate": identity.fingerprint[:16]}
+        case LoadCrl(_, fingerprint):
+            return "CRL loaded", {"crl": fingerprint[:16]}
+        case ClearCredentials():
+            return "credentials cleared, to take out an authority that was dropped", {}
+        case UnloadKey(key_id):
+            return "the replaced key is unloaded", {"key": key_id}
         case LoadConnection(connection, _):
             return "connection loaded", {
                 "peer": connection.remote_chassis,
@@ -65,12 +74,15 @@ def describe(action: Action) -> tuple[str, dict[str, object]]:
             }
         case UnloadConnection(name):
             return "connection unloaded", {"connection": name}
-        case TerminateIkeSa(unique_id, connection, why):
+        case TerminateIkeSa(unique_id, connection, why, _):
             return "IKE_SA closed", {"connection": connection, "id": unique_id, "why": why}
         case TerminateChildSa(unique_id, connection, why):
             return "CHILD_SA closed", {"connection": connection, "id": unique_id, "why": why}
-        case Initiate(connection, child):
+        case Initiate(connection, child, None):
             return "initiating", {"connection": connection, "child": str(child)}
+        case Initiate(connection, child, target):
+            to = str(target or "a new one")
+            return "moving", {"connection": connection, "child": str(child), "to": to}
 
 
 def _apply(action: Action, ports: Ports) -> str:
@@ -79,14 +91,20 @@ def _apply(action: Action, ports: Ports) -> str:
             ports.guard.apply(spec)
         case LoadIdentity(identity):
             return ports.ike.load_identity(identity)
-        case LoadConnection(connection, identity):
-            ports.ike.load_connection(connection, identity)
+        case LoadCrl(crl, _):
+            ports.ike.load_crl(crl)
+        case ClearCredentials():
+            ports.ike.clear_credentials()
+        case UnloadKey(key_id):
+            ports.ike.unload_key(key_id)
+        case LoadConnection(connection, identity, salt):
+            ports.ike.load_connection(connection, identity, salt)
         case UnloadConnection(name):
             ports.ike.unload_connection(name)
-        case TerminateIkeSa(unique_id, _, _):
-            ports.ike.terminate(unique_id)
+        case TerminateIkeSa(unique_id, _, _, at_once):
+            ports.ike.terminate(unique_id, at_once)
         case TerminateChildSa(unique_id, _, _):
             ports.ike.terminate_child(unique_id)
-        case Initiate(connection_name, child):
+        case Initiate(connection_name, child, _):
             ports.ike.initiate(connection_name, child)
     return ""

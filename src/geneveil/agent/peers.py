@@ -8,8 +8,8 @@ ESN and transport mode.
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from geneveil.mesh.diff import missing_children
 from geneveil.mesh.initiation import is_initiator
+from geneveil.mesh.reauthentication import missing_children
 from geneveil.model.connection import ChildSa, Connection, Direction, IkeSa
 from geneveil.model.health import Finding, Severity
 from geneveil.model.node_status import PeerState, PeerStatus

@@ -70,9 +70,25 @@ class ViciCharon:
         answer = self._request("load-key", {"type": "any", "data": identity.key_der})
         return bytes(answer.get("id", b"")).decode()
 
-    def load_connection(self, connection: Connection, identity: Identity) -> None:
+    def load_crl(self, crl_der: bytes) -> None:
+        """Add a CRL; charon keeps the newest of each issuer."""
+        self._request("load-cert", {"type": "X509_CRL", "data": crl_der})
+
+    def unload_key(self, key_id: str) -> None:
+        """Forget a private key; one that is not there is no error."""
+        try:
+            self._request("unload-key", {"id": key_id})
+        except DaemonError as error:
+            if "not found" not in error.why:
+                raise
+
+    def clear_credentials(self) -> None:
+        """Forget every certificate, CRL and key; SAs and connections stay as they are."""
+        self._request("clear-creds")
+
+    def load_connection(self, connection: Connection, identity: Identity, salt: int = 0) -> None:
         """Add or replace one connection."""
-        self._request("load-conn", wire.encode_connection(connection, identity))
+        self._request("load-conn", wire.encode_connection(connection, identity, salt))
 
     def unload_connection(self, name: str) -> None:
         """Forget a connection; charon's complaint that it is not there is no error."""
@@ -82,9 +98,9 @@ class ViciCharon:
             if "not found" not in error.why:
                 raise
 
-    def terminate(self, ike_unique_id: int) -> None:
+    def terminate(self, ike_unique_id: int, at_once: bool = False) -> None:
         """Close one IKE_SA; one that ended by itself meanwhile is no error."""
-        self._terminate(wire.encode_terminate(ike_unique_id))
+        self._terminate(wire.encode_terminate(ike_unique_id, at_once))
 
     def terminate_child(self, child_unique_id: int) -> None:
         """Close one CHILD_SA; one that ended by itself meanwhile is no error."""

@@ -30,8 +30,22 @@ from geneveil.model.errors import DaemonError
 Message: TypeAlias = dict[str, Any]
 
 
-def encode_connection(connection: Connection, identity: Identity) -> Message:
+IKE_OVER_SECONDS = 1440
+"""How long after its rekeying was due an IKE_SA may live: a tenth of the rekeying time, as
+swanctl.conf(5) has it."""
+
+SALTS = 997
+
+
+def encode_connection(connection: Connection, identity: Identity, salt: int = 0) -> Message:
     """The `load-conn` message of one connection.
+
+    Args:
+        salt: makes this connection differ from the one that an existing IKE_SA was made with, so
+            that charon puts a new child into a new IKE_SA: it reuses any IKE_SA whose whole
+            configuration is equal (`checkout_by_config` in ike_sa_manager.c of strongSwan).
+            It goes where nothing notices: into the spread of the rekeying time and the
+            patience with one that fails.
 
     Start and close actions stay `none`: this node's agent says who initiates and when, and the
     guard holds back traffic meanwhile. A trap policy would make crossing initiations, and an
@@ -40,6 +54,10 @@ def encode_connection(connection: Connection, identity: Identity) -> Message:
     `unique = no`: two nodes that initiate at the same moment would, with `replace`, each close the
     other's SA. A peer that lost its memory still replaces its old SAs, by INITIAL_CONTACT
     (RFC 7296 §2.4), which charon sends and honours with `no`; it is only ignored with `never`.
+
+    `revocation` of the peer stays relaxed: a certificate that stands on a loaded CRL is refused,
+    also when that CRL is past its nextUpdate; with no CRL at all nobody is refused. Strict would
+    end the whole cluster's traffic some weeks after its operator went away.
     """
     children = {str(child): _encode_child(child, connection) for child in connection.children}
     return {
@@ -56,6 +74,8 @@ def encode_connection(connection: Connection, identity: Identity) -> Message:
             "unique": "no",
             "reauth_time": "0s",
             "rekey_time": f"{IKE_REKEY_SECONDS}s",
+            "over_time": f"{IKE_OVER_SECONDS + salt % SALTS}s",
+            "rand_time": f"{IKE_OVER_SECONDS + salt // SALTS % SALTS}s",
             "send_cert": "always",
             "send_certreq": "yes",
             "local": {
@@ -78,9 +98,13 @@ def encode_initiate(connection: str, child: ChildName) -> Message:
     return {"ike": connection, "child": str(child), "timeout": "-1", "init-limits": "no"}
 
 
-def encode_terminate(ike_unique_id: int) -> Message:
-    """The `terminate` message for one IKE_SA, not waited for."""
-    return {"ike-id": str(ike_unique_id), "timeout": "-1"}
+def encode_terminate(ike_unique_id: int, at_once: bool = False) -> Message:
+    """The `terminate` message for one IKE_SA, not waited for.
+
+    With `at_once` the SA is gone whether or not the peer answers.
+    """
+    force = "yes" if at_once else "no"
+    return {"ike-id": str(ike_unique_id), "timeout": "-1", "force": force}
 
 
 def encode_terminate_child(child_unique_id: int) -> Message:

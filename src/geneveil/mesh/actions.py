@@ -3,7 +3,7 @@
 Every action may be repeated, and taking away what is not there succeeds.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from geneveil.model.connection import ChildName, Connection, Identity
@@ -25,11 +25,35 @@ class LoadIdentity:
 
 
 @dataclass(frozen=True)
+class LoadCrl:
+    """A CRL into charon."""
+
+    crl_der: bytes = field(repr=False)
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class ClearCredentials:
+    """Everything that proves something out of charon, to be loaded anew at once."""
+
+
+@dataclass(frozen=True)
+class UnloadKey:
+    """A private key out of charon: nothing uses it any more."""
+
+    key_id: str
+
+
+@dataclass(frozen=True)
 class LoadConnection:
-    """Add a connection to charon, or replace it; its SAs stay."""
+    """Add a connection to charon, or replace it; its SAs stay.
+
+    `salt`: see `geneveil.mesh.diff`.
+    """
 
     connection: Connection
     identity: Identity
+    salt: int = 0
 
 
 @dataclass(frozen=True)
@@ -46,6 +70,7 @@ class TerminateIkeSa:
     unique_id: int
     connection: str
     why: str
+    at_once: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,15 +84,23 @@ class TerminateChildSa:
 
 @dataclass(frozen=True)
 class Initiate:
-    """Ask for a child, and for its IKE_SA where there is none."""
+    """Ask for a child, and for its IKE_SA where there is none.
+
+    `moving_to`: None for a pair that is down. For one that is up, the unique id of the IKE_SA to
+    which the child is to move, or 0 for one that is to be made.
+    """
 
     connection: str
     child: ChildName
+    moving_to: int | None = None
 
 
 Action: TypeAlias = (
     ApplyGuard
     | LoadIdentity
+    | LoadCrl
+    | ClearCredentials
+    | UnloadKey
     | LoadConnection
     | UnloadConnection
     | TerminateIkeSa

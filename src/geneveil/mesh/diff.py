@@ -1,6 +1,6 @@
 """The difference between the plan and what charon has, as actions in the order to do them.
 
-    identity -> connections -> what has to go -> who initiates
+    credentials -> connections -> what has to go -> who initiates -> what moves
 
 Credentials come before connections, and connections before anything that may use them: an exchange
 that begins without a key fails, and blocks its flow for a while.
@@ -9,30 +9,34 @@ Only what carries our prefix is ever taken away, and only by someone who has see
 picture of the tunnels. An SA is never touched because something was loaded again.
 """
 
-from collections.abc import Iterable
-
 from geneveil.mesh.actions import (
     Action,
+    ClearCredentials,
     Initiate,
     LoadConnection,
+    LoadCrl,
     LoadIdentity,
     TerminateChildSa,
     TerminateIkeSa,
     UnloadConnection,
+    UnloadKey,
 )
-from geneveil.mesh.initiation import backoff_seconds, first_attempt_seconds, is_initiator
+from geneveil.mesh.initiation import backoff_seconds, first_attempt_seconds
 from geneveil.mesh.memory import Attempts, Memory, connection_digest, identity_digest
+from geneveil.mesh.reauthentication import (
+    choose_salt,
+    doubles,
+    missing_children,
+    moves,
+    retiring_key_is_idle,
+)
 from geneveil.model.connection import (
     OWNED_PREFIX,
-    ChildName,
     Connection,
     Identity,
     IkeSa,
     ObservedIke,
 )
-
-SETTLED_SECONDS = 5
-"""An SA this old has all its children; only then is its double closed."""
 
 
 def diff_ike(
@@ -41,6 +45,7 @@ def diff_ike(
     observed: ObservedIke,
     memory: Memory,
     now_seconds: float,
+    revoked: frozenset[str] = frozenset(),
 ) -> list[Action]:
     """Decide what to do in charon.
 
@@ -49,30 +54,24 @@ def diff_ike(
         identity: None while there is none that can be used: then nothing is loaded or initiated;
             what stands, stands.
         memory: already of this instance of charon; see `for_instance` and `track_attempts`.
+        revoked: names of connections that are not in `connections` because the peer's certificate
+            was revoked: their SAs end at once, whether or not the peer answers.
     """
     actions: list[Action] = []
     if identity is not None:
-        reload = _identity_missing(identity, observed, memory)
-        if reload:
-            actions.append(LoadIdentity(identity))
+        actions += _credentials(identity, observed, memory)
+        reload = any(isinstance(action, LoadIdentity) for action in actions)
         actions += _loads(connections, identity, observed, memory, reload)
-    actions += _removals(connections, observed)
+    actions += _removals(connections, observed, revoked)
     if identity is not None:
         for connection in connections:
             actions += _initiations(connection, observed, memory, now_seconds)
+        loads = any(isinstance(action, LoadConnection) for action in actions)
+        for connection in () if loads else connections:
+            actions += moves(connection, identity, observed, memory, now_seconds, len(connections))
+        if not loads and retiring_key_is_idle(connections, identity, observed, memory, now_seconds):
+            actions.append(UnloadKey(identity.retiring_key_id))
     return actions
-
-
-def missing_children(connection: Connection, sas: Iterable[IkeSa]) -> list[ChildName]:
-    """The children that no established IKE_SA of the connection has installed."""
-    installed = {
-        child.name
-        for sa in sas
-        if sa.connection == connection.name and sa.is_established
-        for child in sa.children
-        if child.is_installed
-    }
-    return [child for child in connection.children if str(child) not in installed]
 
 
 def track_attempts(
@@ -84,6 +83,24 @@ def track_attempts(
         for connection in connections
         if missing_children(connection, observed.sas)
     }
+
+
+def _credentials(identity: Identity, observed: ObservedIke, memory: Memory) -> list[Action]:
+    actions: list[Action] = []
+    # Only where every key is ours: what somebody else loaded is not ours to forget. Connections
+    # name the authorities that they accept, so that one that stays in memory is not believed.
+    own_keys = {memory.key_id, identity.retiring_key_id}
+    clear = bool(identity.dropped_fingerprints & observed.certificates) and (
+        observed.key_ids <= own_keys
+    )
+    if clear:
+        actions.append(ClearCredentials())
+    if clear or _identity_missing(identity, observed, memory):
+        actions.append(LoadIdentity(identity))
+    for crl, fingerprint in zip(identity.crls_der, identity.crl_fingerprints, strict=True):
+        if clear or fingerprint not in observed.certificates:
+            actions.append(LoadCrl(crl, fingerprint))
+    return actions
 
 
 def _identity_missing(identity: Identity, observed: ObservedIke, memory: Memory) -> bool:
@@ -103,16 +120,21 @@ def _loads(
     reload: bool,
 ) -> list[Action]:
     there = {connection.name for connection in observed.connections}
-    return [
-        LoadConnection(connection, identity)
-        for connection in connections
-        if reload
-        or connection.name not in there
-        or memory.loaded.get(connection.name) != connection_digest(connection, identity)
-    ]
+    actions: list[Action] = []
+    for connection in connections:
+        salt = choose_salt(connection, observed, memory)
+        if (
+            reload
+            or connection.name not in there
+            or memory.loaded.get(connection.name) != connection_digest(connection, identity, salt)
+        ):
+            actions.append(LoadConnection(connection, identity, salt))
+    return actions
 
 
-def _removals(connections: tuple[Connection, ...], observed: ObservedIke) -> list[Action]:
+def _removals(
+    connections: tuple[Connection, ...], observed: ObservedIke, revoked: frozenset[str]
+) -> list[Action]:
     desired = {connection.name: connection for connection in connections}
     actions: list[Action] = [
         UnloadConnection(connection.name)
@@ -121,7 +143,9 @@ def _removals(connections: tuple[Connection, ...], observed: ObservedIke) -> lis
     ]
     for sa in observed.sas:
         if sa.connection.startswith(OWNED_PREFIX) and sa.connection not in desired:
-            actions.append(TerminateIkeSa(sa.unique_id, sa.connection, "its tunnel is gone"))
+            at_once = sa.connection in revoked
+            why = "its peer was revoked" if at_once else "its tunnel is gone"
+            actions.append(TerminateIkeSa(sa.unique_id, sa.connection, why, at_once))
     for connection in connections:
         own = [sa for sa in observed.sas if sa.connection == connection.name]
         actions += _surplus(connection, own)
@@ -141,26 +165,7 @@ def _surplus(connection: Connection, sas: list[IkeSa]) -> list[Action]:
             if child.name not in wanted:
                 why = "its port is no tunnel's any more"
                 actions.append(TerminateChildSa(child.unique_id, sa.connection, why))
-    return actions or _doubles(connection, established)
-
-
-def _doubles(connection: Connection, established: list[IkeSa]) -> list[Action]:
-    """Close all but one IKE_SA of a pair: the initiator does, so that one hand decides."""
-    if len(established) < 2 or not is_initiator(
-        connection.local_chassis, connection.remote_chassis
-    ):
-        return []
-    complete = [sa for sa in established if not missing_children(connection, [sa])]
-    settled = [sa for sa in complete if (sa.established_seconds or 0) >= SETTLED_SECONDS]
-    if not settled:
-        return []
-    # The newest: the peer's INITIAL_CONTACT may already have closed the older one over there.
-    kept = min(settled, key=lambda sa: (sa.established_seconds or 0, -sa.unique_id))
-    return [
-        TerminateIkeSa(sa.unique_id, sa.connection, f"it doubles IKE_SA {kept.unique_id}")
-        for sa in established
-        if sa is not kept and (sa.established_seconds or 0) >= SETTLED_SECONDS
-    ]
+    return actions or doubles(connection, established)
 
 
 def _initiations(

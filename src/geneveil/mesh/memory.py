@@ -9,7 +9,14 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from types import MappingProxyType
 
-from geneveil.mesh.actions import Action, Initiate, LoadConnection, LoadIdentity, UnloadConnection
+from geneveil.mesh.actions import (
+    Action,
+    ClearCredentials,
+    Initiate,
+    LoadConnection,
+    LoadIdentity,
+    UnloadConnection,
+)
 from geneveil.model.connection import Connection, Identity
 
 _EMPTY: Mapping[str, str] = MappingProxyType({})
@@ -25,6 +32,23 @@ class Attempts:
 
 
 @dataclass(frozen=True)
+class Moves:
+    """How often this node tried to move its children to one IKE_SA; see `Initiate.moving_to`."""
+
+    target: int
+    count: int = 0
+    latest: float = 0.0
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """With which identity a connection is loaded, and since when."""
+
+    identity: str
+    at_seconds: float
+
+
+@dataclass(frozen=True)
 class Memory:
     """What was loaded into which charon, and how often each pair was tried.
 
@@ -34,6 +58,10 @@ class Memory:
         key_id: the id that charon gave to its key.
         loaded: connection name to the digest of what was loaded under it.
         attempts: connection name to its attempts, for pairs that are down.
+        salts: connection name to the salt that it was loaded with.
+        since: connection name to the identity it was loaded with, and since when; survives the
+            loss of a session, since the same charon may be at its other end.
+        moves: connection name to the latest attempts to move children.
     """
 
     instance: int = -1
@@ -41,13 +69,16 @@ class Memory:
     key_id: str = ""
     loaded: Mapping[str, str] = field(default_factory=lambda: _EMPTY)
     attempts: Mapping[str, Attempts] = field(default_factory=dict)
+    salts: Mapping[str, int] = field(default_factory=dict)
+    since: Mapping[str, Loaded] = field(default_factory=dict)
+    moves: Mapping[str, Moves] = field(default_factory=dict)
 
 
 def for_instance(memory: Memory, instance: int) -> Memory:
     """Forget what was loaded when this may be another charon."""
     if memory.instance == instance:
         return memory
-    return Memory(instance=instance, attempts=memory.attempts)
+    return replace(memory, instance=instance, identity="", key_id="", loaded={})
 
 
 def record(memory: Memory, action: Action, answer: str, now_seconds: float) -> Memory:
@@ -55,14 +86,17 @@ def record(memory: Memory, action: Action, answer: str, now_seconds: float) -> M
     match action:
         case LoadIdentity(identity):
             return replace(memory, identity=identity_digest(identity), key_id=answer, loaded={})
-        case LoadConnection(connection, identity):
-            digest = connection_digest(connection, identity)
-            return replace(memory, loaded={**memory.loaded, connection.name: digest})
+        case ClearCredentials():
+            return replace(memory, identity="", key_id="")
+        case LoadConnection():
+            return _record_load(memory, action, now_seconds)
         case UnloadConnection(name):
             rest = {key: value for key, value in memory.loaded.items() if key != name}
             return replace(memory, loaded=rest)
-        case Initiate(name, _):
+        case Initiate(name, _, None):
             return _record_attempt(memory, name, now_seconds)
+        case Initiate(name, _, int(target)):
+            return _record_move(memory, name, target, now_seconds)
         case _:
             return memory
 
@@ -75,9 +109,31 @@ def identity_digest(identity: Identity) -> str:
     return digest.hexdigest()
 
 
-def connection_digest(connection: Connection, identity: Identity) -> str:
+def connection_digest(connection: Connection, identity: Identity, salt: int = 0) -> str:
     """Differs whenever charon would have to be told something else."""
-    return sha256(f"{connection!r} {identity_digest(identity)}".encode()).hexdigest()
+    return sha256(f"{connection!r} {identity_digest(identity)} {salt}".encode()).hexdigest()
+
+
+def _record_load(memory: Memory, load: LoadConnection, now_seconds: float) -> Memory:
+    name, digest = load.connection.name, identity_digest(load.identity)
+    before = memory.since.get(name)
+    if before is None or before.identity != digest:
+        before = Loaded(digest, now_seconds)
+    whole = connection_digest(load.connection, load.identity, load.salt)
+    return replace(
+        memory,
+        loaded={**memory.loaded, name: whole},
+        salts={**memory.salts, name: load.salt},
+        since={**memory.since, name: before},
+    )
+
+
+def _record_move(memory: Memory, name: str, target: int, now_seconds: float) -> Memory:
+    before = memory.moves.get(name, Moves(target))
+    if before.count and before.latest == now_seconds:
+        return memory  # the other child of the same attempt
+    count = before.count if before.target == target else 0
+    return replace(memory, moves={**memory.moves, name: Moves(target, count + 1, now_seconds)})
 
 
 def _record_attempt(memory: Memory, name: str, now_seconds: float) -> Memory:

@@ -97,6 +97,12 @@ class Identity:
         trust_bundle_der: the CAs to trust, at least one.
         fingerprint: SHA-256 of the certificate, hexadecimal.
         trust_fingerprints: the same of each certificate of the bundle, in its order.
+        crls_der: the newest CRL of each authority that has one.
+        crl_fingerprints: SHA-256 of each of them, hexadecimal.
+        dropped_fingerprints: of authorities that once were in the bundle: charon must not keep
+            them.
+        retiring_key_id: the id by which charon lists the key that this one replaces; empty when
+            there is none left.
     """
 
     certificate_der: bytes = field(repr=False)
@@ -104,6 +110,10 @@ class Identity:
     trust_bundle_der: tuple[bytes, ...] = field(repr=False)
     fingerprint: str
     trust_fingerprints: tuple[str, ...]
+    crls_der: tuple[bytes, ...] = field(default=(), repr=False)
+    crl_fingerprints: tuple[str, ...] = ()
+    dropped_fingerprints: frozenset[str] = frozenset()
+    retiring_key_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -155,6 +165,13 @@ class IkeSa:
         return "CHILD_CREATE" in self.tasks
 
     @property
+    def age_seconds(self) -> int:
+        """Since the peers proved who they are, as far as it can be told: a rekeyed IKE_SA counts
+        from its rekeying, but takes its older children along."""
+        ages = [child.installed_seconds for child in self.children]
+        return max([self.established_seconds or 0, *ages])
+
+    @property
     def is_established(self) -> bool:
         return self.state in ("ESTABLISHED", "REKEYING", "PASSIVE")
 
@@ -183,7 +200,7 @@ class ObservedIke:
         instance: differs whenever this may be another charon, or another state of memory.
         connections, sas: everything that charon has, of others too, sorted by name.
         key_ids: hexadecimal ids of the private keys in its memory.
-        certificates: SHA-256 fingerprints of the certificates in its memory.
+        certificates: SHA-256 fingerprints of the certificates and CRLs in its memory.
     """
 
     version: str

@@ -1,0 +1,196 @@
+"""How a pair gets a new IKE_SA without losing a packet. Pure; both nodes decide by it.
+
+    u: in, out              one IKE_SA, made with the certificate that is being replaced
+    u: in, out   v: out     the node with the new certificate makes another, with its own `out`
+    u: in, out   v: out,in  the peer sees a newer IKE_SA and makes its own `out` there: our `in`
+    v: in, out              what is carried by something newer is closed
+
+The point is that each node makes the children that carry its own traffic. Whoever asks for a child
+installs it last: when the kernel of the asking node begins to send through it, the peer can already
+receive. The other way round, the peer would send through an SA that the asking node does not have
+yet, and what it sent until its answer arrived would be lost. So charon's own re-authentication
+(`make_before_break`), in which one side makes all children anew, does not do; besides, it goes on
+with the configuration, and so the certificate, that the old IKE_SA was made with
+(trigger_mbb_reauth in task_manager_v2.c of strongSwan).
+
+charon puts a child into any IKE_SA with the configuration that is loaded. So that it is the newest
+one, the loaded configuration always differs from that of the oldest complete IKE_SA: by a salt,
+the unique id of that IKE_SA. Whatever is made next carries it, on either side.
+"""
+
+import hashlib
+from collections.abc import Iterable
+
+from geneveil.mesh.actions import Action, Initiate, TerminateIkeSa
+from geneveil.mesh.initiation import backoff_seconds, first_attempt_seconds, is_initiator
+from geneveil.mesh.memory import Loaded, Memory, Moves
+from geneveil.model.connection import (
+    ChildName,
+    Connection,
+    Direction,
+    Identity,
+    IkeSa,
+    ObservedIke,
+)
+from geneveil.model.names import name_key
+
+SETTLED_SECONDS = 5
+"""An SA this old has all its children; only then is its double closed."""
+
+ORPHANED_SECONDS = 60
+"""By then the one that closes doubles should have: if it has not, the other does."""
+
+STAGGER_FIRST_SECONDS = 2.0
+STAGGER_SECONDS_A_PEER = 0.2
+"""A handshake takes a few milliseconds of each node; a thousand of them three minutes."""
+
+TIE_SECONDS = 2
+"""charon tells ages in whole seconds: IKE_SAs made together are not older than one another."""
+
+MOST_MOVES = 3
+"""A child that does not come to where it belongs is still encrypted where it is."""
+
+
+def missing_children(connection: Connection, sas: Iterable[IkeSa]) -> list[ChildName]:
+    """The children that no established IKE_SA of the connection has installed."""
+    installed = {
+        name
+        for sa in sas
+        if sa.connection == connection.name and sa.is_established
+        for name in _installed(sa)
+    }
+    return [child for child in connection.children if str(child) not in installed]
+
+
+def choose_salt(connection: Connection, observed: ObservedIke, memory: Memory) -> int:
+    """What the loaded connection must differ by from the pair's oldest complete IKE_SA.
+
+    With none that is complete, what is loaded stays: children are still being made by it.
+    """
+    complete = [
+        sa for sa in _established(connection, observed) if not missing_children(connection, [sa])
+    ]
+    if not complete:
+        return memory.salts.get(connection.name, 0)
+    return max(complete, key=lambda sa: (sa.age_seconds, -sa.unique_id)).unique_id
+
+
+def is_stale(sa: IkeSa, since: Loaded | None, now_seconds: float) -> bool:
+    """Whether an IKE_SA may have been made before the connection was loaded as it is now."""
+    return since is None or now_seconds - sa.age_seconds - 1 <= since.at_seconds
+
+
+def moves(
+    connection: Connection,
+    identity: Identity,
+    observed: ObservedIke,
+    memory: Memory,
+    now_seconds: float,
+    peers: int,
+) -> list[Action]:
+    """Children that carry this node's traffic and belong on a newer IKE_SA than they are on.
+
+    Args:
+        peers: among how many the work is to be spread.
+    """
+    own = [sa for sa in observed.sas if sa.connection == connection.name]
+    if missing_children(connection, own) or any(sa.is_starting or sa.is_busy for sa in own):
+        return []
+    established = _established(connection, observed)
+    newest = min(established, key=lambda sa: (sa.age_seconds, -sa.unique_id))
+    out = [child for child in connection.children if child.direction is Direction.OUT]
+    since = memory.since.get(connection.name)
+    if identity.retiring_key_id and is_stale(newest, since, now_seconds):
+        begun = since.at_seconds if since else now_seconds
+        before = _moves_to(memory, connection, 0)
+        if now_seconds < _due(connection, before, begun + _stagger(connection, peers)):
+            return []
+        return [Initiate(connection.name, child, 0) for child in out]
+    lacking = [child for child in out if str(child) not in _installed(newest)]
+    elsewhere = [sa for sa in established if {str(child) for child in lacking} & _installed(sa)]
+    if not lacking or newest.age_seconds < 1:
+        return []
+    if all(sa.age_seconds <= newest.age_seconds + TIE_SECONDS for sa in elsewhere):
+        return []
+    before = _moves_to(memory, connection, newest.unique_id)
+    if before.count >= MOST_MOVES or now_seconds < _again_at(connection, before):
+        return []
+    return [Initiate(connection.name, child, newest.unique_id) for child in lacking]
+
+
+def doubles(connection: Connection, established: list[IkeSa]) -> list[Action]:
+    """Close every IKE_SA whose children all stand, settled, in a newer one.
+
+    Of the two nodes the initiator does, so that one hand decides; the other only when nothing has
+    happened for a long time.
+    """
+    patience = SETTLED_SECONDS
+    if not is_initiator(connection.local_chassis, connection.remote_chassis):
+        patience = ORPHANED_SECONDS
+    actions: list[Action] = []
+    kept: dict[str, int] = {}  # child name to how long it has been installed in a settled IKE_SA
+    keeper = 0
+    for sa in sorted(established, key=lambda sa: (sa.established_seconds or 0, -sa.unique_id)):
+        is_settled = (sa.established_seconds or 0) >= patience
+        children = [child for child in sa.children if child.is_installed]
+        covered = [
+            kept.get(c.name, -1) in range(patience, c.installed_seconds + 1) for c in children
+        ]
+        if is_settled and kept and all(covered):
+            why = f"it doubles IKE_SA {keeper}"
+            actions.append(TerminateIkeSa(sa.unique_id, sa.connection, why))
+        elif is_settled:
+            keeper = keeper or sa.unique_id
+            kept = {c.name: c.installed_seconds for c in children} | kept
+    return actions
+
+
+def retiring_key_is_idle(
+    connections: tuple[Connection, ...],
+    identity: Identity,
+    observed: ObservedIke,
+    memory: Memory,
+    now_seconds: float,
+) -> bool:
+    """Whether charon still has the replaced key, and nothing stands on it any more."""
+    if identity.retiring_key_id not in observed.key_ids:
+        return False
+    return not any(
+        is_stale(sa, memory.since.get(connection.name), now_seconds)
+        for connection in connections
+        for sa in observed.sas
+        if sa.connection == connection.name
+    )
+
+
+def _established(connection: Connection, observed: ObservedIke) -> list[IkeSa]:
+    return [sa for sa in observed.sas if sa.connection == connection.name and sa.is_established]
+
+
+def _installed(sa: IkeSa) -> set[str]:
+    return {child.name for child in sa.children if child.is_installed}
+
+
+def _moves_to(memory: Memory, connection: Connection, target: int) -> Moves:
+    before = memory.moves.get(connection.name)
+    return before if before is not None and before.target == target else Moves(target)
+
+
+def _due(connection: Connection, before: Moves, first: float) -> float:
+    local, remote = connection.local_chassis, connection.remote_chassis
+    first += first_attempt_seconds(local, remote)
+    return max(first, _again_at(connection, before))
+
+
+def _again_at(connection: Connection, before: Moves) -> float:
+    if not before.count:
+        return 0.0
+    local, remote = connection.local_chassis, connection.remote_chassis
+    return before.latest + 5.0 + backoff_seconds(local, remote, before.count)
+
+
+def _stagger(connection: Connection, peers: int) -> float:
+    seed = f"geneveil re-authentication {name_key(connection.local_chassis)} "
+    seed += name_key(connection.remote_chassis)
+    fraction = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:6]) / 2**48
+    return STAGGER_FIRST_SECONDS + fraction * STAGGER_SECONDS_A_PEER * peers
