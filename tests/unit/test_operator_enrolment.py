@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ from geneveil.model.errors import RefusedError
 from geneveil.operator import io as operator_io
 from geneveil.operator.audit import check_chain
 from geneveil.operator.config_check import parse_config
-from geneveil.operator.enrolment import Answer, EnrolmentService, Signer
+from geneveil.operator.enrolment import EnrolmentService
+from geneveil.operator.issuing import Answer, Desk
 from geneveil.operator.minting import TokenWish, make_tokens, parse_expiry
+from geneveil.operator.registry import Registry
 from geneveil.operator.store import Store
 from geneveil.operator.views import certificates_document, tokens_document
 from geneveil.pki.keyfiles import NamedBytes, parse_identity
@@ -51,12 +54,14 @@ class Bench:
 
     store: Store
     service: EnrolmentService
-    signer: Signer
+    registry: Registry
     clock: MovedClock
 
     def token(self, chassis: str = "node-1", expires: str = "1h") -> JoinToken:
         wish = TokenWish(chassis, parse_expiry(expires))
-        made = make_tokens(self.store, self.signer.cluster, [wish], self.clock.at, os.urandom)
+        made = make_tokens(
+            self.store, self.registry.state.cluster, [wish], self.clock.at, os.urandom
+        )
         return made[0][0]
 
     def enrol(self, token: JoinToken, csr_pem: str) -> Answer:
@@ -71,12 +76,9 @@ class Bench:
 def make_bench(state: Path) -> Bench:
     operator_io.init_state(state, parse_config(CONFIG, "cluster.yaml"), NOW, os.urandom)
     store = operator_io.open_store(state)
-    cluster = operator_io.read_cluster(store)
-    record = cluster.signing_authority()
     clock = MovedClock()
-    authority = operator_io.read_authority(state, record)
-    signer = Signer(cluster, authority, record.authority_id, clock, os.urandom)
-    return Bench(store, EnrolmentService(store, signer), signer, clock)
+    registry = Registry(store, partial(operator_io.read_authority, state), clock, os.urandom)
+    return Bench(store, EnrolmentService(Desk(registry)), registry, clock)
 
 
 @pytest.fixture
@@ -94,7 +96,7 @@ def test_a_good_request(bench: Bench) -> None:
     answer = bench.enrol(bench.token(), csr())
     assert answer.status == 200
     enrolment = parse_enrolment(answer.document)
-    assert enrolment.settings == bench.signer.cluster.settings
+    assert enrolment.settings == bench.registry.state.cluster.settings
     identity = parse_identity(
         NamedBytes("key", encode_key(KEY)),
         NamedBytes("certificate", enrolment.certificate_pem),
@@ -225,7 +227,7 @@ def test_no_token_for_a_name_that_confuses(bench: Bench, chassis: str, reason: s
 def test_several_tokens_are_made_together_or_not_at_all(bench: Bench) -> None:
     wishes = [TokenWish(name, timedelta(hours=1)) for name in ("node-1", "central")]
     with pytest.raises(RefusedError):
-        make_tokens(bench.store, bench.signer.cluster, wishes, NOW, os.urandom)
+        make_tokens(bench.store, bench.registry.state.cluster, wishes, NOW, os.urandom)
     assert bench.store.read_tokens() == ()
 
 
@@ -256,7 +258,7 @@ def test_lists_show_what_became_of_everything(bench: Bench) -> None:
     bench.token("node-2", expires="1m")
     bench.token("node-3")
     later = bench.clock.at + timedelta(minutes=30)
-    renew_after = bench.signer.cluster.settings.certificates.renew_after
+    renew_after = bench.registry.state.cluster.settings.certificates.renew_after
     records = bench.store.read_certificates()
 
     def statuses(at: datetime) -> list[Any]:

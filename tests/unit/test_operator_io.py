@@ -12,6 +12,7 @@ from geneveil.operator import io as operator_io
 from geneveil.operator.audit import check_chain
 from geneveil.operator.config import ClusterIPsec, to_settings
 from geneveil.operator.config_check import parse_config
+from geneveil.operator.registry import read_cluster
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 HEAD = "apiVersion: geneveil.io/v1alpha1\nkind: ClusterIPsec\nmetadata: {name: prod}\n"
@@ -44,7 +45,7 @@ def test_full_makes_an_authority(tmp_path: Path) -> None:
     assert state.stat().st_mode & 0o777 == 0o700
     assert (state / "cluster").stat().st_mode & 0o777 == 0o700
     store = operator_io.open_store(state)
-    cluster = operator_io.read_cluster(store)
+    cluster = read_cluster(store)
     authority = operator_io.read_authority(state, cluster.signing_authority())
     authority.certificate.verify_directly_issued_by(authority.certificate)
     assert cluster.settings == to_settings(FULL)
@@ -57,7 +58,7 @@ def test_disabled_makes_none(tmp_path: Path) -> None:
     assert init(tmp_path, DISABLED)
     assert {path.name for path in (tmp_path / "cluster").iterdir()} == {"operator.db"}
     store = operator_io.open_store(tmp_path)
-    assert operator_io.read_cluster(store).authorities == ()
+    assert read_cluster(store).authorities == ()
     store.close()
 
 
@@ -193,7 +194,7 @@ def test_a_broken_authority_key(tmp_path: Path, how: str, words: str) -> None:
     init(tmp_path)
     broken(tmp_path, how)
     store = operator_io.open_store(tmp_path)
-    record = operator_io.read_cluster(store).signing_authority()
+    record = read_cluster(store).signing_authority()
     store.close()
     with pytest.raises(TrustError) as caught:
         operator_io.read_authority(tmp_path, record)

@@ -92,9 +92,9 @@ def run(
     import asyncio
     import signal
 
-    from geneveil.operator.io import read_cluster
     from geneveil.operator.log_lines import start_logging
     from geneveil.operator.loop import OperatorProcess, parse_listen
+    from geneveil.operator.registry import read_cluster
 
     with _opened(state_dir) as store:
         cluster = read_cluster(store)
@@ -103,7 +103,7 @@ def run(
             return
         host, port = parse_listen(listen or cluster.config.spec.operator.listen)
         start_logging()
-        ended_by = asyncio.run(OperatorProcess(state_dir, store, cluster).run(host, port))
+        ended_by = asyncio.run(OperatorProcess(state_dir, store).run(host, port))
     if ended_by is signal.SIGINT:
         raise typer.Exit(130)
 
@@ -122,8 +122,8 @@ def token(
 
     Works while `operator run` runs. Several names give one token each, or none at all.
     """
-    from geneveil.operator.io import read_cluster
     from geneveil.operator.minting import TokenWish, make_tokens, parse_expiry
+    from geneveil.operator.registry import read_cluster
     from geneveil.operator.views import token_document
 
     span = parse_expiry(expires)
@@ -167,7 +167,7 @@ def list_command(
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Show the certificates that were issued."""
-    from geneveil.operator.io import read_cluster
+    from geneveil.operator.registry import read_cluster
     from geneveil.operator.views import certificates_document
 
     with _opened(state_dir) as store:

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from geneveil.model.cluster import ClusterSettings
+from geneveil.model.cluster import CalendarSpan, ClusterSettings, parse_span
 from geneveil.model.errors import TrustError
 from geneveil.model.names import OPERATOR_IDENTITY
 from geneveil.operator.config import ClusterIPsec, to_settings
@@ -32,6 +33,12 @@ class SealedCluster:
     def settings(self) -> ClusterSettings:
         """What every node is told."""
         return to_settings(self.config)
+
+    @property
+    def rotate_after(self) -> CalendarSpan | None:
+        """When an authority is followed by another, as configured; None for the rule."""
+        text = self.config.spec.certificates.ca_rotate_after
+        return None if text is None else parse_span(text)
 
     @property
     def trust_bundle_pem(self) -> bytes:
@@ -67,6 +74,7 @@ class SealedCluster:
         return self.signing_authority()
 
 
+@lru_cache(maxsize=64)
 def authority_certificate(record: AuthorityRecord) -> x509.Certificate:
     """The certificate of an authority."""
     name = f"the certificate of authority {record.authority_id}"

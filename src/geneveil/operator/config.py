@@ -5,12 +5,15 @@ lifetimes contradict one another) is checked here as well. Values are strict: `"
 """
 
 import ipaddress
+import re
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 from geneveil.model.cluster import (
+    CalendarSpan,
     CertificatePolicy,
     ClusterSettings,
     Encapsulation,
@@ -19,10 +22,11 @@ from geneveil.model.cluster import (
     parse_span,
 )
 from geneveil.model.names import is_chassis_name
-from geneveil.pki.spans import is_shorter
+from geneveil.pki.spans import add_span, add_spans, is_shorter
 
 NAME_PATTERN = r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$"
 SPAN_PATTERN = r"^(?:[0-9]{1,4}y)?(?:[0-9]{1,5}mo)?(?:[0-9]{1,6}d)?$"
+DURATION_PATTERN = r"^[1-9][0-9]{0,6}[smhd]$"
 LISTEN_PATTERN = r"^(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$"
 _MOST_MONTHS, _MOST_DAYS = 100 * 12, 100 * 365
 
@@ -63,6 +67,7 @@ def _check_ports(ports: tuple[int, ...]) -> tuple[int, ...]:
 
 
 Span = Annotated[str, Field(pattern=SPAN_PATTERN), AfterValidator(_check_span)]
+Duration = Annotated[str, Field(pattern=DURATION_PATTERN)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 ServerName = Annotated[str, Field(min_length=1, max_length=63), AfterValidator(_check_server_name)]
 
@@ -99,6 +104,19 @@ class Certificates(_Strict):
         default="54mo", description="When a node's certificate is replaced, counted from its issue."
     )
 
+    ca_rotate_after: Span | None = Field(
+        default=None,
+        description="When the authority is followed by another, counted from its beginning. "
+        "Without it: a node's lifetime and up to 90 days before the authority's end, so that no "
+        "certificate is cut short by its authority's end.",
+    )
+    rollover_wave: Duration | None = Field(
+        default=None,
+        description="Over how long the nodes renew when the authority is followed by another: "
+        "30s, 10m, 6h, 1d. Without it: 1d, or a quarter of the time from renewAfter to "
+        "nodeLifetime if that is shorter.",
+    )
+
     @model_validator(mode="after")
     def _lifetimes_agree(self) -> "Certificates":
         renew, node, ca = (
@@ -114,7 +132,37 @@ class Certificates(_Strict):
                 f"nodeLifetime ({self.node_lifetime}) must be shorter than caLifetime "
                 f"({self.ca_lifetime}), or certificates would outlive their authority"
             )
+        self._check_rotation(node, ca)
         return self
+
+    def _check_rotation(self, node: CalendarSpan, ca: CalendarSpan) -> None:
+        if self.ca_rotate_after is not None:
+            rotate = parse_span(self.ca_rotate_after)
+            if is_shorter(ca, add_spans(rotate, node)):
+                raise ValueError(
+                    f"caRotateAfter ({self.ca_rotate_after}) and nodeLifetime "
+                    f"({self.node_lifetime}) together must not be longer than caLifetime "
+                    f"({self.ca_lifetime}), or certificates made just before the authority is "
+                    "followed by another would outlive it"
+                )
+        if self.rollover_wave is not None and parse_duration(self.rollover_wave) >= self.left():
+            raise ValueError(
+                f"rolloverWave ({self.rollover_wave}) must be shorter than the time from "
+                f"renewAfter ({self.renew_after}) to nodeLifetime ({self.node_lifetime}), or "
+                "certificates would end before it is their turn"
+            )
+
+    def left(self) -> timedelta:
+        """From the renewal of a node's certificate to its end, in a year without a leap day."""
+        begin = datetime(2001, 1, 1, tzinfo=UTC)
+        node, renew = parse_span(self.node_lifetime), parse_span(self.renew_after)
+        return add_span(begin, node) - add_span(begin, renew)
+
+    def wave(self) -> timedelta:
+        """Over how long nodes renew in a roll-over."""
+        if self.rollover_wave is not None:
+            return parse_duration(self.rollover_wave)
+        return min(timedelta(days=1), self.left() / 4)
 
 
 class OperatorSection(_Strict):
@@ -160,6 +208,18 @@ class ClusterIPsec(_Strict):
     kind: Literal["ClusterIPsec"]
     metadata: Metadata
     spec: Spec = Field(default=Spec())
+
+
+def parse_duration(text: str) -> timedelta:
+    """Read `30s`, `10m`, `6h` or `1d`.
+
+    Raises:
+        ValueError: anything else.
+    """
+    if not re.fullmatch(DURATION_PATTERN, text):
+        raise ValueError(f"{text!r} is not a time such as 30s, 10m, 6h or 1d")
+    unit = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}[text[-1]]
+    return timedelta(**{unit: int(text[:-1])})
 
 
 def to_settings(config: ClusterIPsec) -> ClusterSettings:

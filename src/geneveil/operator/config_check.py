@@ -10,10 +10,17 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from geneveil.model.errors import ConfigError
-from geneveil.operator.config import LISTEN_PATTERN, NAME_PATTERN, SPAN_PATTERN, ClusterIPsec
+from geneveil.operator.config import (
+    DURATION_PATTERN,
+    LISTEN_PATTERN,
+    NAME_PATTERN,
+    SPAN_PATTERN,
+    ClusterIPsec,
+)
 from geneveil.operator.config_yaml import Path, read_yaml
 
 _PATTERN_TEXTS = {
+    DURATION_PATTERN: "must be a time such as 30s, 10m, 6h or 1d",
     NAME_PATTERN: "must be 1 to 63 of a-z, 0-9 and hyphens, beginning and ending with no hyphen",
     SPAN_PATTERN: "must be a span such as 10y, 54mo, 4y6mo or 30d",
     LISTEN_PATTERN: "must be an address and a port such as 0.0.0.0:9443 or [::]:9443",

@@ -3,7 +3,7 @@
     /var/lib/geneveil-operator/     0700
         cluster/                    made whole under another name, then renamed: there or not
             operator.db             configuration, authorities, certificates, tokens, audit log
-            ca-1.key                0600; one for each authority
+            ca-1.key                0600; one for each authority, locked if a passphrase was given
             server.pem              0600; key and certificate of the HTTPS server, replaced at will
 
 Locks are taken on the directories themselves and end with the process that holds them.
@@ -13,19 +13,21 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from geneveil.model.cluster import Mode
 from geneveil.model.errors import ConfigError, TrustError
 from geneveil.operator.audit import AuditEvent, Event
-from geneveil.operator.cluster import SealedCluster
+from geneveil.operator.cluster import authority_certificate
 from geneveil.operator.config import ClusterIPsec, to_settings
 from geneveil.operator.records import AuthorityRecord
-from geneveil.operator.seal import check_change, make_seal, open_seal
+from geneveil.operator.seal import check_change, make_seal
 from geneveil.operator.store import Store, create_store
+from geneveil.operator.trust_tables import TrustTables
 from geneveil.pki.authority import (
     SERIAL_BYTES,
     Authority,
@@ -33,13 +35,27 @@ from geneveil.pki.authority import (
     make_authority,
     serial_text,
 )
-from geneveil.pki.keyfiles import NamedBytes, parse_certificate, parse_private_key
-from geneveil.pki.keys import encode_key, make_key
+from geneveil.pki.envelope import NONCE_BYTES, SALT_BYTES, is_sealed, open_bytes, seal_bytes
+from geneveil.pki.keyfiles import NamedBytes, parse_private_key
+from geneveil.pki.keys import PrivateKey, encode_key, make_key
 
 CLUSTER_DIR = "cluster"
 DATABASE = "operator.db"
 SERVER_FILE = "server.pem"
+CREDENTIAL = "ca-passphrase"
+KEY_PURPOSE = "authority key"
 _UNFINISHED = ".unfinished-"
+
+
+@dataclass(frozen=True)
+class KeyLock:
+    """Locks authorities' keys. `repr` shows no passphrase."""
+
+    passphrase: bytes
+    draw: Callable[[int], bytes]
+
+    def __repr__(self) -> str:
+        return "KeyLock(…)"
 
 
 def read_config_text(path: Path) -> str:
@@ -57,10 +73,16 @@ def read_config_text(path: Path) -> str:
 
 
 def init_state(
-    state_dir: Path, config: ClusterIPsec, now: datetime, draw: Callable[[int], bytes]
+    state_dir: Path,
+    config: ClusterIPsec,
+    now: datetime,
+    draw: Callable[[int], bytes],
+    passphrase: bytes | None = None,
 ) -> bool:
     """Seal the configuration and, if IPsec is on, make the authority: whole or not at all.
 
+    Args:
+        passphrase: locks the authority's key; None leaves it to the file's mode.
     Returns:
         True if it was made now; False if it was there already, with the same configuration.
     Raises:
@@ -76,7 +98,7 @@ def init_state(
             if _exists(state_dir / CLUSTER_DIR):
                 check_state(state_dir, config)
                 return False
-            _make_cluster(state_dir, config, now, draw)
+            _make_cluster(state_dir, config, now, draw, passphrase)
             return True
     except OSError as error:
         raise ConfigError(
@@ -119,40 +141,68 @@ def open_store(state_dir: Path) -> Store:
     return Store(path)
 
 
-def read_cluster(store: Store) -> SealedCluster:
-    """Read what was sealed and who is trusted.
-
-    Raises:
-        TrustError: the seal is broken, or IPsec is on and there is no authority.
-    """
-    config = open_seal(store.read_seal())
-    authorities = store.read_authorities()
-    if to_settings(config).mode is Mode.FULL and not authorities:
-        raise TrustError("IPsec is on and the database holds no certificate authority")
-    return SealedCluster(config, authorities)
-
-
-def read_authority(state_dir: Path, record: AuthorityRecord) -> Authority:
+def read_authority(
+    state_dir: Path, record: AuthorityRecord, passphrase: bytes | None = None
+) -> Authority:
     """Read the key of an authority.
 
+    Args:
+        passphrase: unlocks a key that was locked at init.
     Raises:
-        TrustError: unreadable, readable by others, or not this authority's.
+        TrustError: unreadable, readable by others, locked, or not this authority's.
     """
-    path = state_dir / CLUSTER_DIR / _key_name(record.authority_id)
+    path = state_dir / CLUSTER_DIR / key_name(record.authority_id)
     try:
         if path.stat().st_mode & 0o077:
             raise TrustError(
                 f"{path} can be read by others than its owner", remedy=f"chmod 600 {path}"
             )
-        key = parse_private_key(NamedBytes(str(path), path.read_bytes()))
+        data = path.read_bytes()
     except OSError as error:
         raise TrustError(f"{path} can't be read", why=error.strerror or "") from None
-    certificate = parse_certificate(
-        NamedBytes(f"the certificate of authority {record.authority_id}", record.certificate_pem)
-    )
+    if is_sealed(data):
+        data = open_bytes(data, _needed(passphrase, path), KEY_PURPOSE, str(path))
+    key = parse_private_key(NamedBytes(str(path), data))
+    certificate = authority_certificate(record)
     if certificate.public_key() != key.public_key():
         raise TrustError(f"{path} is not the key of authority {record.authority_id}")
     return Authority(certificate, key)
+
+
+def write_authority_key(
+    state_dir: Path, authority_id: int, key: PrivateKey, lock: KeyLock | None
+) -> None:
+    """Put a key that no database knows yet; what a killed attempt left is replaced."""
+    directory = state_dir / CLUSTER_DIR
+    _replace_private(directory / key_name(authority_id), _key_bytes(key, lock))
+
+
+def remove_authority_keys(state_dir: Path, authority_ids: Iterable[int]) -> None:
+    """Remove the keys of authorities that were retired; those that are gone are no error."""
+    for authority_id in authority_ids:
+        (state_dir / CLUSTER_DIR / key_name(authority_id)).unlink(missing_ok=True)
+
+
+def read_passphrase(path: Path | None, environment: Mapping[str, str]) -> bytes | None:
+    """The passphrase of the authority's key: from a file, or systemd's credential
+    `ca-passphrase` (systemd.exec(5), LoadCredential=); None if there is neither.
+
+    Raises:
+        ConfigError: it can't be read, or is empty.
+    """
+    folder = environment.get("CREDENTIALS_DIRECTORY", "")
+    if path is None:
+        credential = Path(folder) / CREDENTIAL
+        if not folder or not _exists(credential):
+            return None
+        path = credential
+    try:
+        passphrase = path.read_bytes().rstrip(b"\r\n")
+    except OSError as error:
+        raise ConfigError(f"{path} can't be read", why=error.strerror or "") from None
+    if not passphrase:
+        raise ConfigError(f"{path} holds no passphrase")
+    return passphrase
 
 
 def read_server_file(state_dir: Path) -> bytes | None:
@@ -169,12 +219,7 @@ def read_server_file(state_dir: Path) -> bytes | None:
 
 def write_server_file(state_dir: Path, data: bytes) -> None:
     """Replace the server's key and certificate at once."""
-    path = server_path(state_dir)
-    fresh = path.with_suffix(".fresh")
-    fresh.unlink(missing_ok=True)
-    _write_private(fresh, data)
-    fresh.replace(path)
-    _sync_directory(path.parent)
+    _replace_private(server_path(state_dir), data)
 
 
 def server_path(state_dir: Path) -> Path:
@@ -193,12 +238,25 @@ def running_lock(state_dir: Path) -> Iterator[None]:
         yield
 
 
+def is_running(state_dir: Path) -> bool:
+    """Say whether an `operator run` holds this state now."""
+    try:
+        with running_lock(state_dir):
+            return False
+    except ConfigError:
+        return True
+
+
 def _make_cluster(
-    state_dir: Path, config: ClusterIPsec, now: datetime, draw: Callable[[int], bytes]
+    state_dir: Path,
+    config: ClusterIPsec,
+    now: datetime,
+    draw: Callable[[int], bytes],
+    passphrase: bytes | None,
 ) -> None:
     unfinished = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=state_dir))
     try:
-        _fill_cluster(unfinished, config, now, draw)
+        _fill_cluster(unfinished, config, now, draw, passphrase)
         _sync_directory(unfinished)
         unfinished.rename(state_dir / CLUSTER_DIR)
     except BaseException:
@@ -208,7 +266,11 @@ def _make_cluster(
 
 
 def _fill_cluster(
-    directory: Path, config: ClusterIPsec, now: datetime, draw: Callable[[int], bytes]
+    directory: Path,
+    config: ClusterIPsec,
+    now: datetime,
+    draw: Callable[[int], bytes],
+    passphrase: bytes | None,
 ) -> None:
     settings = to_settings(config)
     store = create_store(directory / DATABASE)
@@ -218,13 +280,15 @@ def _fill_cluster(
             store.add_seal(seal, now)
             detail = f"mode {settings.mode.value}, configuration {seal.sha256}"
             store.append_audit(AuditEvent(Event.SEALED, detail=detail), now)
+            TrustTables(store).set_wave(config.spec.certificates.wave())
             if settings.mode is Mode.FULL:
                 policy = settings.certificates
                 key = make_key(policy.key_type)
                 authority = make_authority(
                     settings.name, key, policy.ca_lifetime, now, draw(SERIAL_BYTES)
                 )
-                _write_private(directory / _key_name(1), encode_key(key))
+                lock = KeyLock(passphrase, draw) if passphrase else None
+                _write_private(directory / key_name(1), _key_bytes(key, lock))
                 pem = encode_certificate(authority.certificate)
                 store.add_authority(AuthorityRecord(1, pem, True, now))
                 serial = serial_text(authority.certificate.serial_number)
@@ -236,8 +300,34 @@ def _fill_cluster(
         store.close()
 
 
-def _key_name(authority_id: int) -> str:
+def key_name(authority_id: int) -> str:
+    """The file of an authority's key."""
     return f"ca-{authority_id}.key"
+
+
+def _key_bytes(key: PrivateKey, lock: KeyLock | None) -> bytes:
+    plain = encode_key(key)
+    if lock is None:
+        return plain
+    randomness = lock.draw(SALT_BYTES + NONCE_BYTES)
+    return seal_bytes(plain, lock.passphrase, KEY_PURPOSE, randomness)
+
+
+def _needed(passphrase: bytes | None, path: Path) -> bytes:
+    if passphrase is None:
+        raise TrustError(
+            f"{path} is locked with a passphrase",
+            remedy="give --ca-passphrase-file, or the systemd credential ca-passphrase",
+        )
+    return passphrase
+
+
+def _replace_private(path: Path, data: bytes) -> None:
+    fresh = path.with_name(f"{path.name}.fresh")
+    fresh.unlink(missing_ok=True)
+    _write_private(fresh, data)
+    fresh.replace(path)
+    _sync_directory(path.parent)
 
 
 def _write_private(path: Path, data: bytes) -> None:

@@ -1,15 +1,27 @@
-"""`geneveil operator run`: open what was sealed, serve, keep the server's certificate fresh, stop.
+"""`geneveil operator run`: open what was sealed, serve, keep trust and certificate fresh, stop.
 
-Decides nothing: what a request gets is decided in `decide`, when the certificate is replaced in
-`server_identity`.
+Decides nothing: what a request gets is decided in `decide` and `decide_renewal`, what is to be
+done about trust in `keeper`, when the server's certificate is replaced in `server_identity`.
+
+A change by another process (`operator revoke` on the same machine) is noticed by reading the
+generation in the database every `LOOK_SECONDS`: one row, some tens of microseconds. A socket
+between the two could be missing or stale, and would have to be guarded; the database can't lie,
+and is looked at anyway. The clock is looked at every second, so that years that pass at once (a
+machine that slept, a clock that was set) are noticed within a second of real time.
 """
 
 import asyncio
 import logging
 import os
+import resource
 import signal
+import socket
 import ssl
+from asyncio import sslproto
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from aiohttp import web
@@ -17,46 +29,80 @@ from aiohttp import web
 from geneveil.model.clock import Clock, SystemClock
 from geneveil.model.errors import ConfigError, GeneveilError
 from geneveil.operator.audit import AuditEvent, Event
-from geneveil.operator.cluster import SealedCluster
-from geneveil.operator.enrolment import EnrolmentService, Signer, record_certificate
+from geneveil.operator.confirmations import AWAY_AFTER_SECONDS, Confirmations
+from geneveil.operator.enrolment import EnrolmentService
 from geneveil.operator.io import (
+    KeyLock,
     read_authority,
     read_server_file,
+    remove_authority_keys,
     running_lock,
     server_path,
+    write_authority_key,
     write_server_file,
 )
+from geneveil.operator.issuing import Desk, record_certificate
+from geneveil.operator.keeper import Keeper, KeyFiles
 from geneveil.operator.log_lines import log_line
+from geneveil.operator.member import MemberService
+from geneveil.operator.queue.loop import BatchQueue
 from geneveil.operator.records import Kind
-from geneveil.operator.server import KEEPALIVE_SECONDS, EnrolmentServer, make_tls
+from geneveil.operator.registry import Registry
+from geneveil.operator.server import KEEPALIVE_SECONDS, OperatorServer, make_tls
 from geneveil.operator.server_identity import judge_server_file, make_server_identity
 from geneveil.operator.store import Store
+from geneveil.operator.watch.server import WatchBoard, WatchHandler
 from geneveil.pki.authority import SERIAL_BYTES
 
-CHECK_INTERVAL_SECONDS = 30.0
+LOOK_SECONDS = 0.25
+KEEP_SECONDS = 1.0
 SHUTDOWN_SECONDS = 5.0
+HANDSHAKE_SECONDS = 30.0
+ACCEPTED_AT_ONCE = 32
+"""New connections a turn of the event loop: more would all be slow instead of some being quick."""
+
+BACKLOG = 4096
+RESERVED_FILES = 256
+TLS_BUFFER_BYTES = 32 * 1024
+"""A connection's read buffer; asyncio's own figure is 256 KiB, for each of thousands of watches."""
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RunTerms:
+    """How an operator is run.
+
+    Attributes:
+        passphrase: of authorities' keys; None if they are not locked. `repr` does not show it.
+        away_after_seconds: from when on a node that is not heard counts as away.
+    """
+
+    passphrase: bytes | None = None
+    away_after_seconds: float = AWAY_AFTER_SECONDS
+
+    def __repr__(self) -> str:
+        return f"RunTerms(away_after_seconds={self.away_after_seconds})"
 
 
 class OperatorProcess:
     """One running operator over an open store, which it uses from one thread only."""
 
     def __init__(
-        self, state_dir: Path, store: Store, cluster: SealedCluster, clock: Clock | None = None
+        self,
+        state_dir: Path,
+        store: Store,
+        clock: Clock | None = None,
+        terms: RunTerms | None = None,
     ) -> None:
+        terms = terms or RunTerms()
         self._state_dir = state_dir
         self._store = store
-        self._cluster = cluster
-        record = cluster.signing_authority()
-        self._signer = Signer(
-            cluster=cluster,
-            authority=read_authority(state_dir, record),
-            authority_id=record.authority_id,
-            clock=clock or SystemClock(),
-            draw=os.urandom,
-        )
+        self._terms = terms
+        read_key = partial(read_authority, state_dir, passphrase=terms.passphrase)
+        self._registry = Registry(store, read_key, clock or SystemClock(), os.urandom)
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
+        self._trusted: set[int] = set()
 
     async def run(self, host: str, port: int) -> signal.Signals:
         """Serve until SIGTERM or Ctrl-C, and say which of them it was.
@@ -68,46 +114,78 @@ class OperatorProcess:
         stop: asyncio.Future[signal.Signals] = loop.create_future()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, _settle, stop, number)
+        sslproto.SSLProtocol.max_size = TLS_BUFFER_BYTES
         with running_lock(self._state_dir):
-            self.renew_server_file()
-            tls = make_tls(server_path(self._state_dir))
-            service = EnrolmentService(self._store, self._signer)
-            runner = web.AppRunner(
-                EnrolmentServer(service, self._executor).make_app(),
-                access_log=None,
-                keepalive_timeout=KEEPALIVE_SECONDS,
-                shutdown_timeout=SHUTDOWN_SECONDS,
+            registry = self._registry
+            confirmations = Confirmations(
+                registry.tables.read_confirmations(), loop.time(), self._terms.away_after_seconds
             )
-            await runner.setup()
-            try:
-                await self._listen(runner, host, port, tls)
-                while not (await asyncio.wait([stop], timeout=CHECK_INTERVAL_SECONDS))[0]:
-                    await self._keep_fresh(tls)
-            finally:
-                await runner.cleanup()
-                self._executor.shutdown()
+            keeper = self._make_keeper(confirmations)
+            generation = keeper.keep(loop.time())
+            self.renew_server_file()
+            tls = make_tls(server_path(self._state_dir), self._newly_trusted())
+            board = WatchBoard(generation)
+            queue = BatchQueue(self._store, self._executor)
+            desk = Desk(registry)
+            members = MemberService(desk, confirmations)
+            watches = WatchHandler(members, confirmations, queue, board)
+            server = OperatorServer(EnrolmentService(desk), members, queue, watches)
+            async with _serving(server, host, port, tls, board):
+                while not stop.done():
+                    await self._look(stop, keeper, queue, board, tls)
+            keeper.write_confirmations()
+            self._executor.shutdown()
         _log.info(log_line("stopped", signal=stop.result().name))
         return stop.result()
 
-    async def _listen(
-        self, runner: web.AppRunner, host: str, port: int, tls: ssl.SSLContext
-    ) -> None:
-        try:
-            await web.TCPSite(runner, host, port, ssl_context=tls).start()
-        except OSError as error:
-            raise ConfigError(
-                f"can't listen on {host} port {port}", why=error.strerror or str(error)
-            ) from None
-        for address in runner.addresses:
-            _log.info(log_line("listening", address=str(address[0]), port=int(address[1])))
+    def _make_keeper(self, confirmations: Confirmations) -> Keeper:
+        secret = self._terms.passphrase
+        lock = KeyLock(secret, os.urandom) if secret else None
+        key_files = KeyFiles(
+            write=partial(write_authority_key, self._state_dir, lock=lock),
+            remove=partial(remove_authority_keys, self._state_dir),
+        )
+        return Keeper(self._registry, confirmations, key_files)
 
-    async def _keep_fresh(self, tls: ssl.SSLContext) -> None:
+    async def _look(
+        self,
+        stop: "asyncio.Future[signal.Signals]",
+        keeper: Keeper,
+        queue: BatchQueue,
+        board: WatchBoard,
+        tls: ssl.SSLContext,
+    ) -> None:
+        """Keep everything as it should be, then wait for a second, a change or the end."""
         loop = asyncio.get_running_loop()
         try:
-            if await loop.run_in_executor(self._executor, self.renew_server_file):
+            board.announce(await queue.alone(partial(keeper.keep, loop.time())))
+            await queue.alone(keeper.write_confirmations)
+            if trusted := self._newly_trusted():
+                tls.load_verify_locations(cadata=trusted.decode("ascii"))
+            if await queue.alone(self.renew_server_file):
                 tls.load_cert_chain(server_path(self._state_dir))
         except GeneveilError as error:
-            _log.error(log_line("server-certificate-failed", error=error.render()))
+            _log.error(log_line("keeping-failed", error=error.render()))
+        until = loop.time() + KEEP_SECONDS
+        while loop.time() < until:
+            if (await asyncio.wait([stop], timeout=LOOK_SECONDS))[0]:
+                return
+            try:
+                if await queue.alone(self._registry.tables.read_generation) != board.generation:
+                    return
+            except GeneveilError as error:
+                _log.error(log_line("looking-failed", error=error.render()))
+
+    def _newly_trusted(self) -> bytes:
+        """Authorities that TLS does not know yet; retired ones too, see `clients`."""
+        cluster = self._registry.state.cluster
+        records = [
+            record
+            for record in (*cluster.retired, *cluster.authorities)
+            if record.authority_id not in self._trusted
+        ]
+        self._trusted.update(record.authority_id for record in records)
+        return b"".join(record.certificate_pem for record in records)
 
     def renew_server_file(self) -> bool:
         """Replace the server's certificate if it is time.
@@ -115,18 +193,20 @@ class OperatorProcess:
         Returns:
             True if it was replaced.
         """
-        signer, now = self._signer, self._signer.clock.now()
-        names = self._cluster.server_names
+        registry, now = self._registry, self._registry.clock.now()
+        cluster = registry.state.cluster
+        serving, names = cluster.serving_authority(now), cluster.server_names
+        authority = registry.authority(serving)
         reason = judge_server_file(
-            read_server_file(self._state_dir), names, signer.authority.certificate, now
+            read_server_file(self._state_dir), names, authority.certificate, now
         )
         if not reason:
             return False
         identity = make_server_identity(
-            signer.authority, names, self._cluster.settings.name, now, signer.draw(SERIAL_BYTES)
+            authority, names, cluster.settings.name, now, registry.draw(SERIAL_BYTES)
         )
         record = record_certificate(
-            identity.certificate, Kind.OPERATOR, names[0], signer.authority_id, now
+            identity.certificate, Kind.OPERATOR, names[0], serving.authority_id, now
         )
         with self._store.transaction():
             self._store.add_certificate(record)
@@ -137,6 +217,91 @@ class OperatorProcess:
         write_server_file(self._state_dir, identity.pem)
         _log.info(log_line("server-certificate", reason=reason, serial=record.serial))
         return True
+
+
+class _serving:  # noqa: N801 - used as a statement
+    """The HTTPS server, listening inside the block."""
+
+    def __init__(
+        self, server: OperatorServer, host: str, port: int, tls: ssl.SSLContext, board: WatchBoard
+    ) -> None:
+        self._runner = web.AppRunner(
+            server.make_app(),
+            access_log=None,
+            keepalive_timeout=KEEPALIVE_SECONDS,
+            shutdown_timeout=SHUTDOWN_SECONDS,
+            auto_decompress=False,
+        )
+        self._address = (host, port)
+        self._tls = tls
+        self._board = board
+        self._listener: asyncio.Server | None = None
+
+    async def __aenter__(self) -> None:
+        await self._runner.setup()
+        host, port = self._address
+        try:
+            listening = await asyncio.to_thread(open_listener, host, port)
+            loop = asyncio.get_running_loop()
+            self._listener = await loop.create_server(
+                _bounded(self._runner, _raise_file_limit()),
+                sock=listening,
+                ssl=self._tls,
+                backlog=ACCEPTED_AT_ONCE,
+                ssl_handshake_timeout=HANDSHAKE_SECONDS,
+            )
+            listening.listen(BACKLOG)
+        except OSError as error:
+            await self._runner.cleanup()
+            raise ConfigError(
+                f"can't listen on {host} port {port}", why=error.strerror or str(error)
+            ) from None
+        address = listening.getsockname()
+        _log.info(log_line("listening", address=str(address[0]), port=int(address[1])))
+
+    async def __aexit__(self, *exception: object) -> None:
+        if self._listener is not None:
+            self._listener.close()
+        self._board.release()
+        await self._runner.cleanup()
+
+
+def open_listener(host: str, port: int) -> socket.socket:
+    """A listening socket at the first address that the name has.
+
+    Raises:
+        OSError: there is none, or it is taken.
+    """
+    flags = socket.AI_PASSIVE
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+    family, address = found[0][0], found[0][4]
+    return socket.create_server(address[:2], family=family, backlog=BACKLOG)
+
+
+def _bounded(runner: web.AppRunner, most: int) -> Callable[[], asyncio.Protocol]:
+    """Makes a handler for each connection, up to a number: memory and files have an end."""
+
+    def make() -> asyncio.Protocol:
+        server = runner.server
+        if server is None or len(server.connections) >= most:
+            return _Full()
+        return server()
+
+    return make
+
+
+class _Full(asyncio.Protocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if isinstance(transport, asyncio.Transport):
+            transport.abort()
+
+
+def _raise_file_limit() -> int:
+    """Let this process have as many connections as it may, and say how many."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return max(wanted - RESERVED_FILES, 64)
 
 
 def _settle(stop: "asyncio.Future[signal.Signals]", number: signal.Signals) -> None:

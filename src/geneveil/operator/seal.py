@@ -14,7 +14,7 @@ from geneveil.model.cluster import parse_span
 from geneveil.model.errors import RefusedError, TrustError
 from geneveil.operator.config import ClusterIPsec
 
-_SPANS = ("caLifetime", "nodeLifetime", "renewAfter")
+_SPANS = ("caLifetime", "nodeLifetime", "renewAfter", "caRotateAfter")
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,12 @@ class Seal:
 
 def make_seal(config: ClusterIPsec) -> Seal:
     """Seal a configuration."""
-    document = config.model_dump(by_alias=True, mode="json")
+    # a setting that is not set is left out: what an older version sealed stays the same
+    document = config.model_dump(by_alias=True, mode="json", exclude_none=True)
     certificates = document["spec"]["certificates"]
     for name in _SPANS:
-        certificates[name] = parse_span(certificates[name]).years_text
+        if name in certificates:
+            certificates[name] = parse_span(certificates[name]).years_text
     document["spec"]["genevePorts"].sort()
     canonical = json.dumps(document, sort_keys=True, separators=(",", ":"))
     return Seal(canonical, _hash(canonical))

@@ -139,6 +139,20 @@ class TrustTables:
         )
         return tuple(str(row[0]) for row in rows)
 
+    def read_valid_certificates(self, now: datetime) -> dict[str, tuple[tuple[str, int], ...]]:
+        """Chassis -> (serial, authority_id) of each certificate of it that is neither revoked nor
+        ended, in the order of issue; chassis ascending.
+        """
+        rows = self._store.read_rows(
+            "SELECT chassis, serial, authority_id FROM certificates WHERE kind = 'node'"
+            " AND revoked_at IS NULL AND not_after > ? ORDER BY chassis, rowid",
+            (to_seconds(now),),
+        )
+        found: dict[str, tuple[tuple[str, int], ...]] = {}
+        for chassis, serial, authority_id in rows:
+            found[chassis] = (*found.get(chassis, ()), (serial, authority_id))
+        return found
+
     def revoke_certificates(self, chassis: str, reason: RevocationReason, at: datetime) -> int:
         """Revoke every certificate of a node that was not revoked before; says how many."""
         return self._store.write_row(

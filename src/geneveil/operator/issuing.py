@@ -1,0 +1,170 @@
+"""Writes down what was decided about a request, and makes the answer. No HTTP, no decision.
+
+Everything that a request changes is one transaction, durable before the answer leaves.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from cryptography import x509
+
+from geneveil.operator.audit import AuditEvent, Event
+from geneveil.operator.decide import Issue, Refuse
+from geneveil.operator.limits import Bucket
+from geneveil.operator.records import CertificateRecord, Kind
+from geneveil.operator.registry import Registry
+from geneveil.pki.authority import (
+    SERIAL_BYTES,
+    encode_certificate,
+    key_pin,
+    serial_text,
+    sign_node,
+)
+from geneveil.pki.keys import PublicKey
+from geneveil.pki.reasons import Reason
+
+_STATUSES = {
+    Reason.REQUEST_TOO_LARGE: 413,
+    Reason.REQUEST_CONTENT_TYPE: 415,
+    Reason.REQUEST_NOT_JSON: 400,
+    Reason.REQUEST_SHAPE: 400,
+    Reason.TOKEN_MALFORMED: 400,
+    Reason.TOKEN_UNKNOWN: 403,
+    Reason.TOKEN_EXPIRED: 403,
+    Reason.TOKEN_OTHER_NODE: 403,
+    Reason.TOKEN_VOID: 403,
+    Reason.TOKEN_USED: 409,
+    Reason.CLIENT_CERTIFICATE_MISSING: 401,
+    Reason.CLIENT_CERTIFICATE_UNKNOWN: 403,
+    Reason.CERTIFICATE_REVOKED: 403,
+    Reason.CERTIFICATE_EXPIRED: 403,
+    Reason.CERTIFICATE_SUPERSEDED: 403,
+    Reason.NODE_REVOKED: 403,
+    Reason.RENEWAL_TOO_EARLY: 409,
+    Reason.AUTHORITY_NOT_VALID: 503,
+}
+_STATUS_OF_THE_REST = 422
+
+REFUSALS_AT_ONCE, REFUSALS_PER_SECOND = 1000.0, 10.0
+"""How many refusals the log takes: whoever can reach the port could fill the disk else."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP status and a JSON body."""
+
+    status: int
+    document: dict[str, Any]
+
+
+class Desk:
+    """Issues and refuses over one registry; not safe for several threads."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+        self._refusals = Bucket(REFUSALS_AT_ONCE, REFUSALS_PER_SECOND)
+        self._unwritten = 0
+
+    def issue(self, issue: Issue, now: datetime, remote: str) -> CertificateRecord:
+        """Sign and remember; inside a transaction.
+
+        Raises:
+            TrustError: the authority is not valid now, or its key can't be read.
+        """
+        registry = self.registry
+        state = registry.state
+        settings, signing = state.cluster.settings, state.signing
+        certificate = sign_node(
+            registry.authority(signing),
+            issue.public_key,
+            issue.chassis,
+            settings.name,
+            settings.certificates.node_lifetime,
+            now,
+            registry.draw(SERIAL_BYTES),
+        )
+        record = record_certificate(
+            certificate,
+            Kind.NODE,
+            issue.chassis,
+            signing.authority_id,
+            now,
+            csr_sha256=issue.csr_sha256,
+            predecessor=issue.predecessor,
+        )
+        registry.store.add_certificate(record)
+        event = Event.ISSUED
+        if issue.token:
+            registry.store.spend_token(issue.token, issue.csr_sha256, record.serial)
+        else:
+            event = Event.RENEWED
+        self.write(event, record, remote, now)
+        return record
+
+    def write(self, event: Event, record: CertificateRecord, remote: str, now: datetime) -> None:
+        """Tell the log about a certificate; inside a transaction."""
+        detail = f"follows {record.predecessor}" if record.predecessor else ""
+        entry = AuditEvent(
+            event, chassis=record.chassis, remote=remote, serial=record.serial, detail=detail
+        )
+        self.registry.store.append_audit(entry, now)
+
+    def refuse(self, refusal: Refuse, now: datetime, remote: str) -> Answer:
+        """Write a refusal down; inside a transaction."""
+        first = refusal.findings[0]
+        message = "; ".join(finding.message for finding in refusal.findings)
+        if self._refusals.take(now.timestamp()) > 0:
+            self._unwritten += 1
+        else:
+            unwritten = f" (and {self._unwritten} refusals before)" if self._unwritten else ""
+            event = AuditEvent(
+                Event.REFUSED,
+                reason=first.reason.value,
+                chassis=refusal.chassis,
+                remote=remote,
+                detail=message + unwritten,
+            )
+            self.registry.store.append_audit(event, now)
+            self._unwritten = 0
+        return refusal_answer(refusal)
+
+
+def refusal_answer(refusal: Refuse) -> Answer:
+    """What is said; the first finding decides the status."""
+    first = refusal.findings[0]
+    message = "; ".join(finding.message for finding in refusal.findings)
+    reasons = [finding.reason.value for finding in refusal.findings]
+    return Answer(
+        _STATUSES.get(first.reason, _STATUS_OF_THE_REST),
+        {"reason": reasons[0], "message": message, "findings": reasons},
+    )
+
+
+def record_certificate(
+    certificate: x509.Certificate,
+    kind: Kind,
+    chassis: str,
+    authority_id: int,
+    now: datetime,
+    *,
+    csr_sha256: bytes = b"",
+    predecessor: str = "",
+) -> CertificateRecord:
+    """What is remembered of a certificate that was just signed."""
+    public_key = certificate.public_key()
+    if not isinstance(public_key, PublicKey):
+        raise TypeError("only ECDSA and RSA keys are ever certified")
+    return CertificateRecord(
+        serial=serial_text(certificate.serial_number),
+        kind=kind,
+        chassis=chassis,
+        authority_id=authority_id,
+        certificate_pem=encode_certificate(certificate),
+        key_sha256=key_pin(public_key),
+        issued_at=now,
+        not_before=certificate.not_valid_before_utc,
+        not_after=certificate.not_valid_after_utc,
+        csr_sha256=csr_sha256,
+        predecessor=predecessor,
+    )

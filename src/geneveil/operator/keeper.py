@@ -1,0 +1,189 @@
+"""Keeps trust as it should be: CRLs signed, the roll-over brought on.
+
+Level-triggered: it looks at what is, not at what happened, so a kill, a command in another process
+and a clock that jumps are all alike.
+
+Each step is one transaction; the key of a new authority is on the disk before it. Decides nothing:
+`pki.crl` and `pki.rollover` do.
+"""
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from geneveil.operator.audit import AuditEvent, Event
+from geneveil.operator.cluster import authority_certificate
+from geneveil.operator.confirmations import Confirmations
+from geneveil.operator.log_lines import log_line
+from geneveil.operator.records import AuthorityRecord
+from geneveil.operator.registry import Registry
+from geneveil.operator.rollover_view import gather_rollover
+from geneveil.operator.trust_tables import CrlRecord
+from geneveil.pki.authority import (
+    SERIAL_BYTES,
+    encode_certificate,
+    make_authority,
+    serial_text,
+)
+from geneveil.pki.crl import (
+    CrlState,
+    encode_crl,
+    explain_new_crl,
+    list_entries,
+    make_crl,
+    read_crl_state,
+)
+from geneveil.pki.keys import PrivateKey, make_key
+from geneveil.pki.rollover import Phase, Verdict, decide_phase
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class KeyFiles:
+    """Where authorities' keys are kept.
+
+    Attributes:
+        write: puts the key of an authority that no database knows yet, whole and durable.
+        remove: removes keys; those that are gone already are no error.
+    """
+
+    write: Callable[[int, PrivateKey], None]
+    remove: Callable[[Iterable[int]], None]
+
+
+class Keeper:
+    """Runs in the thread that owns the store."""
+
+    def __init__(
+        self, registry: Registry, confirmations: Confirmations, key_files: KeyFiles
+    ) -> None:
+        self._registry = registry
+        self._confirmations = confirmations
+        self._key_files = key_files
+        self._crl_states: dict[tuple[int, int], CrlState] = {}
+
+    def keep(self, at_seconds: float) -> int:
+        """Look once, do what is to be done, and say which generation it is now.
+
+        Args:
+            at_seconds: of the clock that nobody moves.
+        Raises:
+            GeneveilError: a step failed; it is not half done, and tried again at the next look.
+        """
+        registry = self._registry
+        try:
+            with registry.store.transaction():
+                registry.refresh()
+                self._sign_lists()
+            for _ in Phase:  # at most once round
+                with registry.store.transaction():
+                    if not self._step(at_seconds):
+                        break
+                    self._sign_lists()
+        except BaseException:
+            registry.forget_changes()
+            raise
+        retired = [record.authority_id for record in registry.state.cluster.retired]
+        self._key_files.remove(retired)
+        for authority_id in retired:
+            registry.forget_key(authority_id)
+        return registry.state.trust.generation
+
+    def write_confirmations(self) -> None:
+        """Put what nodes said on the disk, for people and for the next start."""
+        confirmations = self._confirmations.take_unwritten()
+        if confirmations:
+            with self._registry.store.transaction():
+                self._registry.tables.put_confirmations(confirmations)
+
+    def _sign_lists(self) -> None:
+        registry, now = self._registry, self._registry.clock.now()
+        lists = {record.authority_id: record for record in registry.tables.read_crls()}
+        is_changed = False
+        for authority in registry.state.cluster.authorities:
+            record = lists.get(authority.authority_id)
+            entries = list_entries(registry.tables.read_revoked(authority.authority_id), now)
+            reason = explain_new_crl(self._state_of(record), entries, now)
+            if not reason:
+                continue
+            number = record.number + 1 if record else 1
+            crl = make_crl(registry.authority(authority), number, entries, now)
+            registry.tables.put_crl(CrlRecord(authority.authority_id, number, encode_crl(crl)))
+            detail = f"authority {authority.authority_id}, number {number}, {len(entries)} entries"
+            registry.store.append_audit(
+                AuditEvent(Event.CRL_MADE, detail=f"{detail}: {reason}"), now
+            )
+            _log.info(log_line("crl-made", number=number, entries=len(entries), reason=reason))
+            is_changed = True
+        if is_changed:
+            registry.tables.bump()
+            registry.refresh()
+
+    def _state_of(self, record: CrlRecord | None) -> CrlState | None:
+        if record is None or not record.crl_pem:
+            return None
+        key = (record.authority_id, record.number)
+        if key not in self._crl_states:
+            self._crl_states[key] = read_crl_state(record.crl_pem)
+        return self._crl_states[key]
+
+    def _step(self, at_seconds: float) -> bool:
+        registry = self._registry
+        now = registry.clock.now()
+        view = gather_rollover(
+            registry.store,
+            registry.state,
+            self._confirmations.find,
+            lambda chassis: self._confirmations.is_live(chassis, at_seconds),
+            now,
+        )
+        verdict = decide_phase(view)
+        if verdict.phase is view.phase:
+            return False
+        self._enter(verdict, now)
+        registry.refresh()
+        _log.info(log_line("rollover", phase=verdict.phase.value, reason=verdict.reason))
+        return True
+
+    def _enter(self, verdict: Verdict, now: datetime) -> None:
+        registry = self._registry
+        old, new = registry.state.cluster.authorities[0], registry.state.cluster.authorities[-1]
+        match verdict.phase:
+            case Phase.INTRODUCE:
+                self._introduce(now)
+            case Phase.SWITCH:
+                registry.tables.set_signing(new.authority_id)
+            case Phase.STEADY:
+                registry.tables.retire_authority(old.authority_id, now)
+                serial = serial_text(authority_certificate(old).serial_number)
+                detail = f"authority {old.authority_id}"
+                registry.store.append_audit(
+                    AuditEvent(Event.AUTHORITY_RETIRED, serial=serial, detail=detail), now
+                )
+            case Phase.RETIRE:
+                pass  # the phase itself is the step: the wave is over
+        registry.tables.set_phase(verdict.phase, now, verdict.reason)
+        detail = f"{verdict.phase.value}: {verdict.reason}"
+        registry.store.append_audit(AuditEvent(Event.ROLLOVER_PHASE, detail=detail), now)
+
+    def _introduce(self, now: datetime) -> None:
+        registry = self._registry
+        settings = registry.state.cluster.settings
+        policy = settings.certificates
+        known = registry.store.read_authorities()
+        authority_id = max(record.authority_id for record in known) + 1
+        key = make_key(policy.key_type)
+        made = make_authority(
+            settings.name, key, policy.ca_lifetime, now, registry.draw(SERIAL_BYTES)
+        )
+        self._key_files.write(authority_id, key)
+        pem = encode_certificate(made.certificate)
+        registry.store.add_authority(AuthorityRecord(authority_id, pem, False, now))
+        event = AuditEvent(
+            Event.AUTHORITY_MADE,
+            serial=serial_text(made.certificate.serial_number),
+            detail=made.certificate.subject.rfc4514_string(),
+        )
+        registry.store.append_audit(event, now)

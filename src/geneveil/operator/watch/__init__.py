@@ -1,0 +1,1 @@
+"""Watches: thousands of questions that are held until something changes."""
