@@ -9,7 +9,7 @@ import pytest
 from geneveil.agent.apply import describe
 from geneveil.agent.config import AgentConfig
 from geneveil.agent.decide import AgentMemory, Decision, decide
-from geneveil.agent.observe import Observation
+from geneveil.agent.observe import Failures, Observation
 from geneveil.agent.peers import CIPHER_WORD, unproven_reason
 from geneveil.agent.status import build_status
 from geneveil.agent.trust import TrustFiles
@@ -17,7 +17,12 @@ from geneveil.guard.wire import ABSENT
 from geneveil.mesh.actions import ApplyGuard, Initiate, LoadConnection, LoadIdentity
 from geneveil.model.cluster import CalendarSpan, ClusterSettings, Encapsulation, KeyType, Mode
 from geneveil.model.connection import ChildSa, Connection, IkeSa, ObservedIke
-from geneveil.model.errors import DaemonError, KernelError, TrustError
+from geneveil.model.errors import (
+    DaemonError,
+    KernelError,
+    OperatorUnreachableError,
+    TrustError,
+)
 from geneveil.model.guard import GuardCounter, GuardSpec, ObservedGuard, Tally
 from geneveil.model.health import Finding, Severity, carry_since
 from geneveil.model.node_status import PeerState, parse_status, status_document
@@ -259,10 +264,24 @@ def test_a_certificate_out_of_its_time_is_named(years: float, code: str) -> None
     assert any(code in finding.what for finding in decision.findings)
 
 
-def test_a_certificate_that_is_due_is_named_and_still_used() -> None:
-    decision = turn(replace(UP, now=NOW + timedelta(days=365.25 * 4.6)))
-    assert decision.trust.identity is not None
-    assert codes(decision) == ["renewal-due"]
+def test_a_certificate_that_is_due_is_used_and_named_once_its_end_is_near() -> None:
+    due = turn(replace(UP, now=NOW + timedelta(days=365.25 * 4.6)))
+    assert (due.must_renew, due.trust.identity is not None, codes(due)) == (True, True, [])
+    late = turn(replace(UP, now=LEAF.not_valid_after_utc - timedelta(days=29)))
+    assert (late.must_renew, late.trust.identity is not None) == (True, True)
+    assert codes(late) == ["renewal-due"]
+    failed = OperatorUnreachableError("the operator does not answer")
+    seen = replace(UP, now=due_date(), failures=Failures(renewal=failed))
+    (finding,) = turn(seen).findings
+    assert (finding.code, finding.severity) == ("renewal-failing", Severity.INFO)
+    ended = turn(replace(UP, now=LEAF.not_valid_after_utc + timedelta(seconds=1)))
+    assert (ended.must_renew, ended.trust.identity) == (False, None)
+    assert codes(ended) == ["certificate-expired"]
+    assert "geneveil operator token" in ended.findings[0].remedy
+
+
+def due_date() -> datetime:
+    return NOW + timedelta(days=365.25 * 4.6)
 
 
 def test_a_certificate_of_another_chassis_is_not_used() -> None:

@@ -2,19 +2,23 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from geneveil.agent.config import guarded_ports
 from geneveil.agent.observe import Observation
 from geneveil.agent.peers import Beginning, judge_peer
+from geneveil.agent.rotation.renewal import judge_renewal, judge_watch, must_renew
+from geneveil.agent.rotation.watch import WatchRecord
 from geneveil.agent.trust import Trust, TrustFiles, judge_trust
 from geneveil.mesh.actions import Action, ApplyGuard
 from geneveil.mesh.diff import diff_ike, track_attempts
-from geneveil.mesh.memory import Memory, for_instance
+from geneveil.mesh.memory import Memory, for_instance, identity_digest
 from geneveil.mesh.plan import MeshPlan, plan_mesh
 from geneveil.model.cluster import ClusterSettings, Mode
 from geneveil.model.errors import GeneveilError
 from geneveil.model.guard import GuardSpec
 from geneveil.model.health import Finding, HealthValue, Severity
+from geneveil.model.names import name_key
 from geneveil.model.node_status import PeerStatus
 from geneveil.model.tunnel import OvsSnapshot
 
@@ -30,6 +34,7 @@ class JudgedTrust:
     question: tuple[TrustFiles, str, ClusterSettings] = field(repr=False)
     trust: Trust
     at_seconds: float
+    at: datetime
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,12 @@ class AgentMemory:
 
 @dataclass(frozen=True)
 class Decision:
-    """What to do, in this order, and what to say."""
+    """What to do, in this order, and what to say.
+
+    Attributes:
+        must_renew: the operator is to be asked for a new certificate.
+        is_retired: charon has forgotten the key that was replaced: its file can go.
+    """
 
     actions: tuple[Action, ...]
     memory: AgentMemory
@@ -60,6 +70,8 @@ class Decision:
     peers: tuple[PeerStatus, ...]
     trust: Trust
     findings: tuple[Finding, ...]
+    must_renew: bool = False
+    is_retired: bool = False
 
 
 def decide(seen: Observation, memory: AgentMemory, standing: tuple[Finding, ...]) -> Decision:
@@ -86,14 +98,25 @@ def decide(seen: Observation, memory: AgentMemory, standing: tuple[Finding, ...]
     trust = _judge_trust(seen, memory, chassis, known)
     # Without a name nothing can be said about whose certificate it should be.
     findings += trust.findings if chassis else ()
+    record = seen.record if isinstance(seen.record, WatchRecord) else WatchRecord()
+    renews = trust.certificate is not None and must_renew(
+        trust.certificate, trust.authority, record, seen.now
+    )
+    if trust.certificate is not None:
+        findings += judge_renewal(trust.certificate, seen.failures.renewal, renews, seen.now)
+        findings += judge_watch(record, seen.failures.watch, seen.now)
     guard = plan.guard if plan else GuardSpec(ports)
+    revoked: frozenset[str] = frozenset()
+    if plan is not None:
+        plan, revoked = _without_revoked(plan, record)
+        findings += [_peer_revoked(name) for name in sorted(record.revoked_chassis)]
     question = (seen.trust_files, chassis, known)
     if memory.judged is None or memory.judged.trust is not trust:
-        memory = replace(memory, judged=JudgedTrust(question, trust, seen.now_seconds))
+        memory = replace(memory, judged=JudgedTrust(question, trust, seen.now_seconds, seen.now))
     memory = replace(memory, snapshot=snapshot)
     memory, peers, peer_findings = _judge_peers(seen, memory, plan)
     findings += peer_findings
-    actions, memory = _plan_actions(seen, memory, plan, guard, trust)
+    actions, memory = _plan_actions(seen, memory, plan, guard, trust, revoked)
     return Decision(
         actions=tuple(actions),
         memory=memory,
@@ -103,6 +126,33 @@ def decide(seen: Observation, memory: AgentMemory, standing: tuple[Finding, ...]
         peers=peers,
         trust=trust,
         findings=tuple(findings),
+        must_renew=renews,
+        is_retired=_is_retired(seen, memory, trust),
+    )
+
+
+def _is_retired(seen: Observation, memory: AgentMemory, trust: Trust) -> bool:
+    identity = trust.identity
+    if identity is None or not identity.retiring_key_id or isinstance(seen.ike, GeneveilError):
+        return False
+    is_loaded = memory.mesh.identity == identity_digest(identity)
+    return is_loaded and identity.retiring_key_id not in seen.ike.key_ids
+
+
+def _without_revoked(plan: MeshPlan, record: WatchRecord) -> tuple[MeshPlan, frozenset[str]]:
+    names = {name_key(chassis) for chassis in record.revoked_chassis}
+    kept = tuple(c for c in plan.connections if name_key(c.remote_chassis) not in names)
+    gone = frozenset(c.name for c in plan.connections) - {c.name for c in kept}
+    return replace(plan, connections=kept), gone
+
+
+def _peer_revoked(chassis: str) -> Finding:
+    return Finding(
+        "peer-revoked",
+        Severity.INFO,
+        f"peer {chassis}",
+        "its certificate was revoked; it stays closed",
+        "to let it in again, make a new token for it: geneveil operator token NODE",
     )
 
 
@@ -121,6 +171,7 @@ def _judge_trust(
         and judged.trust.identity is not None
         and judged.question == (seen.trust_files, chassis, settings)
         and seen.now_seconds - judged.at_seconds < TRUST_STANDS_SECONDS
+        and abs((seen.now - judged.at).total_seconds()) < TRUST_STANDS_SECONDS
     ):
         return judged.trust
     return judge_trust(seen.trust_files, chassis, settings, seen.now)
@@ -132,6 +183,7 @@ def _plan_actions(
     plan: MeshPlan | None,
     guard: GuardSpec,
     trust: Trust,
+    revoked: frozenset[str],
 ) -> tuple[list[Action], AgentMemory]:
     actions: list[Action] = []
     if isinstance(seen.guard, GeneveilError) or not seen.guard.stands_for(guard):
@@ -141,7 +193,7 @@ def _plan_actions(
     mesh = for_instance(memory.mesh, seen.ike.instance)
     attempts = track_attempts(mesh, plan.connections, seen.ike, seen.now_seconds)
     mesh = replace(mesh, attempts=attempts)
-    actions += diff_ike(plan.connections, trust.identity, seen.ike, mesh, seen.now_seconds)
+    actions += diff_ike(plan.connections, trust.identity, seen.ike, mesh, seen.now_seconds, revoked)
     return actions, replace(memory, mesh=mesh)
 
 
@@ -169,6 +221,7 @@ def _reading_findings(seen: Observation) -> list[Finding]:
         (seen.guard, "guard-unreadable", "guard"),
         (seen.states, "kernel-unreadable", "kernel"),
         (seen.settings, "settings-unreadable", "cluster settings"),
+        (seen.record, "watch-unreadable", "operator"),
     )
     findings = [
         explain_error(part, code, subject)

@@ -15,14 +15,18 @@ from geneveil.agent.settings import encode_stored_settings
 from geneveil.agent.store import (
     CERTIFICATE,
     KEY,
+    OPERATOR_URL,
+    PENDING_KEY,
     PUBLIC_FILE_MODE,
     SETTINGS,
     TRUST_BUNDLE,
     NodeStore,
     write_atomically,
 )
+from geneveil.enroll.io import EnrolmentClient
+from geneveil.enroll.port import Bootstrap, JoinToken
 from geneveil.model.clock import Clock
-from geneveil.model.errors import ConfigError, GeneveilError
+from geneveil.model.errors import ConfigError, GeneveilError, RefusedError
 from geneveil.model.health import Finding
 from geneveil.model.node_status import LOCK_FILE, NodeStatus, status_document
 
@@ -148,8 +152,6 @@ class Enroller:
                 attempts = 0
 
     def _enrol(self, chassis: str) -> None:
-        # Imported only here: a node enrols once in years and runs in 64 MiB.
-        from geneveil.enroll.io import EnrolmentClient
         from geneveil.enroll.wire import parse_token
         from geneveil.pki.keyfiles import NamedBytes, parse_identity, parse_private_key
         from geneveil.pki.keys import build_request, encode_key, make_key
@@ -160,8 +162,13 @@ class Enroller:
                 f"the join token is for {token.chassis}, and this node is {chassis}",
                 remedy=f"make one for this node: geneveil operator token {chassis}",
             )
-        client = EnrolmentClient(self._config.operator_url or token.url)
+        url = self._config.operator_url or token.url
+        client = EnrolmentClient(url)
         bootstrap = client.fetch_bootstrap(token.ca_pin)
+        self._store.write(OPERATOR_URL, url.encode())
+        if self._store.has(CERTIFICATE):
+            self._enrol_anew(client, token, bootstrap)
+            return
         key_pem = self._store.read(KEY)
         if key_pem is None:
             key_pem = encode_key(make_key(bootstrap.settings.certificates.key_type))
@@ -176,6 +183,21 @@ class Enroller:
         self._store.write(SETTINGS, encode_stored_settings(enrolment.settings))
         # Last: a certificate on the disk says that the rest is there as well.
         self._store.write(CERTIFICATE, enrolment.certificate_pem)
+
+    def _enrol_anew(self, client: EnrolmentClient, token: JoinToken, bootstrap: Bootstrap) -> None:
+        """With a new key, which takes the place of the old one only when all of it has come."""
+        from geneveil.agent.rotation.io import keep_certificate, prepare_request
+
+        self._store.write(SETTINGS, encode_stored_settings(bootstrap.settings))
+        key, request = prepare_request(self._store, token.chassis)
+        try:
+            enrolment = client.enrol(token, request, bootstrap.trust_bundle_pem)
+        except RefusedError as error:
+            if error.reason.startswith("csr-"):
+                self._store.destroy(PENDING_KEY)  # the next attempt makes another
+            raise
+        parts = (key, enrolment.certificate_pem, enrolment.trust_bundle_pem)
+        keep_certificate(self._store, token.chassis, parts, enrolment.settings, self._clock)
 
     def _read_token(self) -> str:
         path = self._config.token_file

@@ -18,8 +18,11 @@ from geneveil.agent.boot_guard import plan_boot_guard
 from geneveil.agent.config import AgentConfig
 from geneveil.agent.decide import AgentMemory, Decision, decide, explain_error
 from geneveil.agent.io import Enroller, take_lock, write_status
-from geneveil.agent.observe import Observation, Ports, observe
+from geneveil.agent.observe import Failures, Observation, Ports, observe
 from geneveil.agent.ratchet import ModeVerdict, Seal, judge_mode
+from geneveil.agent.rotation.confirm import confirm
+from geneveil.agent.rotation.files import finish_switch, put_away
+from geneveil.agent.rotation.io import Renewer, Watcher
 from geneveil.agent.status import build_disabled_status, build_status
 from geneveil.agent.store import SETTINGS, NodeStore
 from geneveil.guard.io import NftGuard
@@ -81,9 +84,14 @@ class Agent:
         self._ovs = OvsdbWatch(config.ovsdb, self._wake.set)
         self._events = ViciEvents(config.vici, self._wake.set)
         self._enroller = Enroller(config, store, self._clock, self._wake.set)
+        url = config.operator_url
+        self._watcher = Watcher(url, store, self._clock, self._wake.set)
+        self._renewer = Renewer(url, store, self._clock, self._wake.set)
         charon, guard, kernel = ViciCharon(config.vici), NftGuard(), XfrmKernel()
         self._ports = Ports(self._ovs, charon, guard, kernel, store)
         self._memory = AgentMemory()
+        self._stuck: list[Finding] = []
+        self._is_unproven = False
 
     def run(self) -> None:
         """Turn until a signal ends it."""
@@ -91,6 +99,8 @@ class Agent:
         self._ovs.start()
         self._events.start()
         self._enroller.start()
+        self._watcher.start()
+        self._renewer.start()
         self._wait(FIRST_PICTURE_SECONDS)
         while True:
             did_something = self._turn()
@@ -107,15 +117,44 @@ class Agent:
 
     def _turn(self) -> bool:
         now_seconds = time.monotonic()
-        failure = self._enroller.failure
-        seen = observe(self._config, self._ports, self._clock.now(), now_seconds, failure)
-        decision = decide(seen, self._memory, (*self._standing, *self._unsealed))
+        self._switch()
+        failures = Failures(self._renewer.failure, self._watcher.failure)
+        seen = observe(
+            self._config,
+            self._ports,
+            self._clock.now(),
+            now_seconds,
+            self._enroller.failure,
+            failures,
+        )
+        decision = decide(seen, self._memory, (*self._standing, *self._unsealed, *self._stuck))
         self._enroller.update(decision.chassis, decision.trust.identity is not None)
+        self._renewer.update(decision.chassis, decision.must_renew)
+        self._watcher.update(confirm(seen, decision))
         outcome = apply_actions(decision.actions, self._ports, decision.memory.mesh, now_seconds)
+        self._put_away(decision)
         self._unsealed = self._seal()  # after the guard, never in its way
         health = self._say(seen, decision, outcome)
         self._memory = replace(decision.memory, mesh=outcome.memory, health=health)
         return bool(outcome.done)
+
+    def _switch(self) -> None:
+        """Take a new certificate into use, or put the old one away, when it is time."""
+        try:
+            if finish_switch(self._store, is_urgent=self._is_unproven):
+                _log.info("a new certificate is in use")
+            self._stuck = []
+        except GeneveilError as error:
+            self._stuck = [explain_error(error, "renewal-stuck", "node certificate")]
+
+    def _put_away(self, decision: Decision) -> None:
+        self._is_unproven = decision.trust.identity is None
+        if decision.is_retired:
+            try:
+                put_away(self._store)
+                _log.info("the replaced key is destroyed")
+            except GeneveilError as error:
+                _log.error("the replaced key stays", extra={"fields": {"why": error.render()}})
 
     def _seal(self) -> list[Finding]:
         """Keep the state directory and the seal; a disk that refuses must not stop the rest."""

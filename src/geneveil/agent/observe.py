@@ -4,17 +4,25 @@ Each part is a value or the error that kept it from being read: never an empty v
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
 
 from geneveil.agent.config import AgentConfig
+from geneveil.agent.rotation.files import read_situation
+from geneveil.agent.rotation.renewal import Situation
+from geneveil.agent.rotation.watch import WatchRecord, parse_record
 from geneveil.agent.settings import parse_stored_settings
 from geneveil.agent.store import (
     CERTIFICATE,
+    CRLS,
+    DROPPED,
     KEY,
+    REPLACED_CERTIFICATE,
+    REPLACED_KEY,
     SETTINGS,
     TRUST_BUNDLE,
+    WATCH,
     NodeStore,
 )
 from geneveil.agent.trust import TrustFiles
@@ -31,6 +39,7 @@ from geneveil.ovs.port import TunnelSource
 from geneveil.xfrm.port import KernelIpsec
 
 ValueT = TypeVar("ValueT")
+_TRUST_FILES = (KEY, CERTIFICATE, TRUST_BUNDLE, REPLACED_KEY, REPLACED_CERTIFICATE, CRLS, DROPPED)
 
 
 @dataclass(frozen=True)
@@ -45,6 +54,14 @@ class Ports:
 
 
 @dataclass(frozen=True)
+class Failures:
+    """What the latest attempts to hear from the operator ended in, if they failed."""
+
+    renewal: GeneveilError | None = None
+    watch: GeneveilError | None = None
+
+
+@dataclass(frozen=True)
 class Observation:
     """One turn's picture.
 
@@ -53,6 +70,8 @@ class Observation:
         now_seconds: of a clock that only goes forward, for waiting.
         settings: None until the node has enrolled.
         enrolment: what the latest attempt to enrol said, if it failed.
+        record: what the operator said last.
+        situation: how far a new certificate has come.
     """
 
     config: AgentConfig
@@ -65,6 +84,9 @@ class Observation:
     trust_files: TrustFiles
     settings: ClusterSettings | GeneveilError | None
     enrolment: Finding | None
+    record: WatchRecord | GeneveilError = field(default_factory=WatchRecord)
+    situation: Situation = field(default_factory=Situation)
+    failures: Failures = field(default_factory=Failures)
 
 
 def observe(
@@ -73,6 +95,7 @@ def observe(
     now: datetime,
     now_seconds: float,
     enrolment: Finding | None,
+    failures: Failures,
 ) -> Observation:
     """Read everything once."""
     return Observation(
@@ -86,18 +109,36 @@ def observe(
         trust_files=read_trust_files(ports.store),
         settings=_attempt(lambda: read_settings(ports.store)),
         enrolment=enrolment,
+        record=_attempt(lambda: parse_record(ports.store.read(WATCH))),
+        situation=_read_situation(ports.store),
+        failures=failures,
     )
+
+
+def _read_situation(store: NodeStore) -> Situation:
+    try:
+        return read_situation(store)
+    except TrustError:
+        return Situation()  # the same directory holds the certificate, whose reading complains
 
 
 def read_trust_files(store: NodeStore) -> TrustFiles:
     """Key, certificate and bundle as bytes; the first that cannot be read is kept as an error."""
     problem: TrustError | None = None
-    contents: list[bytes | None] = []
-    for name in (KEY, CERTIFICATE, TRUST_BUNDLE):
-        content, error = store.try_read(name)
-        contents.append(content)
+    contents: dict[str, bytes | None] = {}
+    for name in _TRUST_FILES:
+        contents[name], error = store.try_read(name)
         problem = problem or error
-    return TrustFiles(contents[0], contents[1], contents[2], problem)
+    return TrustFiles(
+        key=contents[KEY],
+        certificate=contents[CERTIFICATE],
+        bundle=contents[TRUST_BUNDLE],
+        problem=problem,
+        replaced_key=contents[REPLACED_KEY],
+        replaced_certificate=contents[REPLACED_CERTIFICATE],
+        crls=contents[CRLS],
+        dropped=contents[DROPPED],
+    )
 
 
 def read_settings(store: NodeStore) -> ClusterSettings | None:

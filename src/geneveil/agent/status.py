@@ -6,11 +6,14 @@ from geneveil import __version__
 from geneveil.agent.config import AgentConfig
 from geneveil.agent.decide import Decision
 from geneveil.agent.observe import Observation
+from geneveil.agent.rotation.renewal import renewal_state
+from geneveil.agent.rotation.watch import WatchRecord, fingerprints
 from geneveil.model.cluster import Mode
 from geneveil.model.errors import GeneveilError
 from geneveil.model.guard import ObservedGuard
 from geneveil.model.health import HealthValue
 from geneveil.model.node_status import GuardStatus, NodeStatus
+from geneveil.model.trust_status import AuthorityStatus, CrlStatus, TrustStatus
 
 
 def build_status(
@@ -29,6 +32,41 @@ def build_status(
         certificate=decision.trust.certificate,
         guard=_guard_status(seen.guard, decision),
         health=health,
+        trust=_trust_status(seen, decision),
+    )
+
+
+def _trust_status(seen: Observation, decision: Decision) -> TrustStatus | None:
+    trust = decision.trust
+    if trust.bundle is None:
+        return None
+    loaded = frozenset[str]() if isinstance(seen.ike, GeneveilError) else seen.ike.certificates
+    record = seen.record if isinstance(seen.record, WatchRecord) else WatchRecord()
+    authorities = zip(trust.bundle.authorities, fingerprints(trust.bundle), strict=True)
+    return TrustStatus(
+        renewal=renewal_state(seen.situation, decision.must_renew),
+        authorities=tuple(
+            AuthorityStatus(
+                authority.subject.rfc4514_string(),
+                fingerprint,
+                authority.not_valid_after_utc,
+                fingerprint in loaded,
+            )
+            for authority, fingerprint in authorities
+        ),
+        crls=tuple(
+            CrlStatus(
+                authority=crl.authority,
+                number=crl.number,
+                revoked=len(crl.serials),
+                this_update=crl.this_update,
+                next_update=crl.next_update,
+                in_charon=crl.fingerprint in loaded,
+            )
+            for crl in trust.crls
+        ),
+        heard_at=record.heard_at,
+        generation=record.generation,
     )
 
 

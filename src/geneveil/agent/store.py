@@ -24,6 +24,16 @@ TRUST_BUNDLE = "trust-bundle.pem"
 SETTINGS = "settings.json"
 SEAL = "sealed"
 
+PENDING_KEY = "pending.key"
+PENDING_REQUEST = "pending.csr"
+PENDING_CERTIFICATE = "pending.crt"
+REPLACED_KEY = "replaced.key"
+REPLACED_CERTIFICATE = "replaced.crt"
+CRLS = "crls.pem"
+WATCH = "watch.json"
+DROPPED = "dropped-authorities"
+OPERATOR_URL = "operator.url"
+
 
 def read_agent_config(path: Path) -> AgentConfig:
     """The configuration file.
@@ -102,6 +112,43 @@ class NodeStore:
             return self.read(name), None
         except TrustError as error:
             return None, error
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a file; TrustError if that cannot be told."""
+        return self.read(name) is not None
+
+    def remove(self, name: str) -> None:
+        """Remove a file for good; one that is not there is no error.
+
+        Raises:
+            TrustError: it cannot be removed.
+        """
+        try:
+            (self.directory / name).unlink(missing_ok=True)
+            _sync_directory(self.directory)
+        except OSError as error:
+            raise TrustError(
+                f"{self.directory / name} cannot be removed", why=_reason(error)
+            ) from None
+
+    def destroy(self, name: str) -> None:
+        """Overwrite a file's bytes, then remove it: for keys. What a file system or a disk keeps
+        of older blocks is out of reach.
+
+        Raises:
+            TrustError: it cannot be removed.
+        """
+        path = self.directory / name
+        try:
+            with path.open("r+b") as file:
+                file.write(bytes(path.stat().st_size))
+                file.flush()
+                os.fsync(file.fileno())
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise TrustError(f"{path} cannot be destroyed", why=_reason(error)) from None
+        self.remove(name)
 
     def write(self, name: str, data: bytes) -> None:
         """Replace a file atomically, readable by its owner alone.

@@ -4,14 +4,26 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
 
+from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
+from geneveil.agent.rotation.crls import Crl, parse_crls
+from geneveil.agent.rotation.renewal import needs_token
+from geneveil.agent.rotation.watch import parse_dropped
 from geneveil.model.cluster import ClusterSettings
 from geneveil.model.connection import Identity
-from geneveil.model.errors import TrustError
+from geneveil.model.errors import RefusedError, TrustError
 from geneveil.model.health import Finding, Severity
 from geneveil.model.node_status import CertificateStatus
-from geneveil.pki.keyfiles import NamedBytes, NodeIdentity, parse_identity
+from geneveil.pki.authority import serial_text
+from geneveil.pki.keyfiles import (
+    NamedBytes,
+    NodeIdentity,
+    TrustBundle,
+    parse_certificate,
+    parse_identity,
+)
+from geneveil.pki.keys import PublicKey
 from geneveil.pki.renewal import plan_renewal
 
 
@@ -26,15 +38,28 @@ class TrustFiles:
     certificate: bytes | None
     bundle: bytes | None
     problem: TrustError | None = None
+    replaced_key: bytes | None = field(default=None, repr=False)
+    replaced_certificate: bytes | None = None
+    crls: bytes | None = field(default=None, repr=False)
+    dropped: bytes | None = None
 
 
 @dataclass(frozen=True)
 class Trust:
-    """The outcome: an identity, or findings that say why there is none."""
+    """The outcome: an identity, or findings that say why there is none.
+
+    Attributes:
+        authority: SHA-256 of the certificate of the authority that signed ours; or empty.
+        replaced_serial: of the certificate before, while it is not put away.
+    """
 
     identity: Identity | None
     certificate: CertificateStatus | None
     findings: tuple[Finding, ...]
+    authority: str = ""
+    bundle: TrustBundle | None = None
+    crls: tuple[Crl, ...] = ()
+    replaced_serial: str = ""
 
 
 def judge_trust(files: TrustFiles, chassis: str, settings: ClusterSettings, now: datetime) -> Trust:
@@ -57,32 +82,78 @@ def judge_trust(files: TrustFiles, chassis: str, settings: ClusterSettings, now:
         return _refused("trust-incomplete", error)
     parts = [NamedBytes(name, data or b"") for name, data in names.items()]
     try:
-        node = parse_identity(parts[0], parts[1], parts[2], chassis, now)
+        end = parse_certificate(parts[1]).not_valid_after_utc
+        # One that has ended is still told from one that is damaged.
+        node = parse_identity(parts[0], parts[1], parts[2], chassis, min(now, end))
+        replaced = _replaced(files)
     except TrustError as error:
         return _refused("trust-unusable", error)
-    status = _status(node, settings)
-    findings = () if now < status.renew_at else (_renewal_due(status),)
-    return Trust(_identity(node), status, findings)
+    findings: list[Finding] = []
+    crls: tuple[Crl, ...] = ()
+    try:
+        crls = parse_crls(files.crls or b"", node.bundle, "crls.pem")
+    except TrustError as error:
+        findings.append(_damaged_crls(error))
+    is_revoked = any(node.serial in crl.serials for crl in crls)
+    if is_revoked:
+        findings.append(needs_token(RefusedError("certificate-revoked", "")))
+    elif now > end:
+        findings.append(needs_token(RefusedError("certificate-expired", "")))
+    usable = not is_revoked and now <= end
+    return Trust(
+        identity=_identity(node, crls, files, replaced) if usable else None,
+        certificate=_status(node, settings),
+        findings=tuple(findings),
+        authority=sha256(_der(node.authority)).hexdigest(),
+        bundle=node.bundle,
+        crls=crls,
+        replaced_serial=serial_text(replaced.serial_number) if replaced else "",
+    )
 
 
-def _identity(node: NodeIdentity) -> Identity:
-    der = serialization.Encoding.DER
-    own = node.certificate.public_bytes(der)
-    bundle = tuple(authority.public_bytes(der) for authority in node.bundle.authorities)
+def key_id(key: PublicKey) -> str:
+    """The id by which charon lists a private key: SHA-1 of the public key's bits (RFC 5280
+    §4.2.1.2, method 1)."""
+    return x509.SubjectKeyIdentifier.from_public_key(key).digest.hex()
+
+
+def _replaced(files: TrustFiles) -> x509.Certificate | None:
+    if files.replaced_key is None or files.replaced_certificate is None:
+        return None
+    return parse_certificate(NamedBytes("replaced.crt", files.replaced_certificate))
+
+
+def _der(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.DER)
+
+
+def _identity(
+    node: NodeIdentity,
+    crls: tuple[Crl, ...],
+    files: TrustFiles,
+    replaced: x509.Certificate | None,
+) -> Identity:
+    own = _der(node.certificate)
+    bundle = tuple(_der(authority) for authority in node.bundle.authorities)
+    trusted = tuple(sha256(authority).hexdigest() for authority in bundle)
     key = node.key.private_bytes(
-        der, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     return Identity(
         certificate_der=own,
         key_der=key,
         trust_bundle_der=bundle,
         fingerprint=sha256(own).hexdigest(),
-        trust_fingerprints=tuple(sha256(authority).hexdigest() for authority in bundle),
+        trust_fingerprints=trusted,
+        crls_der=tuple(crl.der for crl in crls),
+        crl_fingerprints=tuple(crl.fingerprint for crl in crls),
+        dropped_fingerprints=parse_dropped(files.dropped) - set(trusted),
+        retiring_key_id=key_id(replaced.public_key()) if replaced else "",  # type: ignore[arg-type]
     )
 
 
 def _status(node: NodeIdentity, settings: ClusterSettings) -> CertificateStatus:
-    own = node.certificate.public_bytes(serialization.Encoding.DER)
+    own = _der(node.certificate)
     renew_after = settings.certificates.renew_after
     return CertificateStatus(
         chassis=node.chassis,
@@ -117,11 +188,11 @@ def _not_enrolled() -> Finding:
     )
 
 
-def _renewal_due(status: CertificateStatus) -> Finding:
+def _damaged_crls(error: TrustError) -> Finding:
     return Finding(
-        code="renewal-due",
-        severity=Severity.WARNING,
-        subject="node certificate",
-        what=f"it ends on {status.not_after:%Y-%m-%d} and should have been renewed by now",
-        remedy="enrol the node again with a new token",
+        code="crls-unusable",
+        severity=Severity.ERROR,
+        subject="revocation lists",
+        what=f"{error.what}: {error.why}; what charon has loaded stays in force",
+        remedy="remove the file; the operator sends the lists again",
     )

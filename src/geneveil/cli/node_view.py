@@ -21,6 +21,7 @@ from geneveil.model.node_status import (
     PeerStatus,
     parse_status,
 )
+from geneveil.model.trust_status import RenewalState
 
 _STATE_STYLE = {
     PeerState.UP: "green",
@@ -30,6 +31,12 @@ _STATE_STYLE = {
     PeerState.UNPROVEN: "red",
 }
 _SEVERITY_STYLE = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: ""}
+_RENEWAL_TEXT = {
+    RenewalState.CURRENT: "not due",
+    RenewalState.ASKING: "due; the operator is asked for a new certificate",
+    RenewalState.SWITCHING: "a new certificate is being taken into use",
+    RenewalState.RETIRING: "the new certificate is in use; peers are re-authenticated",
+}
 _COUNTER_TEXT = {
     GuardCounter.CLEARTEXT_OUT: "cleartext dropped going out",
     GuardCounter.CLEARTEXT_IN: "cleartext dropped coming in",
@@ -140,9 +147,25 @@ def _print_certificate(console: Console, status: NodeStatus) -> None:
         console.print("certificate: none that can be used")
         return
     console.print(
-        f"certificate: valid until {certificate.not_after:%Y-%m-%d}, "
+        f"certificate: {certificate.serial}, valid until {certificate.not_after:%Y-%m-%d}, "
         f"to be renewed {certificate.renew_at:%Y-%m-%d}; issued by {certificate.issuer}"
     )
+    trust = status.trust
+    if trust is None:
+        return
+    console.print(f"renewal: {_RENEWAL_TEXT[trust.renewal]}")
+    for authority in trust.authorities:
+        known = "" if authority.in_charon else "; NOT loaded into charon"
+        console.print(f"trusts: {authority.name}, until {authority.not_after:%Y-%m-%d}{known}")
+    for crl in trust.crls:
+        known = "" if crl.in_charon else "; NOT loaded into charon"
+        console.print(
+            f"revocation list {crl.number} of {crl.authority[:16]}: {crl.revoked} revoked, "
+            f"{_age(status.written_at - crl.this_update)} old{known}"
+        )
+    heard = trust.heard_at
+    ago = "never" if heard is None else f"{_age(status.written_at - heard)} ago"
+    console.print(f"operator: heard {ago}")
 
 
 def _print_guard(console: Console, status: NodeStatus) -> None:
@@ -171,6 +194,13 @@ def _moment(moment: datetime) -> str:
 def _span(span: timedelta) -> str:
     minutes, seconds = divmod(max(int(span.total_seconds()), 0), 60)
     return f"{minutes}m{seconds:02d}s"
+
+
+def _age(span: timedelta) -> str:
+    if span.days > 1:
+        return f"{span.days} days"
+    minutes, seconds = divmod(max(int(span.total_seconds()), 0), 60)
+    return f"{minutes // 60}h{minutes % 60:02d}m" if minutes >= 60 else f"{minutes}m{seconds:02d}s"
 
 
 def _spi(spi: int) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from geneveil.model.guard import GuardCounter, Tally
 from geneveil.model.health import Finding, HealthValue, Severity
+from geneveil.model.trust_status import TrustStatus, parse_trust, trust_document
 
 SCHEMA = "geneveil.io/node-status/v1"
 LOCK_FILE = "agent.lock"
@@ -110,6 +111,7 @@ class NodeStatus:
     certificate: CertificateStatus | None
     guard: GuardStatus | None
     health: tuple[HealthValue, ...]
+    trust: TrustStatus | None = None
 
     @property
     def is_well(self) -> bool:
@@ -164,6 +166,7 @@ def status_document(status: NodeStatus) -> dict[str, Any]:
         "certificate": _certificate_document(status.certificate) if status.certificate else None,
         "guard": _guard_document(status.guard) if status.guard else None,
         "health": [_health_document(value) for value in status.health],
+        "trust": trust_document(status.trust) if status.trust else None,
     }
 
 
@@ -177,6 +180,7 @@ def parse_status(document: Mapping[str, Any]) -> NodeStatus:
         if document["schema"] != SCHEMA:
             raise ValueError(f"schema is {document['schema']!r}, not {SCHEMA!r}")
         certificate, guard = document["certificate"], document["guard"]
+        trust = document.get("trust")
         return NodeStatus(
             written_at=_parse_time(document["writtenAt"]),
             version=str(document["version"]),
@@ -189,6 +193,7 @@ def parse_status(document: Mapping[str, Any]) -> NodeStatus:
             certificate=_parse_certificate(certificate) if certificate else None,
             guard=_parse_guard(guard) if guard else None,
             health=tuple(_parse_health(value) for value in document["health"]),
+            trust=parse_trust(trust) if trust else None,
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not a node's status: {error!r}") from None
