@@ -12,7 +12,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from geneveil.enroll.io import EnrolmentClient, verified_context
 from geneveil.enroll.port import JoinToken
-from geneveil.enroll.wire import enrol_request_document, parse_token
+from geneveil.enroll.wire import enrol_request_document
 from geneveil.model.clock import SystemClock
 from geneveil.model.cluster import KeyType, Mode
 from geneveil.model.errors import OperatorUnreachableError, RefusedError, TrustError
@@ -30,87 +29,9 @@ from geneveil.model.names import OPERATOR_IDENTITY
 from geneveil.pki.keyfiles import NamedBytes, parse_identity
 from geneveil.pki.keys import build_request, encode_key, make_key
 from tests.forgery import Forgery, pem_of, with_broken_signature
+from tests.operator_process import CONFIG, Operator, geneveil, init, running, start
 
 pytestmark = pytest.mark.real
-
-CONFIG = """apiVersion: geneveil.io/v1alpha1
-kind: ClusterIPsec
-metadata: {{name: prod}}
-spec: {{mode: {mode}, operator: {{listen: "127.0.0.1:0", names: [central]}}}}
-"""
-
-
-def geneveil(*arguments: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "geneveil", "operator", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert done.returncode == expect, done.stderr + done.stdout
-    assert "Traceback" not in done.stderr
-    return done
-
-
-@dataclass
-class Operator:
-    """A running operator."""
-
-    state: Path
-    process: subprocess.Popen[str]
-    port: int
-
-    @property
-    def client(self) -> EnrolmentClient:
-        return EnrolmentClient(f"https://127.0.0.1:{self.port}", timeout_seconds=20)
-
-    def command(self, *arguments: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
-        return geneveil(*arguments, "--state-dir", str(self.state), expect=expect)
-
-    def read(self, *arguments: str) -> Any:
-        return json.loads(self.command(*arguments, "-o", "json").stdout)
-
-    def token(self, chassis: str = "node-1", expires: str = "1h") -> JoinToken:
-        return parse_token(self.command("token", chassis, "--expires", expires).stdout)
-
-    def last_entry(self) -> dict[str, Any]:
-        entry = self.read("log")["entries"][-1]
-        assert isinstance(entry, dict)
-        return entry
-
-    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        self.process.send_signal(number)
-        self.process.communicate(timeout=30)
-        return self.process.returncode
-
-
-def start(state: Path) -> Operator:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "geneveil", "operator", "run", "--state-dir", str(state)],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr is not None
-    said = []
-    for line in process.stderr:
-        said.append(line)
-        if found := re.search(r'event="listening".* port=(\d+)', line):
-            return Operator(state, process, int(found[1]))
-    process.wait()
-    raise AssertionError(f"the operator did not start: {said}")
-
-
-def init(directory: Path, mode: str = "Full") -> Path:
-    config, state = directory / "cluster.yaml", directory / "state"
-    config.write_text(CONFIG.format(mode=mode))
-    geneveil("init", "--config", str(config), "--state-dir", str(state))
-    return state
-
-
-@contextlib.contextmanager
-def running(directory: Path) -> Iterator[Operator]:
-    operator = start(init(directory))
-    try:
-        yield operator
-    finally:
-        if operator.process.poll() is None:
-            operator.stop()
 
 
 @pytest.fixture(scope="module")

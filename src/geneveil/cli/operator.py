@@ -2,14 +2,22 @@
 
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from geneveil.cli import operator_backup, operator_ca, operator_revoke
+from geneveil.cli.operator_options import (
+    DEFAULT_STATE_DIR,
+    CaPassphrase,
+    Output,
+    OutputOption,
+    StateDir,
+    opened,
+    print_json,
+    print_table,
+)
 from geneveil.model.clock import SystemClock
 from geneveil.model.cluster import Mode
 
@@ -19,23 +27,9 @@ if TYPE_CHECKING:
 app = typer.Typer(help="The cluster's certificate authority and enrolment.", no_args_is_help=True)
 
 
-class Output(Enum):
-    """For people or for machines."""
-
-    TEXT = "text"
-    JSON = "json"
-
-
-StateDir = Annotated[
-    Path,
-    typer.Option(
-        "--state-dir", envvar="GENEVEIL_OPERATOR_STATE", help="Where the operator keeps its state."
-    ),
-]
-OutputOption = Annotated[
-    Output, typer.Option("--output", "-o", help="A table for people, JSON for machines.")
-]
-DEFAULT_STATE_DIR = Path("/var/lib/geneveil-operator")
+app.add_typer(operator_ca.app, name="ca")
+operator_revoke.register(app)
+operator_backup.register(app)
 
 
 @app.callback()
@@ -50,6 +44,7 @@ def init_command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything and change nothing.")
     ] = False,
+    ca_passphrase_file: CaPassphrase = None,
 ) -> None:
     """Seal the cluster's configuration and make its certificate authority.
 
@@ -58,7 +53,7 @@ def init_command(
     """
     from geneveil.operator.config import to_settings
     from geneveil.operator.config_check import parse_config
-    from geneveil.operator.io import check_state, init_state, read_config_text
+    from geneveil.operator.io import check_state, init_state, read_config_text, read_passphrase
 
     parsed = parse_config(read_config_text(config), str(config))
     settings = to_settings(parsed)
@@ -72,7 +67,9 @@ def init_command(
     if dry_run:
         is_there = check_state(state_dir, parsed)
     else:
-        is_there = not init_state(state_dir, parsed, SystemClock().now(), os.urandom)
+        passphrase = read_passphrase(ca_passphrase_file, os.environ)
+        now = SystemClock().now()
+        is_there = not init_state(state_dir, parsed, now, os.urandom, passphrase)
     if is_there:
         typer.echo(f"{state_dir}: initialised before with this configuration; nothing changed")
     elif dry_run:
@@ -87,23 +84,35 @@ def run(
     listen: Annotated[
         str, typer.Option("--listen", help="Instead of the configured address and port.")
     ] = "",
+    ca_passphrase_file: CaPassphrase = None,
+    away_after: Annotated[
+        int,
+        typer.Option(
+            "--away-after",
+            min=5,
+            metavar="SECONDS",
+            help="A node that was not heard for so long is away, and holds up no roll-over.",
+        ),
+    ] = 600,
 ) -> None:
-    """Serve enrolment over HTTPS until stopped."""
+    """Serve enrolment, renewals and watches over HTTPS until stopped."""
     import asyncio
     import signal
 
+    from geneveil.operator.io import read_passphrase
     from geneveil.operator.log_lines import start_logging
-    from geneveil.operator.loop import OperatorProcess, parse_listen
+    from geneveil.operator.loop import OperatorProcess, RunTerms, parse_listen
     from geneveil.operator.registry import read_cluster
 
-    with _opened(state_dir) as store:
+    with opened(state_dir) as store:
         cluster = read_cluster(store)
         if cluster.settings.mode is Mode.DISABLED:
             typer.echo("IPsec is off in this cluster: nothing to enrol, nothing to do")
             return
         host, port = parse_listen(listen or cluster.config.spec.operator.listen)
+        terms = RunTerms(read_passphrase(ca_passphrase_file, os.environ), float(away_after))
         start_logging()
-        ended_by = asyncio.run(OperatorProcess(state_dir, store).run(host, port))
+        ended_by = asyncio.run(OperatorProcess(state_dir, store, terms=terms).run(host, port))
     if ended_by is signal.SIGINT:
         raise typer.Exit(130)
 
@@ -115,6 +124,9 @@ def token(
     nodes: Annotated[list[str], typer.Argument(metavar="NODE…", help="Chassis name (system-id).")],
     expires: Annotated[str, typer.Option("--expires", help="30m, 1h, 7d; at most 30d.")] = "1h",
     url: Annotated[str, typer.Option("--url", help="The operator's URL, for the token.")] = "",
+    readmit: Annotated[
+        bool, typer.Option("--readmit", help="Let a node back that was revoked or removed.")
+    ] = False,
     state_dir: StateDir = DEFAULT_STATE_DIR,
     output: OutputOption = Output.TEXT,
 ) -> None:
@@ -127,15 +139,15 @@ def token(
     from geneveil.operator.views import token_document
 
     span = parse_expiry(expires)
-    wishes = [TokenWish(node, span, url) for node in nodes]
-    with _opened(state_dir) as store:
+    wishes = [TokenWish(node, span, url, readmit) for node in nodes]
+    with opened(state_dir) as store:
         made = make_tokens(store, read_cluster(store), wishes, SystemClock().now(), os.urandom)
     documents = [token_document(*pair) for pair in made]
     if output is Output.TEXT:
         for document in documents:
             typer.echo(document["token"])
     else:
-        _print_json(documents[0] if len(documents) == 1 else {"tokens": documents})
+        print_json(documents[0] if len(documents) == 1 else {"tokens": documents})
 
 
 @app.command()
@@ -143,10 +155,10 @@ def tokens(state_dir: StateDir = DEFAULT_STATE_DIR, output: OutputOption = Outpu
     """Show the join tokens that were made, and what became of them."""
     from geneveil.operator.views import tokens_document
 
-    with _opened(state_dir) as store:
+    with opened(state_dir) as store:
         document = tokens_document(store.read_tokens(), SystemClock().now())
     if output is Output.JSON:
-        _print_json(document)
+        print_json(document)
         return
     columns = {
         "tokenId": "token",
@@ -155,7 +167,7 @@ def tokens(state_dir: StateDir = DEFAULT_STATE_DIR, output: OutputOption = Outpu
         "expiresAt": "expires",
         "status": "status",
     }
-    _print_table(document["tokens"], columns, "no join token was made yet")
+    print_table(document["tokens"], columns, "no join token was made yet")
 
 
 @app.command("list", epilog="Example: geneveil operator list -o json")
@@ -168,15 +180,17 @@ def list_command(
 ) -> None:
     """Show the certificates that were issued."""
     from geneveil.operator.registry import read_cluster
-    from geneveil.operator.views import certificates_document
+    from geneveil.operator.trust_tables import TrustTables
+    from geneveil.operator.views import certificates_document, nodes_document
 
-    with _opened(state_dir) as store:
+    with opened(state_dir) as store:
         renew_after = read_cluster(store).settings.certificates.renew_after
         document = certificates_document(
             store.read_certificates(), renew_after, SystemClock().now(), with_all
         )
+        document["nodes"] = nodes_document(TrustTables(store).read_nodes())
     if output is Output.JSON:
-        _print_json(document)
+        print_json(document)
         return
     columns = {
         "chassis": "chassis",
@@ -186,7 +200,11 @@ def list_command(
         "renewalDue": "renewal due",
         "status": "status",
     }
-    _print_table(document["certificates"], columns, "no certificate was issued yet")
+    print_table(document["certificates"], columns, "no certificate was issued yet")
+    shut_out = [row for row in document["nodes"] if row["standing"] != "readmitted"]
+    if shut_out:
+        titles = {"chassis": "shut out", "standing": "", "reason": "reason", "changedAt": "since"}
+        print_table(shut_out, titles, "")
 
 
 @app.command(epilog="Example: geneveil operator log --check")
@@ -203,7 +221,7 @@ def log(
     """Show the audit log: every certificate issued, every request refused."""
     from geneveil.operator.views import entry_document, log_document
 
-    with _opened(state_dir) as store:
+    with opened(state_dir) as store:
         if check:
             _check_log(store, output)
             return
@@ -212,9 +230,9 @@ def log(
             return
         entries = store.read_audit()
     if output is Output.JSON:
-        _print_json(log_document(entries))
+        print_json(log_document(entries))
         return
-    _print_table([entry_document(entry) for entry in entries], _LOG_COLUMNS, "the log is empty")
+    print_table([entry_document(entry) for entry in entries], _LOG_COLUMNS, "the log is empty")
 
 
 @app.command(epilog="Example: geneveil operator schema > clusteripsec.schema.json")
@@ -222,7 +240,7 @@ def schema() -> None:
     """Print the JSON Schema of the configuration file."""
     from geneveil.operator.config import json_schema
 
-    _print_json(json_schema())
+    print_json(json_schema())
 
 
 _LOG_COLUMNS = {
@@ -235,17 +253,6 @@ _LOG_COLUMNS = {
 }
 
 
-@contextmanager
-def _opened(state_dir: Path) -> "Iterator[Store]":
-    from geneveil.operator.io import open_store
-
-    store = open_store(state_dir)
-    try:
-        yield store
-    finally:
-        store.close()
-
-
 def _check_log(store: "Store", output: Output) -> None:
     from geneveil.operator.audit import GENESIS, check_chain
 
@@ -254,7 +261,7 @@ def _check_log(store: "Store", output: Output) -> None:
     problems = check_chain(entries, serials)
     head = entries[-1].hash if entries else GENESIS
     if output is Output.JSON:
-        _print_json(
+        print_json(
             {"whole": not problems, "entries": len(entries), "head": head, "problems": problems}
         )
     else:
@@ -281,25 +288,3 @@ def _follow_log(store: "Store", output: Output) -> None:
             else:
                 typer.echo("  ".join(str(document[name]) or "-" for name in _LOG_COLUMNS))
         time.sleep(1)
-
-
-def _print_json(document: Any) -> None:
-    typer.echo(json.dumps(document, indent=2))
-
-
-def _print_table(rows: list[dict[str, Any]], columns: dict[str, str], nothing: str) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    if not rows:
-        typer.echo(nothing)
-        return
-    table = Table(box=box.SIMPLE_HEAD)
-    for title in columns.values():
-        table.add_column(title, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(str(row[name]) or "-") for name in columns))
-    console = Console()
-    console.print(table) if console.is_terminal else Console(width=200).print(table)

@@ -59,6 +59,11 @@ _ALERTS = {
     "SSLV3_ALERT_CERTIFICATE_EXPIRED": "certificate-expired",
     "SSLV3_ALERT_CERTIFICATE_REVOKED": "certificate-revoked",
 }
+_PROVED_PATHS = (wire.RENEW_PATH, wire.WATCH_PATH)
+_CUT_REMEDY = (
+    "if it answers others, it does not know the authority of this node's certificate: was it "
+    "restored from an old backup? Then the node needs a new token"
+)
 _NOT_OURS = "it does not answer as a geneveil operator does"
 _TRY_AGAIN = (http.client.REQUEST_TIMEOUT, http.client.TOO_MANY_REQUESTS)
 _Answer = TypeVar("_Answer")
@@ -233,12 +238,12 @@ class EnrolmentClient:
                 raise RefusedError(
                     reason, f"the operator refused ({reason})", why=_reason_text(error)
                 ) from None
-            raise self._silent(error) from None
+            is_cut = isinstance(error, ConnectionError) and call.path in _PROVED_PATHS
+            raise self._silent(error, _CUT_REMEDY if is_cut else "") from None
 
-    def _silent(self, error: Exception) -> OperatorUnreachableError:
-        return OperatorUnreachableError(
-            f"the operator at {self.url} does not answer", why=_reason_text(error)
-        )
+    def _silent(self, error: Exception, remedy: str = "") -> OperatorUnreachableError:
+        what = f"the operator at {self.url} does not answer"
+        return OperatorUnreachableError(what, why=_reason_text(error), remedy=remedy)
 
     def _not_trusted(self, error: ssl.SSLCertVerificationError) -> GeneveilError:
         return TrustError(

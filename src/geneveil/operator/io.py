@@ -89,13 +89,13 @@ def init_state(
         RefusedError: another configuration was sealed before.
         ConfigError: the state directory can't be written.
     """
-    is_new = not _exists(state_dir)
+    is_new = not path_exists(state_dir)
     try:
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _locked(state_dir, "another `geneveil operator init` is at work here"):
+        with locked(state_dir, "another `geneveil operator init` is at work here"):
             for leftover in state_dir.glob(f"{_UNFINISHED}*"):
                 shutil.rmtree(leftover)
-            if _exists(state_dir / CLUSTER_DIR):
+            if path_exists(state_dir / CLUSTER_DIR):
                 check_state(state_dir, config)
                 return False
             _make_cluster(state_dir, config, now, draw, passphrase)
@@ -116,7 +116,7 @@ def check_state(state_dir: Path, config: ClusterIPsec) -> bool:
     Raises:
         RefusedError: another configuration is.
     """
-    if not _exists(state_dir / CLUSTER_DIR):
+    if not path_exists(state_dir / CLUSTER_DIR):
         return False
     store = open_store(state_dir)
     try:
@@ -133,7 +133,7 @@ def open_store(state_dir: Path) -> Store:
         ConfigError: there is none, or it may not be read.
     """
     path = state_dir / CLUSTER_DIR / DATABASE
-    if not _exists(path):
+    if not path_exists(path):
         raise ConfigError(
             f"{state_dir} holds no initialised operator",
             remedy="run: geneveil operator init --config cluster.yaml",
@@ -193,7 +193,7 @@ def read_passphrase(path: Path | None, environment: Mapping[str, str]) -> bytes 
     folder = environment.get("CREDENTIALS_DIRECTORY", "")
     if path is None:
         credential = Path(folder) / CREDENTIAL
-        if not folder or not _exists(credential):
+        if not folder or not path_exists(credential):
             return None
         path = credential
     try:
@@ -234,7 +234,7 @@ def running_lock(state_dir: Path) -> Iterator[None]:
     Raises:
         ConfigError: another one runs.
     """
-    with _locked(state_dir / CLUSTER_DIR, f"an operator is running on {state_dir} already"):
+    with locked(state_dir / CLUSTER_DIR, f"an operator is running on {state_dir} already"):
         yield
 
 
@@ -257,12 +257,12 @@ def _make_cluster(
     unfinished = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=state_dir))
     try:
         _fill_cluster(unfinished, config, now, draw, passphrase)
-        _sync_directory(unfinished)
+        sync_directory(unfinished)
         unfinished.rename(state_dir / CLUSTER_DIR)
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
-    _sync_directory(state_dir)
+    sync_directory(state_dir)
 
 
 def _fill_cluster(
@@ -288,7 +288,7 @@ def _fill_cluster(
                     settings.name, key, policy.ca_lifetime, now, draw(SERIAL_BYTES)
                 )
                 lock = KeyLock(passphrase, draw) if passphrase else None
-                _write_private(directory / key_name(1), _key_bytes(key, lock))
+                write_private(directory / key_name(1), _key_bytes(key, lock))
                 pem = encode_certificate(authority.certificate)
                 store.add_authority(AuthorityRecord(1, pem, True, now))
                 serial = serial_text(authority.certificate.serial_number)
@@ -325,12 +325,13 @@ def _needed(passphrase: bytes | None, path: Path) -> bytes:
 def _replace_private(path: Path, data: bytes) -> None:
     fresh = path.with_name(f"{path.name}.fresh")
     fresh.unlink(missing_ok=True)
-    _write_private(fresh, data)
+    write_private(fresh, data)
     fresh.replace(path)
-    _sync_directory(path.parent)
+    sync_directory(path.parent)
 
 
-def _write_private(path: Path, data: bytes) -> None:
+def write_private(path: Path, data: bytes) -> None:
+    """Make a file that only its owner can read; durable. It must not exist."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
@@ -338,7 +339,8 @@ def _write_private(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory durable."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -347,7 +349,12 @@ def _sync_directory(path: Path) -> None:
 
 
 @contextmanager
-def _locked(directory: Path, complaint: str) -> Iterator[None]:
+def locked(directory: Path, complaint: str) -> Iterator[None]:
+    """Hold a directory alone.
+
+    Raises:
+        ConfigError: with this complaint, if another process does.
+    """
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         try:
@@ -359,7 +366,7 @@ def _locked(directory: Path, complaint: str) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _exists(path: Path) -> bool:
+def path_exists(path: Path) -> bool:
     """Not to be allowed to look is an error, not an absence."""
     try:
         path.stat()

@@ -100,6 +100,9 @@ class Desk:
         else:
             event = Event.RENEWED
         self.write(event, record, remote, now)
+        if issue.chassis in state.revoked_chassis:  # it was readmitted: nodes are to know
+            registry.tables.bump()
+            registry.refresh()
         return record
 
     def write(self, event: Event, record: CertificateRecord, remote: str, now: datetime) -> None:

@@ -11,7 +11,8 @@ from geneveil.enroll.port import JoinToken
 from geneveil.enroll.wire import encode_token
 from geneveil.model.cluster import CalendarSpan
 from geneveil.operator.audit import TIME_FORMAT, AuditEntry
-from geneveil.operator.records import CertificateRecord, Kind, judge_status
+from geneveil.operator.records import CertificateRecord, Kind, NodeRecord, judge_status
+from geneveil.operator.revocation import Revocation
 from geneveil.operator.server_identity import LIFETIME
 from geneveil.pki.renewal import plan_renewal
 from geneveil.pki.tokens import TokenRecord
@@ -50,6 +51,36 @@ def _certificate(
         "renewalDue": due.strftime(TIME_FORMAT),
         "status": judge_status(record, newest_serial, due, now).value,
         "authority": record.authority_id,
+        "predecessor": record.predecessor,
+        "revokedAt": record.revoked_at.strftime(TIME_FORMAT) if record.revoked_at else None,
+        "revocationReason": record.revocation_reason,
+    }
+
+
+def nodes_document(records: Iterable[NodeRecord]) -> list[dict[str, Any]]:
+    """Every chassis that was ever revoked or removed."""
+    return [
+        {
+            "chassis": record.chassis,
+            "standing": record.standing.value,
+            "reason": record.reason,
+            "changedAt": record.changed_at.strftime(TIME_FORMAT),
+        }
+        for record in records
+    ]
+
+
+def revocation_document(done: Revocation, is_running: bool) -> dict[str, Any]:
+    """What `operator revoke` and `operator remove` did."""
+    return {
+        "chassis": done.chassis,
+        "standing": done.standing.value,
+        "reason": done.reason.value,
+        "at": done.at.strftime(TIME_FORMAT),
+        "certificatesRevoked": done.certificates,
+        "tokensVoid": done.tokens,
+        "isNew": done.is_new,
+        "isOperatorRunning": is_running,
     }
 
 

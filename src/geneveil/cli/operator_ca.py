@@ -1,0 +1,104 @@
+"""`geneveil operator ca …`: the authority's roll-over."""
+
+from typing import Annotated, Any
+
+import typer
+
+from geneveil.cli.operator_options import (
+    DEFAULT_STATE_DIR,
+    Output,
+    OutputOption,
+    StateDir,
+    opened,
+    print_json,
+    print_table,
+)
+from geneveil.model.clock import SystemClock
+
+app = typer.Typer(
+    help="The certificate authority, and how one follows another.", no_args_is_help=True
+)
+
+
+@app.callback()
+def _ca() -> None:
+    pass
+
+
+@app.command(epilog="Example: geneveil operator ca rotate --wave 6h")
+def rotate(
+    wave: Annotated[
+        str,
+        typer.Option("--wave", help="Over how long the nodes renew: 30s, 10m, 6h, 1d."),
+    ] = "",
+    state_dir: StateDir = DEFAULT_STATE_DIR,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Have a new authority follow the one that signs now, without a packet lost.
+
+    The running operator does it, step by step, and goes on by itself. If a roll-over is under way
+    already, this says where it stands.
+    """
+    from geneveil.operator.ca_view import ca_document
+    from geneveil.operator.io import is_running
+    from geneveil.operator.rotation_request import request_rotation
+
+    now = SystemClock().now()
+    with opened(state_dir) as store:
+        is_new = request_rotation(store, wave, now)
+        document = ca_document(store, now, is_running(state_dir))
+    if output is Output.JSON:
+        print_json({"isNew": is_new, **document})
+        return
+    if is_new:
+        typer.echo("a new authority was asked for; geneveil operator ca status shows how it goes")
+    else:
+        typer.echo("a roll-over is under way already")
+        _print_status(document)
+    if not document["isOperatorRunning"]:
+        typer.echo("no operator runs here: it begins when one is started", err=True)
+
+
+@app.command(epilog="Example: geneveil operator ca status -o json")
+def status(state_dir: StateDir = DEFAULT_STATE_DIR, output: OutputOption = Output.TEXT) -> None:
+    """Show where the roll-over stands, who is missing and why, and what comes next."""
+    from geneveil.operator.ca_view import ca_document
+    from geneveil.operator.io import is_running
+
+    with opened(state_dir) as store:
+        document = ca_document(store, SystemClock().now(), is_running(state_dir))
+    if output is Output.JSON:
+        print_json(document)
+    else:
+        _print_status(document)
+
+
+def _print_status(document: dict[str, Any]) -> None:
+    since = f" since {document['since']}" if document["since"] else ""
+    reason = f" ({document['reason']})" if document["reason"] else ""
+    typer.echo(f"phase       {document['phase']}{since}{reason}")
+    if document["waitsFor"]:
+        typer.echo(f"waits for   {document['waitsFor']}")
+    if document["nextRotation"]:
+        typer.echo(f"next        {document['next']} at {document['nextRotation']}")
+    else:
+        typer.echo(f"next        {document['next']}")
+    if document["isRequested"]:
+        typer.echo("asked for   yes; it begins as soon as the operator looks")
+    if not document["isOperatorRunning"]:
+        typer.echo("operator    does not run: nothing moves on")
+    columns = {
+        "authority": "authority",
+        "isSigning": "signs",
+        "isServing": "serves",
+        "notBefore": "not before",
+        "notAfter": "not after",
+        "crlNumber": "CRL",
+        "crlEntries": "revoked",
+        "crlNextUpdate": "CRL good until",
+    }
+    print_table(document["authorities"], columns, "there is no authority")
+    if document["missing"]:
+        print_table(document["missing"], {"chassis": "missing", "why": "why"}, "")
+        if document["missingCount"] > len(document["missing"]):
+            typer.echo(f"… and more: {document['missingCount']} in all")

@@ -1,0 +1,1 @@
+"""Backups on the disk: written whole, restored whole."""
