@@ -191,6 +191,10 @@ def _encode_child(child: ChildName, connection: Connection) -> Message:
         "esp_proposals": list(ESP_PROPOSALS),
         "policies": "yes",
         "rekey_time": f"{CHILD_REKEY_SECONDS}s",
+        # No hard limit: the kernel counts SAs' lives by the wall clock (xfrm_timer_handler), and a
+        # clock that is set forward in an SA's first second would end it with nothing in its place.
+        # The soft limit replaces it; a peer that is dead is found by asking it.
+        "life_time": "0s",
         "replay_window": str(REPLAY_WINDOW_PACKETS),
         "start_action": "none",
         "close_action": "none",
