@@ -1,9 +1,11 @@
 """Waiting for a roll-over of the certificate authority, phase by phase."""
 
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any
 
 from lab.deadline import wait_until
+from lab.passing_time import now, pass_time
 from lab.stage import Stage
 
 STEADY = "steady"
@@ -47,7 +49,7 @@ async def await_phases(
             seen.append(phase)
             if on_phase:
                 await on_phase(phase)
-        return phase == until and len(seen) > 1
+        return phase == until and (len(seen) > 1 or phase != STEADY)
 
     await wait_until(
         condition,
@@ -57,6 +59,12 @@ async def await_phases(
         poll_seconds=0.5,
     )
     return seen
+
+
+async def pass_waves(stage: Stage) -> None:
+    """A day and a quarter goes by, in which nodes renew in waves; the new authority signs."""
+    begun = await now(stage)
+    await pass_time(stage, [begun + timedelta(hours=hours) for hours in (6, 12, 18, 24, 30)])
 
 
 async def issuers(stage: Stage) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """The authority is rolled over by command."""
 
-from lab.rollover import await_phases, issuers, rotate
+from lab.rollover import await_phases, issuers, pass_waves, rotate
 from lab.stage import Stage
 
 TITLE = "The certificate authority is rolled over, all nodes, without a lost packet"
@@ -10,7 +10,9 @@ NODES = 3
 async def play(stage: Stage) -> None:
     before = await issuers(stage)
     await rotate(stage)
-    seen = await await_phases(stage)
+    seen = await await_phases(stage, until="switch")
+    await pass_waves(stage)
+    seen += await await_phases(stage)
     stage.note("phases seen: " + ", ".join(seen))
     await stage.await_well()
     after = await issuers(stage)

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from lab.rollover import await_phases, issuers, rotate
+from lab.rollover import await_phases, issuers, pass_waves, rotate
 from lab.stage import Stage
 from lab.topology import CENTRAL
 
@@ -24,7 +24,10 @@ async def play(stage: Stage) -> None:
         killed.append(phase)
 
     await rotate(stage)
-    await await_phases(stage, seconds=150, on_phase=kill)
+    await await_phases(stage, until="switch", on_phase=kill)
+    await stage.await_well()
+    await pass_waves(stage)
+    await await_phases(stage, on_phase=kill)
     stage.note("killed in: " + ", ".join(killed))
     await stage.await_well()
     after = await issuers(stage)

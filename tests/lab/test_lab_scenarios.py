@@ -1,0 +1,30 @@
+"""Situations on real clusters, with steady traffic; see lab/scenarios/.
+
+The short ones run here; `make soak` plays them all.
+"""
+
+import asyncio
+
+import pytest
+
+from lab.lifecycle import Programs
+from lab.scenario import load_scenario, play_scenario, scenario_names
+from tests.lab.conftest import DATA_DIR
+
+pytestmark = pytest.mark.lab
+
+SHORT = ["node_revoked", "ca_rolled_over", "node_certificates_renewed"]
+
+
+def test_every_scenario_says_what_it_is() -> None:
+    for name in scenario_names():
+        scenario = load_scenario(name)
+        assert scenario.title
+        assert 2 <= scenario.nodes <= 8
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_scenario(name: str, programs: Programs, transport: str, runner: asyncio.Runner) -> None:
+    outcome = runner.run(play_scenario(load_scenario(name), programs, transport, DATA_DIR))
+    assert not outcome.broken_rules
+    assert sum(loss.sent_packets for loss in outcome.losses) > 1000
