@@ -16,11 +16,11 @@ def backoff_seconds(seed: str, attempts: int, retry_after_seconds: float = 0.0) 
 
     Args:
         retry_after_seconds: what the operator asked for; never waited less than that, at most
-            twice as long.
+            half of it longer.
     """
     plain = min(FIRST_SECONDS * 2.0 ** min(attempts - 1, _MOST_DOUBLINGS), CAP_SECONDS)
     digest = hashlib.sha256(f"geneveil backoff {seed} {attempts}".encode()).digest()
     fraction = int.from_bytes(digest[:6]) / 2**48
     if retry_after_seconds > 0:
-        return retry_after_seconds * (1 + fraction)
+        return retry_after_seconds * (1 + fraction / 2)
     return plain * (0.5 + fraction)

@@ -82,7 +82,11 @@ def make_tokens(
             "ipsec-disabled", "there is nothing to join", why="this cluster has IPsec off"
         )
     with store.transaction():
-        return [_make_token(store, cluster, wish, now, draw) for wish in wishes]
+        made, names = [], list(store.read_chassis_names())
+        for wish in wishes:
+            made.append(_make_token(store, cluster, wish, now, draw, tuple(names)))
+            names.append(wish.chassis)
+        return made
 
 
 def _make_token(
@@ -91,10 +95,11 @@ def _make_token(
     wish: TokenWish,
     now: datetime,
     draw: Callable[[int], bytes],
+    names: tuple[str, ...],
 ) -> tuple[JoinToken, TokenRecord]:
     if wish.url and not is_operator_url(wish.url):
         raise ConfigError(f"--url {wish.url!r} is no URL", remedy="write https://host:9443")
-    finding = check_name(wish.chassis, cluster.server_names, store.read_chassis_names())
+    finding = check_name(wish.chassis, cluster.server_names, names)
     if finding is not None:
         raise RefusedError(finding.reason.value, finding.message)
     _check_standing(store, wish, now)

@@ -20,10 +20,10 @@ from typing import Any, TypeVar
 from geneveil.model.errors import DaemonError
 from geneveil.operator.store import Store
 
-MOST_WAITING = 512
+MOST_WAITING = 1024
 MOST_IN_BATCH = 32
 LONGEST_RETRY_SECONDS = 60.0
-_FIRST_GUESS_SECONDS = 0.01
+_FIRST_GUESS_SECONDS = 0.004
 _Result = TypeVar("_Result")
 
 

@@ -1,0 +1,1 @@
+"""Measurements. Each program here says what it measures and writes to out/bench/."""
