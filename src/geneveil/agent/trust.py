@@ -120,6 +120,8 @@ def key_id(key: PublicKey) -> str:
 def _replaced(files: TrustFiles) -> x509.Certificate | None:
     if files.replaced_key is None or files.replaced_certificate is None:
         return None
+    if files.replaced_certificate == files.certificate:
+        return None  # a switch has begun and goes on in the next turn
     return parse_certificate(NamedBytes("replaced.crt", files.replaced_certificate))
 
 

@@ -45,21 +45,21 @@ def finish_switch(store: NodeStore, *, is_urgent: bool) -> bool:
     certificate, key = store.read(PENDING_CERTIFICATE), store.read(PENDING_KEY)
     if certificate is None:
         return False
-    if key is None:  # it was in its place already, and the rest is all that is left to do
+    if key is None:  # it is in its place already: this is all that is left to do
         store.remove(PENDING_CERTIFICATE)
         return True
     old_certificate, old_key = store.read(CERTIFICATE), store.read(KEY)
-    is_begun = key == old_key or certificate == old_certificate
+    is_begun = key == old_key or old_key == store.read(REPLACED_KEY)
     if not is_begun and old_key is not None and old_certificate is not None:
         if store.has(REPLACED_KEY) and not is_urgent:
             return False
         store.write(REPLACED_CERTIFICATE, old_certificate)
-        store.write(REPLACED_KEY, old_key)
+        store.write(REPLACED_KEY, old_key)  # from here on it is begun
     store.write(KEY, key)
     store.write(CERTIFICATE, certificate)
-    store.remove(PENDING_CERTIFICATE)
-    store.destroy(PENDING_KEY)
     store.remove(PENDING_REQUEST)
+    store.remove(PENDING_KEY)
+    store.remove(PENDING_CERTIFICATE)
     return True
 
 

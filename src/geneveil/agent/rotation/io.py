@@ -268,6 +268,10 @@ class Renewer(_Asking):
 def prepare_request(store: NodeStore, chassis: str) -> tuple[bytes, bytes]:
     """A new key and the request for it: the same bytes until an answer has come."""
     key, request = store.read(PENDING_KEY), store.read(PENDING_REQUEST)
+    try:
+        parse_private_key(NamedBytes(PENDING_KEY, key or b""))
+    except TrustError:
+        key = None  # none yet, or one that was being destroyed when the power went
     if key is None:
         stored = store.read(SETTINGS)
         known = ClusterSettings() if stored is None else parse_stored_settings(stored, SETTINGS)
