@@ -14,8 +14,8 @@ with the configuration, and so the certificate, that the old IKE_SA was made wit
 (trigger_mbb_reauth in task_manager_v2.c of strongSwan).
 
 charon puts a child into any IKE_SA with the configuration that is loaded. So that it is the newest
-one, the loaded configuration always differs from that of the oldest complete IKE_SA: by a salt,
-the unique id of that IKE_SA. Whatever is made next carries it, on either side.
+one, what is loaded is changed, by a salt, as soon as a node has its own children on the newest:
+whatever is made next, by either side, is then the only one with that configuration.
 """
 
 import hashlib
@@ -63,16 +63,18 @@ def missing_children(connection: Connection, sas: Iterable[IkeSa]) -> list[Child
 
 
 def choose_salt(connection: Connection, observed: ObservedIke, memory: Memory) -> int:
-    """What the loaded connection must differ by from the pair's oldest complete IKE_SA.
+    """What the loaded connection must carry, so that a child is put where it belongs.
 
-    With none that is complete, what is loaded stays: children are still being made by it.
+    Once the newest IKE_SA has this node's children, whatever is made next must differ from it: it
+    gets that IKE_SA's unique id. Until then, what is loaded is what the newest was made with, and
+    nothing else was: it stays.
     """
-    complete = [
-        sa for sa in _established(connection, observed) if not missing_children(connection, [sa])
-    ]
-    if not complete:
-        return memory.salts.get(connection.name, 0)
-    return max(complete, key=lambda sa: (sa.age_seconds, -sa.unique_id)).unique_id
+    established = _established(connection, observed)
+    if established:
+        newest = _newest(established)
+        if all(str(child) in _installed(newest) for child in _own(connection)):
+            return newest.unique_id
+    return memory.salts.get(connection.name, 0)
 
 
 def is_stale(sa: IkeSa, since: Loaded | None, now_seconds: float) -> bool:
@@ -97,8 +99,8 @@ def moves(
     if missing_children(connection, own) or any(sa.is_starting or sa.is_busy for sa in own):
         return []
     established = _established(connection, observed)
-    newest = min(established, key=lambda sa: (sa.age_seconds, -sa.unique_id))
-    out = [child for child in connection.children if child.direction is Direction.OUT]
+    newest = _newest(established)
+    out = _own(connection)
     since = memory.since.get(connection.name)
     if identity.retiring_key_id and is_stale(newest, since, now_seconds):
         begun = since.at_seconds if since else now_seconds
@@ -165,6 +167,15 @@ def retiring_key_is_idle(
 
 def _established(connection: Connection, observed: ObservedIke) -> list[IkeSa]:
     return [sa for sa in observed.sas if sa.connection == connection.name and sa.is_established]
+
+
+def _newest(established: list[IkeSa]) -> IkeSa:
+    return min(established, key=lambda sa: (sa.age_seconds, -sa.unique_id))
+
+
+def _own(connection: Connection) -> list[ChildName]:
+    """The children that carry this node's own traffic."""
+    return [child for child in connection.children if child.direction is Direction.OUT]
 
 
 def _installed(sa: IkeSa) -> set[str]:
