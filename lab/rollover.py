@@ -1,6 +1,6 @@
 """Waiting for a roll-over of the certificate authority, phase by phase."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -61,10 +61,15 @@ async def await_phases(
     return seen
 
 
-async def pass_waves(stage: Stage) -> None:
-    """A day and a quarter goes by, in which nodes renew in waves; the new authority signs."""
+async def pass_waves(stage: Stage, guests: Iterable[str] | None = None) -> None:
+    """A day and a quarter goes by, in which nodes renew in waves; the new authority signs.
+
+    Args:
+        guests: whose clocks are moved; then nobody is asked to be well, because others are away.
+    """
     begun = await now(stage)
-    await pass_time(stage, [begun + timedelta(hours=hours) for hours in (6, 12, 18, 24, 30)])
+    moments = [begun + timedelta(hours=hours) for hours in (6, 12, 18, 24, 30)]
+    await pass_time(stage, moments, guests=guests, well=None if guests is None else [])
 
 
 async def issuers(stage: Stage) -> dict[str, str]:

@@ -13,14 +13,14 @@ _MONTHS, _STEP_MONTHS = 126, 3
 
 async def play(stage: Stage) -> None:
     begun = await now(stage)
+    under_way: list[int] = []
     first = set((await issuers(stage)).values())
-    rolled = 0
     for months in range(_STEP_MONTHS, _MONTHS + 1, _STEP_MONTHS):
         moment = add_months(begun, months)
         await pass_time(stage, [moment])
         if (await ca_status(stage))["phase"] != STEADY:
-            rolled += 1
-            stage.note(f"month {months}: a roll-over is under way")
+            under_way.append(months)
+    stage.note(f"a roll-over was under way in the months {under_way}")
     # Whatever is still under way comes to its end in a quiet time.
     if (await ca_status(stage))["phase"] != STEADY:
         await pass_time(stage, [add_months(begun, _MONTHS) + timedelta(days=1)])
