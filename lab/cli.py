@@ -190,32 +190,39 @@ def scenario(
     names: Annotated[
         list[str] | None, typer.Argument(help="Which to play; none: list them all.")
     ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Play all, one after another.")] = False,
     data_dir: Annotated[Path, typer.Option("--data-dir", help="Where evidence is kept.")] = Path(
         "out/scenarios"
     ),
+    results: Annotated[
+        Path | None, typer.Option(help="Write a table of what each cost (Markdown).")
+    ] = None,
 ) -> None:
     """Play situations on real clusters with steady traffic; see lab/scenarios/.
+
+    Exit status 0 only if each went as its README says.
 
     Examples:
 
       python -m lab scenario
 
       python -m lab scenario node_certificates_renewed
+
+      python -m lab scenario --all --results out/soak.md
     """
     from lab.lifecycle import LabConfig
-    from lab.scenario import load_scenario, play_scenario, scenario_names
-    from lab.session import narrator
+    from lab.scenario import load_scenario, scenario_names
+    from lab.session import play_all
 
     chosen = [load_scenario(name) for name in names or scenario_names()]
-    if not names:
+    if not names and not everything:
         for each in chosen:
             typer.echo(f"{each.name:32} {each.title}")
         return
     programs, transport = _prepare(LabConfig())
-    with narrator() as say:
-        for each in chosen:
-            _run(play_scenario(each, programs, transport, data_dir, say))
-            say(f"{each.name}: as it must be")
+    failed = _run(play_all(chosen, programs, transport, data_dir, results))
+    if failed:
+        raise typer.Exit(1)
 
 
 def _prepare(config: "LabConfig") -> "tuple[Programs, str]":

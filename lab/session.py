@@ -26,6 +26,8 @@ from lab.lifecycle import (
     run_folder,
     send_order,
 )
+from lab.results import Played, results_table
+from lab.scenario import Scenario, play_scenario
 from lab.shared_folder import plan_cluster
 from lab.spec import SSH_PORT, UNDERLAY_BRIDGE, forward_socket
 
@@ -217,3 +219,30 @@ def watch_command(name: str) -> list[str]:
     if run_folder(name).stat().st_uid:
         enter += ["--user", "--preserve-credentials"]
     return [*enter, "tcpdump", "-n", "-l", "-Z", "root", "-i", UNDERLAY_BRIDGE]
+
+
+async def play_all(
+    scenarios: Sequence[Scenario],
+    programs: Programs,
+    transport: str,
+    data_dir: Path,
+    results: Path | None,
+) -> int:
+    """Play one scenario after another, say how each went, write the table; return the failures."""
+    played: list[Played] = []
+    failed = 0
+    with narrator() as say:
+        for scenario in scenarios:
+            begun = time.monotonic()
+            try:
+                outcome = await play_scenario(scenario, programs, transport, data_dir, say)
+            except LabError as error:
+                say(f"FAILED: {error.render()}")
+                failed += 1
+                continue
+            played.append(Played(scenario, outcome, time.monotonic() - begun))
+            say(f"{scenario.name}: as it must be")
+            if results:
+                results.parent.mkdir(parents=True, exist_ok=True)
+                results.write_text(results_table(played))
+    return failed
