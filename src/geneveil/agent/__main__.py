@@ -3,17 +3,23 @@
 import sys
 from pathlib import Path
 
+from geneveil.agent.fallback.io import guard_without_config
 from geneveil.agent.logfmt import set_up_logging
 from geneveil.agent.loop import run_agent
 from geneveil.agent.store import read_agent_config
-from geneveil.model.errors import GeneveilError
+from geneveil.model.errors import ConfigError, GeneveilError
 
 
 def main(arguments: list[str]) -> int:
     """Run until a signal comes; returns the exit status."""
     set_up_logging()
     try:
-        run_agent(read_agent_config(Path(arguments[0])))
+        try:
+            config = read_agent_config(Path(arguments[0]))
+        except ConfigError:
+            guard_without_config(lambda text: print(f"geneveil: {text}", file=sys.stderr))
+            raise
+        run_agent(config)
     except GeneveilError as error:
         sys.stderr.write(f"geneveil: {error.render()}\n")
         return error.exit_status

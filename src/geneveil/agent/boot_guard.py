@@ -33,7 +33,28 @@ def plan_boot_guard(
     verdict = judge_mode(config.mode, seal)
     if verdict.mode is Mode.DISABLED:
         return BootGuard(None, must_seal=False, findings=())
-    findings = list(verdict.findings)
+    spec, findings = _judge_ports(config, settings, unreadable)
+    return BootGuard(spec, verdict.must_seal, (*verdict.findings, *findings))
+
+
+def plan_fallback_guard(
+    seal: Seal, settings: bytes | None, unreadable: GeneveilError | None
+) -> BootGuard:
+    """Decide the guard while the configuration file cannot be used; arguments as above.
+
+    Fails closed: yes; a node that is sealed, or may be, gets the guard for its stored settings'
+    ports and the default one. A node that was never sealed gets none: it may be one with IPsec off.
+    """
+    if seal is Seal.ABSENT:
+        return BootGuard(None, must_seal=False, findings=())
+    spec, findings = _judge_ports(AgentConfig(), settings, unreadable)
+    return BootGuard(spec, must_seal=False, findings=findings)
+
+
+def _judge_ports(
+    config: AgentConfig, settings: bytes | None, unreadable: GeneveilError | None
+) -> tuple[GuardSpec, tuple[Finding, ...]]:
+    findings: list[Finding] = []
     known = None
     try:
         if unreadable is not None:
@@ -49,5 +70,4 @@ def plan_boot_guard(
                 remedy=error.remedy,
             )
         )
-    spec = GuardSpec(guarded_ports(config, known))
-    return BootGuard(spec, must_seal=verdict.must_seal, findings=tuple(findings))
+    return GuardSpec(guarded_ports(config, known)), tuple(findings)

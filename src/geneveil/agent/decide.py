@@ -15,7 +15,7 @@ from geneveil.mesh.diff import diff_ike, track_attempts
 from geneveil.mesh.memory import Memory, for_instance, identity_digest
 from geneveil.mesh.plan import MeshPlan, plan_mesh
 from geneveil.model.cluster import ClusterSettings, Mode
-from geneveil.model.errors import GeneveilError
+from geneveil.model.errors import GeneveilError, RefusedError
 from geneveil.model.guard import GuardSpec
 from geneveil.model.health import Finding, HealthValue, Severity
 from geneveil.model.names import name_key
@@ -104,8 +104,9 @@ def decide(seen: Observation, memory: AgentMemory, standing: tuple[Finding, ...]
     )
     if trust.certificate is not None:
         findings += judge_renewal(trust.certificate, seen.failures.renewal, renews, seen.now)
-        findings += judge_watch(record, seen.failures.watch, seen.now)
-    guard = plan.guard if plan else GuardSpec(ports)
+        if trust.identity is not None or isinstance(seen.failures.watch, RefusedError):
+            findings += judge_watch(record, seen.failures.watch, seen.now)
+    guard = plan.guard if plan else _guard_without_plan(seen, ports)
     revoked: frozenset[str] = frozenset()
     if plan is not None:
         plan, revoked = _without_revoked(plan, record)
@@ -129,6 +130,12 @@ def decide(seen: Observation, memory: AgentMemory, standing: tuple[Finding, ...]
         must_renew=renews,
         is_retired=_is_retired(seen, memory, trust),
     )
+
+
+def _guard_without_plan(seen: Observation, ports: tuple[int, ...]) -> GuardSpec:
+    # Nobody knows the tunnels: what was guarded for one of them stays guarded.
+    spec = GuardSpec(ports)
+    return spec if isinstance(seen.guard, GeneveilError) else spec.widened_by(seen.guard)
 
 
 def _is_retired(seen: Observation, memory: AgentMemory, trust: Trust) -> bool:

@@ -47,6 +47,9 @@ FIRST_PICTURE_SECONDS = 0.5
 """Open vSwitch's database answers within milliseconds; without this every start would begin with a
 complaint that it has not."""
 
+CLOCK_STEP_SECONDS = 10.0
+"""More than that between two turns is no drift: somebody set the clock."""
+
 _log = logging.getLogger("geneveil.agent")
 
 
@@ -92,6 +95,7 @@ class Agent:
         self._memory = AgentMemory()
         self._stuck: list[Finding] = []
         self._is_unproven = False
+        self._ahead_seconds = self._clock.now().timestamp() - time.monotonic()
 
     def run(self) -> None:
         """Turn until a signal ends it."""
@@ -111,12 +115,13 @@ class Agent:
         plan = plan_boot_guard(self._config, Seal.SEALED, settings, None)
         try:
             if plan.spec is not None:
-                self._ports.guard.apply(plan.spec)
+                self._ports.guard.cover(plan.spec)
         except GeneveilError as error:
             _log.error("no guard", extra={"fields": {"why": error.render()}})
 
     def _turn(self) -> bool:
         now_seconds = time.monotonic()
+        self._notice_clock(now_seconds)
         self._switch()
         failures = Failures(self._renewer.failure, self._watcher.failure)
         seen = observe(
@@ -137,6 +142,14 @@ class Agent:
         health = self._say(seen, decision, outcome)
         self._memory = replace(decision.memory, mesh=outcome.memory, health=health)
         return bool(outcome.done)
+
+    def _notice_clock(self, now_seconds: float) -> None:
+        """A clock that was set may make good what was refused: there is nothing to wait for."""
+        ahead = self._clock.now().timestamp() - now_seconds
+        if abs(ahead - self._ahead_seconds) > CLOCK_STEP_SECONDS:
+            self._watcher.retry()
+            self._renewer.retry()
+        self._ahead_seconds = ahead
 
     def _switch(self) -> None:
         """Take a new certificate into use, or put the old one away, when it is time."""

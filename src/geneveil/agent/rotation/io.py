@@ -94,6 +94,10 @@ class _Asking:
         """Start the thread; it waits until it is told what is wanted."""
         self._thread.start()
 
+    def retry(self) -> None:
+        """Do not wait any longer: what made the latest attempt fail may be over."""
+        self._changed.set()
+
     @property
     def failure(self) -> GeneveilError | None:
         """What the latest attempt ended in, if it failed and is still wanted."""
