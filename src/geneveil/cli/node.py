@@ -5,6 +5,8 @@ from pathlib import Path
 
 import typer
 
+from geneveil.model.errors import ConfigError
+
 DEFAULT_CONFIG = Path("/etc/geneveil/agent.yaml")
 
 guard_app = typer.Typer(help="The nftables guard of this node.", no_args_is_help=True)
@@ -56,9 +58,14 @@ def agent(config: Path = _CONFIG) -> None:
     import os
     import sys
 
+    from geneveil.agent.fallback.io import guard_without_config
     from geneveil.agent.store import read_agent_config
 
-    read_agent_config(config)  # complain before anything starts
+    try:
+        read_agent_config(config)  # complain before anything starts
+    except ConfigError:
+        guard_without_config(_complain)
+        raise
     # In place of this process: the command line brings libraries that the agent has no use for,
     # a quarter of the memory that it may have.
     os.execv(sys.executable, [sys.executable, "-m", "geneveil.agent", str(config)])  # noqa: S606
@@ -105,29 +112,37 @@ def mtu(underlay: int = _UNDERLAY, output: Output = _OUTPUT) -> None:
     "apply",
     help="Put the guard in place: Geneve leaves and arrives inside IPsec, or not at all.\n\n"
     "Runs at boot, before Open vSwitch. Repeating it changes nothing. With mode Disabled it says "
-    "so and does nothing.\n\nExample: geneveil guard apply --config /etc/geneveil/agent.yaml",
+    "so and does nothing. With a configuration file that cannot be used it fails with status 2, "
+    "and sets the guard all the same if this node was ever told to encrypt.\n\n"
+    "Example: geneveil guard apply --config /etc/geneveil/agent.yaml",
 )
 def guard_apply(config: Path = _CONFIG, output: Output = _OUTPUT) -> None:
     from geneveil.agent.boot_guard import plan_boot_guard
+    from geneveil.agent.fallback.io import guard_without_config
     from geneveil.agent.store import SETTINGS, NodeStore, read_agent_config
     from geneveil.guard.io import NftGuard
 
-    agent_config = read_agent_config(config)
+    try:
+        agent_config = read_agent_config(config)
+    except ConfigError:
+        guard_without_config(_complain)
+        raise
     store = NodeStore(agent_config.state_dir)
     plan = plan_boot_guard(agent_config, store.read_seal(), *store.try_read(SETTINGS))
     for finding in plan.findings:
-        typer.echo(f"geneveil: {finding.what} ({finding.remedy})", err=True)
+        _complain(f"{finding.what} ({finding.remedy})")
     if plan.spec is None:
         _say(output, {"mode": "Disabled", "changed": False}, "mode is Disabled: no guard is set")
         return
-    changed = NftGuard().apply(plan.spec)
+    # Never less than what stands: the running agent may have widened it for a tunnel.
+    spec, changed = NftGuard().cover(plan.spec)
     if plan.must_seal:
         # After the guard, never in its way: a full disk must not open the node.
         store.write_seal()
-    ports = ", ".join(str(port) for port in plan.spec.ports)
+    ports = ", ".join(str(port) for port in spec.ports)
     _say(
         output,
-        {"mode": "Full", "changed": changed, "ports": list(plan.spec.ports)},
+        {"mode": "Full", "changed": changed, "ports": list(spec.ports)},
         f"the guard {'now stands' if changed else 'stood already'} for UDP port {ports}",
     )
 
@@ -148,10 +163,22 @@ def guard_show(output: Output = _OUTPUT) -> None:
     }
     ports = list(observed.ports or ())
     lines = [f"guard: {word}", f"ports: {', '.join(map(str, ports)) or '-'}"]
+    if observed.protocols:
+        lines.append(f"IP protocols: {', '.join(map(str, observed.protocols))}")
     lines += [f"{name}: {c['packets']} packets, {c['bytes']} bytes" for name, c in counters.items()]
-    _say(output, {"state": word, "ports": ports, "counters": counters}, "\n".join(lines))
+    document = {
+        "state": word,
+        "ports": ports,
+        "protocols": list(observed.protocols),
+        "counters": counters,
+    }
+    _say(output, document, "\n".join(lines))
     if word != "in place":
         raise typer.Exit(1)
+
+
+def _complain(text: str) -> None:
+    typer.echo(f"geneveil: {text}", err=True)
 
 
 def _say(output: Output, document: object, text: str) -> None:

@@ -32,7 +32,8 @@ class NftGuard:
             DaemonError: nft is missing or hangs.
             KernelError: nft could not read the ruleset.
         """
-        done = self._run(["-j", "list", "table", FAMILY, TABLE], "")
+        # Numeric protocols: their names depend on the files of the machine.
+        done = self._run(["-j", "-p", "list", "table", FAMILY, TABLE], "")
         if done.returncode == 0:
             return parse_table(_decode(done.stdout))
         # nft says the same for an absent table and for one it may not read: ask for all names.
@@ -50,18 +51,35 @@ class NftGuard:
             DaemonError, KernelError: as `read`; what stood before still stands.
         Fails closed: an unreadable table is replaced like an altered one.
         """
-        try:
-            observed = self.read()
-        except KernelError:
-            observed = ABSENT
-        if observed.stands_for(spec):
-            return False
-        self._commit(encode_replace(spec, observed.counters))
-        return True
+        return self._put(spec, self._observed())
+
+    def cover(self, spec: GuardSpec) -> tuple[GuardSpec, bool]:
+        """As `apply`, but never less than the guard covers already, altered or not.
+
+        For the start, when the tunnels that the guard was widened for are not known yet.
+
+        Returns:
+            What stands now, and whether something had to be changed.
+        """
+        observed = self._observed()
+        wide = spec.widened_by(observed)
+        return wide, self._put(wide, observed)
 
     def remove(self) -> None:
         """Take the guard away: only for a node that leaves the cluster for good."""
         self._commit(encode_removal())
+
+    def _observed(self) -> ObservedGuard:
+        try:
+            return self.read()
+        except KernelError:
+            return ABSENT
+
+    def _put(self, spec: GuardSpec, observed: ObservedGuard) -> bool:
+        if observed.stands_for(spec):
+            return False
+        self._commit(encode_replace(spec, observed.counters))
+        return True
 
     def _commit(self, transaction: Json) -> None:
         done = self._run(["-j", "-f", "-"], json.dumps(transaction))

@@ -13,3 +13,6 @@ class Guard(Protocol):
 
     def apply(self, spec: GuardSpec) -> bool:
         """Make the guard stand as `spec` says; True if something had to be changed."""
+
+    def cover(self, spec: GuardSpec) -> tuple[GuardSpec, bool]:
+        """As `apply`, for `spec` and whatever the guard covers already; what stands now, too."""

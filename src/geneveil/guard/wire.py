@@ -1,19 +1,32 @@
 """The guard's ruleset as libnftables JSON, written and read back. Pure.
 
-Three chains, one rule each:
+Four chains:
 
-    output   Geneve that would leave without an IPsec transformation is dropped.
-    input    Geneve that arrived without one is dropped.
-    forward  Geneve that this node would forward for somebody else is dropped, encrypted or not.
+    output       Geneve that would leave without an IPsec transformation is dropped.
+    postrouting  The same once more, after source NAT and whatever else routes a packet anew.
+    input        Geneve that arrived without one is dropped.
+    forward      Geneve that this node would forward for somebody else is dropped, encrypted or not.
+
+Why `postrouting`: source NAT there looks for an IPsec policy again, with the new address, and finds
+none (nf_xfrm_me_harder, net/netfilter/nf_nat_core.c); at the output hook the packet still had one.
+The chain stands after every nat chain: whatever priority those ask for, the kernel runs them
+at srcnat, 100. What is encrypted passes as it is: the hook sees it before the transformation, and
+then again as ESP.
 
 Why `forward`: with egress through the host, a pod's packets leave masqueraded as the node. A pod
 that sends UDP to another node's Geneve port would match the node's own IPsec policy, be encrypted
 with the node's identity, and be taken for genuine Geneve there: a way into any pod of the overlay.
 Genuine Geneve is always made by the node itself and never forwarded.
 
-Fragments need no rule: the output hook sees a packet before it is fragmented, the input hook after
-it was put together (net/ipv4/ip_input.c, ip_local_deliver); a forwarded packet loses its first
-fragment here and cannot be put together any more.
+Tunnels of other types (docs/decisions/0009-other-tunnels.md): those in UDP join the ports; those
+without ports, such as GRE, get a rule by IP protocol in each chain but `forward`.
+
+Fragments need no rule. Output and postrouting see a packet before it is fragmented. IPv4 is put
+together before the input hook (net/ipv4/ip_input.c, ip_local_deliver); IPv6 after it, unless
+something loaded conntrack's defragmentation. There the first fragment is dropped, and the others
+can't be put together without it: it always has the UDP header, since the kernel itself throws away
+a first fragment that has not all headers (RFC 8200, 4.5; net/ipv6/reassembly.c, ipv6_frag_rcv,
+since Linux 5.10). The same holds for what is forwarded.
 
 A table that reads back differently from what we write counts as altered as a whole; there is no
 partial match. Source: libnftables-json(5), nft(8) "RT EXPRESSION" and "META EXPRESSION".
@@ -31,8 +44,12 @@ COMMENT = "Geneve travels inside IPsec or not at all; kept by geneveil"
 
 Json: TypeAlias = dict[str, Any]
 
-_PRIORITY_FILTER = 0
+_CHAINS = {"output": 0, "postrouting": 300, "input": 0, "forward": 0}
+"""Name, which is the hook's too, and priority."""
+
 _PLACE = {"family": FAMILY, "table": TABLE}
+_DPORT: Json = {"payload": {"protocol": "udp", "field": "dport"}}
+_L4PROTO: Json = {"meta": {"key": "l4proto"}}
 
 
 def encode_replace(spec: GuardSpec, tallies: Mapping[GuardCounter, Tally]) -> Json:
@@ -49,7 +66,7 @@ def encode_replace(spec: GuardSpec, tallies: Mapping[GuardCounter, Tally]) -> Js
     ]
     commands += [{"add": {"counter": _counter(c, tallies.get(c, Tally()))}} for c in GuardCounter]
     commands += [{"add": {"chain": chain}} for chain in _chains()]
-    commands += [{"add": {"rule": rule}} for rule in _rules(spec.ports)]
+    commands += [{"add": {"rule": rule}} for rule in _rules(spec)]
     return {"nftables": commands}
 
 
@@ -72,13 +89,19 @@ def parse_table(listing: Mapping[str, Any]) -> ObservedGuard:
     for item in objects:
         for kind, body in item.items():
             found.setdefault(kind, []).append(body)
-    ports = _covered_ports(found)
+    covered = _covered(found)
     counters = {
         GuardCounter(body["name"]): Tally(int(body["packets"]), int(body["bytes"]))
         for body in found.get("counter", ())
         if body.get("name") in {c.value for c in GuardCounter}
     }
-    return ObservedGuard(present=bool(found.get("table")), ports=ports, counters=counters)
+    return ObservedGuard(
+        present=bool(found.get("table")),
+        ports=covered.ports if covered else None,
+        counters=counters,
+        protocols=covered.protocols if covered else (),
+        named=_named(found.get("rule", ())),
+    )
 
 
 ABSENT = ObservedGuard(present=False, ports=None, counters={})
@@ -91,24 +114,28 @@ def _chains() -> list[Json]:
             "name": hook,
             "type": "filter",
             "hook": hook,
-            "prio": _PRIORITY_FILTER,
+            "prio": priority,
             "policy": "accept",
         }
-        for hook in ("output", "input", "forward")
+        for hook, priority in _CHAINS.items()
     ]
 
 
-def _rules(ports: Sequence[int]) -> list[Json]:
-    to_geneve = _match({"payload": {"protocol": "udp", "field": "dport"}}, _port_match(ports))
-    return [
-        _rule(
-            "output", GuardCounter.CLEARTEXT_OUT, to_geneve, _match({"rt": {"key": "ipsec"}}, False)
-        ),
-        _rule(
-            "input", GuardCounter.CLEARTEXT_IN, to_geneve, _match({"meta": {"key": "ipsec"}}, False)
-        ),
-        _rule("forward", GuardCounter.FORWARDED, to_geneve),
-    ]
+def _rules(spec: GuardSpec) -> list[Json]:
+    to_port = _match(_DPORT, _any_of(spec.ports))
+    kinds = [to_port]
+    if spec.protocols:
+        kinds.append(_match(_L4PROTO, _any_of(spec.protocols)))
+    leaves = _match({"rt": {"key": "ipsec"}}, False)
+    came = _match({"meta": {"key": "ipsec"}}, False)
+    rules: list[Json] = []
+    for kind in kinds:
+        rules += [
+            _rule("output", GuardCounter.CLEARTEXT_OUT, kind, leaves),
+            _rule("postrouting", GuardCounter.CLEARTEXT_OUT, kind, leaves),
+            _rule("input", GuardCounter.CLEARTEXT_IN, kind, came),
+        ]
+    return [*rules, _rule("forward", GuardCounter.FORWARDED, to_port)]
 
 
 def _rule(chain: str, counter: GuardCounter, *matches: Json) -> Json:
@@ -123,17 +150,17 @@ def _match(left: Json, right: object) -> Json:
     return {"match": {"op": "==", "left": left, "right": right}}
 
 
-def _port_match(ports: Sequence[int]) -> object:
+def _any_of(numbers: Sequence[int]) -> object:
     # nft prints a set of one as the plain value; written the same way it compares equal.
-    return ports[0] if len(ports) == 1 else {"set": list(ports)}
+    return numbers[0] if len(numbers) == 1 else {"set": list(numbers)}
 
 
 def _counter(counter: GuardCounter, tally: Tally) -> Json:
     return {**_PLACE, "name": counter.value, "packets": tally.packets, "bytes": tally.bytes}
 
 
-def _covered_ports(found: Mapping[str, list[Json]]) -> tuple[int, ...] | None:
-    """The ports of an unaltered guard, or None for anything that we would not have written."""
+def _covered(found: Mapping[str, list[Json]]) -> GuardSpec | None:
+    """What an unaltered guard covers, or None for anything that we would not have written."""
     if set(found) - {"metainfo"} != {"table", "counter", "chain", "rule"}:
         return None
     if "flags" in found["table"][0]:  # a dormant table filters nothing
@@ -142,21 +169,34 @@ def _covered_ports(found: Mapping[str, list[Json]]) -> tuple[int, ...] | None:
         return None
     if _sorted(found["chain"]) != _sorted(_chains()):
         return None
-    ports = _ports_of(found["rule"][0])
-    if not ports or _sorted(found["rule"]) != _sorted(_rules(ports)):
+    spec = _named(found["rule"])
+    if spec is None or _sorted(found["rule"]) != _sorted(_rules(spec)):
         return None
-    return ports
+    return spec
 
 
-def _ports_of(rule: Json) -> tuple[int, ...]:
-    try:
-        right = rule["expr"][0]["match"]["right"]
-    except (KeyError, IndexError, TypeError):
-        return ()
+def _named(rules: Sequence[Json]) -> GuardSpec | None:
+    """Every port and protocol that a rule of ours names: one that counts for us and drops."""
+    ours = [{"counter": counter.value} for counter in GuardCounter]
+    ports: set[int] = set()
+    protocols: set[int] = set()
+    for rule in rules:
+        match rule.get("expr"):
+            case [{"match": {"left": left, "right": right}}, *_, counter, {"drop": _}] if (
+                counter in ours
+            ):
+                if left == _DPORT:
+                    ports |= _numbers(right)
+                elif left == _L4PROTO:
+                    protocols |= _numbers(right)
+            case _:
+                pass
+    return GuardSpec(tuple(sorted(ports)), tuple(sorted(protocols))) if ports else None
+
+
+def _numbers(right: object) -> set[int]:
     values = right.get("set") if isinstance(right, dict) else [right]
-    if not isinstance(values, list) or not all(type(v) is int for v in values):
-        return ()
-    return tuple(sorted(values))
+    return {v for v in values if type(v) is int} if isinstance(values, list) else set()
 
 
 def _sorted(bodies: list[Json]) -> list[str]:

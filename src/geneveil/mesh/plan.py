@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from geneveil.mesh.checks import Pair, check_conflicts, check_tunnel, tunnel_port
+from geneveil.mesh.unsupported import judge_unsupported
 from geneveil.model.cluster import Encapsulation
 from geneveil.model.connection import Connection
 from geneveil.model.guard import GuardSpec
@@ -16,7 +17,7 @@ class MeshPlan:
 
     Attributes:
         connections: sorted by name.
-        guard: every port on which Geneve may travel.
+        guard: every port on which Geneve may travel, and what other tunnels use.
     """
 
     chassis: str
@@ -52,10 +53,12 @@ def plan_mesh(
     unlisted = sorted({port for port in used if port is not None} - set(ports))
     findings += conflicts
     findings += [_unlisted(port) for port in unlisted]
+    others = judge_unsupported(snapshot)
+    findings += others.findings
     return MeshPlan(
         chassis=chassis,
         connections=_connections(good, chassis, encapsulation),
-        guard=GuardSpec(tuple(sorted({*ports, *unlisted}))),
+        guard=GuardSpec(tuple(sorted({*ports, *unlisted, *others.ports})), others.protocols),
         findings=tuple(findings),
     )
 

@@ -5,6 +5,21 @@ All texts stand as OVSDB has them: whether they make sense is decided in `geneve
 
 from dataclasses import dataclass
 
+OTHER_TUNNEL_TYPES = (
+    "bareudp",
+    "erspan",
+    "gre",
+    "gtpu",
+    "ip6erspan",
+    "ip6gre",
+    "lisp",
+    "srv6",
+    "stt",
+    "vxlan",
+)
+"""Interface types of Open vSwitch that carry packets to another machine and are not Geneve:
+ovs-vswitchd.conf.db(5), "Interface", "type"."""
+
 
 @dataclass(frozen=True)
 class Tunnel:
@@ -31,6 +46,23 @@ class Tunnel:
 
 
 @dataclass(frozen=True)
+class OtherTunnel:
+    """One Interface row of a type in OTHER_TUNNEL_TYPES; `dst_port` as in `Tunnel`."""
+
+    interface: str
+    type: str
+    dst_port: str = ""
+
+
+@dataclass(frozen=True)
+class Bridge:
+    """One Bridge row. `datapath_type` is empty or `system` for the kernel's datapath."""
+
+    name: str
+    datapath_type: str = ""
+
+
+@dataclass(frozen=True)
 class OvsSnapshot:
     """One complete reading of the local database.
 
@@ -38,8 +70,16 @@ class OvsSnapshot:
         system_id: this chassis' name, or empty when Open vSwitch has none.
         encap_ips: external_ids:ovn-encap-ip, the node's own tunnel addresses.
         tunnels: sorted by interface.
+        other_tunnels: tunnels that are not Geneve, sorted by interface.
+        bridges: sorted by name.
+        encap_types: every word of external_ids:ovn-encap-type and its per-chassis forms, sorted.
+        hw_offload: other_config:hw-offload as written, or empty.
     """
 
     system_id: str
     encap_ips: tuple[str, ...]
     tunnels: tuple[Tunnel, ...]
+    other_tunnels: tuple[OtherTunnel, ...] = ()
+    bridges: tuple[Bridge, ...] = ()
+    encap_types: tuple[str, ...] = ()
+    hw_offload: str = ""

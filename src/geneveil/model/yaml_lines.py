@@ -7,6 +7,7 @@ Nothing here opens a file: text comes in, with the name that complaints should s
 Only plain YAML is understood: no tags, no merge keys, no duplicate fields.
 """
 
+import re
 from collections.abc import Iterable
 from enum import Enum
 from typing import TypeVar
@@ -17,6 +18,8 @@ from geneveil.model.errors import ConfigError
 
 EnumT = TypeVar("EnumT", bound=Enum)
 ValueT = TypeVar("ValueT")
+
+_DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]{0,18})")
 
 _STR = "tag:yaml.org,2002:str"
 _INT = "tag:yaml.org,2002:int"
@@ -169,10 +172,10 @@ class YamlSection:
         return default
 
     def _number(self, key: str, text: str) -> int:
-        try:
-            return int(text)
-        except ValueError:
-            raise self.refuse(key, f"expected a whole number, found {text!r}") from None
+        # YAML's own reading of 6_081, 010 and 0x17 is not what everybody takes them for.
+        if _DECIMAL.fullmatch(text) is None:
+            raise self.refuse(key, f"expected a whole number in decimal, found {text!r}")
+        return int(text)
 
 
 def _listed(words: Iterable[object]) -> str:

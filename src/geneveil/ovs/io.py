@@ -13,8 +13,8 @@ import ovs.db.idl
 import ovs.poller
 
 from geneveil.model.errors import DaemonError
-from geneveil.model.tunnel import OvsSnapshot
-from geneveil.ovs.wire import CONDITIONS, SCHEMA, build_snapshot, parse_tunnel
+from geneveil.model.tunnel import Bridge, OvsSnapshot
+from geneveil.ovs.wire import CONDITIONS, SCHEMA, build_snapshot, parse_interface
 
 LOOK_AGAIN_MILLISECONDS = 1000
 """The IDL does not say when its connection went down: look at it this often."""
@@ -81,7 +81,9 @@ class OvsdbWatch:
         rows = idl.tables["Interface"].rows.values()
         return build_snapshot(
             switches[0].external_ids,
-            [parse_tunnel(row.name, row.options) for row in rows],
+            [parse_interface(row.name, row.type, row.options) for row in rows],
+            [Bridge(row.name, row.datapath_type) for row in idl.tables["Bridge"].rows.values()],
+            switches[0].other_config,
         )
 
     def _publish(self, picture: OvsSnapshot | str) -> None:

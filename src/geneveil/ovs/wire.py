@@ -8,7 +8,13 @@ of secrets are looked at here; a pre-shared key is never copied out of its row.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from geneveil.model.tunnel import OvsSnapshot, Tunnel
+from geneveil.model.tunnel import (
+    OTHER_TUNNEL_TYPES,
+    Bridge,
+    OtherTunnel,
+    OvsSnapshot,
+    Tunnel,
+)
 
 TUNNEL_TYPE = "geneve"
 IPSEC_PREFIX = "ipsec_"
@@ -26,13 +32,35 @@ SCHEMA: dict[str, Any] = {
                 "options": {"type": _TEXT_MAP},
             }
         },
-        "Open_vSwitch": {"columns": {"external_ids": {"type": _TEXT_MAP}}},
+        "Bridge": {
+            "columns": {
+                "name": {"type": "string"},
+                "datapath_type": {"type": "string"},
+            }
+        },
+        "Open_vSwitch": {
+            "columns": {
+                "external_ids": {"type": _TEXT_MAP},
+                "other_config": {"type": _TEXT_MAP},
+            }
+        },
     },
 }
 """The part of vswitch.ovsschema that is read; these columns are the same since Open vSwitch 1.4."""
 
-CONDITIONS: dict[str, list[list[str]]] = {"Interface": [["type", "==", TUNNEL_TYPE]]}
+CONDITIONS: dict[str, list[list[str]]] = {
+    "Interface": [["type", "==", kind] for kind in (TUNNEL_TYPE, *OTHER_TUNNEL_TYPES)]
+}
 """The server sends tunnels only: a node has a hundred pods' interfaces beside them."""
+
+
+def parse_interface(
+    name: str, interface_type: str, options: Mapping[str, str]
+) -> Tunnel | OtherTunnel:
+    """One Interface row of those that CONDITIONS asks for."""
+    if interface_type == TUNNEL_TYPE:
+        return parse_tunnel(name, options)
+    return OtherTunnel(name, interface_type, options.get("dst_port", ""))
 
 
 def parse_tunnel(name: str, options: Mapping[str, str]) -> Tunnel:
@@ -50,11 +78,34 @@ def parse_tunnel(name: str, options: Mapping[str, str]) -> Tunnel:
     )
 
 
-def build_snapshot(external_ids: Mapping[str, str], tunnels: Iterable[Tunnel]) -> OvsSnapshot:
+def build_snapshot(
+    external_ids: Mapping[str, str],
+    interfaces: Iterable[Tunnel | OtherTunnel],
+    bridges: Iterable[Bridge] = (),
+    other_config: Mapping[str, str] | None = None,
+) -> OvsSnapshot:
     """One reading of the whole database."""
+    rows = list(interfaces)
+    tunnels = [row for row in rows if isinstance(row, Tunnel)]
+    others = [row for row in rows if isinstance(row, OtherTunnel)]
     encap_ips = external_ids.get("ovn-encap-ip", "").split(",")
     return OvsSnapshot(
         system_id=external_ids.get("system-id", ""),
         encap_ips=tuple(ip.strip() for ip in encap_ips if ip.strip()),
         tunnels=tuple(sorted(tunnels, key=lambda t: (t.interface, t.remote_ip, t.local_ip))),
+        other_tunnels=tuple(sorted(others, key=lambda t: (t.interface, t.type, t.dst_port))),
+        bridges=tuple(sorted(bridges, key=lambda b: b.name)),
+        encap_types=_encap_types(external_ids),
+        hw_offload=(other_config or {}).get("hw-offload", ""),
     )
+
+
+def _encap_types(external_ids: Mapping[str, str]) -> tuple[str, ...]:
+    # ovn-controller(8): a key may be followed by -CHASSIS, where one database serves several.
+    lists = [
+        value
+        for key, value in external_ids.items()
+        if key == "ovn-encap-type" or key.startswith("ovn-encap-type-")
+    ]
+    words = {word.strip() for text in lists for word in text.split(",")}
+    return tuple(sorted(words - {""}))
