@@ -1,0 +1,423 @@
+"""Renewal, watch, revocation, CRLs and roll-over without a network, on a clock that is moved."""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from geneveil.enroll.port import JoinToken, WatchState
+from geneveil.enroll.watch_wire import (
+    parse_renewal,
+    parse_watch_answer,
+    renew_request_document,
+    watch_request_document,
+)
+from geneveil.enroll.wire import enrol_request_document, parse_enrolment
+from geneveil.model.cluster import KeyType
+from geneveil.model.errors import GeneveilError, RefusedError
+from geneveil.operator import io as operator_io
+from geneveil.operator.audit import check_chain
+from geneveil.operator.config_check import parse_config
+from geneveil.operator.confirmations import Confirmations
+from geneveil.operator.enrolment import EnrolmentService
+from geneveil.operator.issuing import Answer, Desk
+from geneveil.operator.keeper import Keeper, KeyFiles
+from geneveil.operator.member import MemberService, WatchTicket
+from geneveil.operator.minting import TokenWish, make_tokens, parse_expiry
+from geneveil.operator.records import Standing
+from geneveil.operator.registry import Registry
+from geneveil.operator.revocation import revoke_node
+from geneveil.operator.rotation_request import request_rotation
+from geneveil.operator.store import Store
+from geneveil.pki.crl import RevocationReason, read_crl_state
+from geneveil.pki.keys import PrivateKey, build_request, make_key
+from geneveil.pki.rollover import Phase
+
+NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+CONFIG = """apiVersion: geneveil.io/v1alpha1
+kind: ClusterIPsec
+metadata: {name: prod}
+spec: {mode: Full}
+"""
+YEAR = timedelta(days=365)
+
+
+class MovedClock:
+    def __init__(self) -> None:
+        self.at = NOW
+
+    def now(self) -> datetime:
+        return self.at
+
+
+@dataclass
+class Node:
+    """What a node holds."""
+
+    chassis: str
+    certificate: bytes
+    key: PrivateKey
+    trusts: tuple[str, ...] = ()
+    generation: int = 0
+
+    @property
+    def serial(self) -> str:
+        return f"{x509.load_pem_x509_certificate(self.certificate).serial_number:040x}"
+
+
+@dataclass
+class Bench:
+    """An operator without its HTTPS server and without time."""
+
+    state: Path
+    store: Store
+    clock: MovedClock
+    registry: Registry
+    confirmations: Confirmations
+    members: MemberService
+    enrolments: EnrolmentService
+    keeper: Keeper
+    seconds: float = 0.0
+    nodes: list[Node] = field(default_factory=list)
+
+    def token(self, chassis: str, readmit: bool = False) -> JoinToken:
+        wish = TokenWish(chassis, parse_expiry("1h"), readmit=readmit)
+        self.registry.refresh()
+        cluster = self.registry.state.cluster
+        return make_tokens(self.store, cluster, [wish], self.clock.at, os.urandom)[0][0]
+
+    def enrol(self, chassis: str, readmit: bool = False) -> Node:
+        token, key = self.token(chassis, readmit), make_key(KeyType.ECDSA_P256)
+        document = enrol_request_document(token, build_request(key, chassis))
+        answer = self.enrolments.enrol(json.dumps(document).encode(), "192.0.2.1")
+        assert answer.status == 200, answer.document
+        return Node(chassis, parse_enrolment(answer.document).certificate_pem, key)
+
+    def renew(self, node: Node, key: PrivateKey | None = None, name: str = "") -> Answer:
+        request = build_request(key or make_key(KeyType.ECDSA_P256), name or node.chassis)
+        body = json.dumps(renew_request_document(request)).encode()
+        return self.members.renew(node.certificate, body, "192.0.2.1")
+
+    def replace(self, node: Node) -> None:
+        key = make_key(KeyType.ECDSA_P256)
+        answer = self.renew(node, key)
+        assert answer.status == 200, answer.document
+        node.certificate, node.key = parse_renewal(answer.document).certificate_pem, key
+
+    def watch(self, node: Node) -> Answer:
+        state = WatchState(node.generation, node.trusts, (), node.serial)
+        body = json.dumps(watch_request_document(state)).encode()
+        ticket = self.members.begin_watch(node.certificate, body, self.seconds)
+        if not isinstance(ticket, WatchTicket):
+            return ticket
+        answer = self.members.end_watch(node.certificate, 0.0)
+        told = parse_watch_answer(answer.document)
+        node.generation = told.generation
+        bundle = x509.load_pem_x509_certificates(told.trust_bundle_pem)
+        node.trusts = tuple(one.fingerprint(_sha256()).hex() for one in bundle)
+        return answer
+
+    def keep(self) -> Phase:
+        self.keeper.keep(self.seconds)
+        return self.registry.state.trust.phase
+
+    def reason(self, answer: Answer) -> tuple[int, str]:
+        return answer.status, str(answer.document.get("reason", ""))
+
+
+def _sha256() -> Any:
+    from cryptography.hazmat.primitives import hashes
+
+    return hashes.SHA256()
+
+
+def make_bench(state: Path) -> Bench:
+    operator_io.init_state(state, parse_config(CONFIG, "cluster.yaml"), NOW, os.urandom)
+    return open_bench(state, MovedClock())
+
+
+def open_bench(state: Path, clock: MovedClock) -> Bench:
+    store = operator_io.open_store(state)
+    registry = Registry(store, partial(operator_io.read_authority, state), clock, os.urandom)
+    confirmations = Confirmations(away_after_seconds=10)
+    desk = Desk(registry)
+    files = KeyFiles(
+        write=partial(operator_io.write_authority_key, state, lock=None),
+        remove=partial(operator_io.remove_authority_keys, state),
+    )
+    keeper = Keeper(registry, confirmations, files)
+    made = Bench(
+        state,
+        store,
+        clock,
+        registry,
+        confirmations,
+        MemberService(desk, confirmations),
+        EnrolmentService(desk),
+        keeper,
+    )
+    made.keep()
+    return made
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    made = make_bench(tmp_path / "state")
+    yield made
+    records = made.store.read_certificates()
+    assert check_chain(made.store.read_audit(), (record.serial for record in records)) == ()
+    made.store.close()
+
+
+def test_a_renewal_in_its_time(bench: Bench) -> None:
+    node = bench.enrol("node-1")
+    old = Node(node.chassis, node.certificate, node.key)
+    assert bench.reason(bench.renew(node)) == (409, "renewal-too-early")
+    bench.clock.at = datetime(2031, 5, 23, 12, 0, tzinfo=UTC)  # 54 months
+    key = make_key(KeyType.ECDSA_P256)
+    first = bench.renew(node, key)
+    assert first.status == 200
+    assert bench.renew(node, key) == first  # the answer was lost
+    assert [entry.event for entry in bench.store.read_audit()][-2:] == ["renewed", "issued-again"]
+    node.certificate = parse_renewal(first.document).certificate_pem
+    certificate = x509.load_pem_x509_certificate(node.certificate)
+    assert certificate.not_valid_after_utc == datetime(2036, 5, 23, 11, 55, tzinfo=UTC)
+    assert bench.store.read_certificates()[-1].predecessor == old.serial
+    assert bench.watch(node).status == 200
+    assert bench.reason(bench.renew(old)) == (403, "certificate-superseded")
+    assert bench.watch(old).status == 200  # it is valid until it ends
+
+
+def test_a_renewal_of_the_old_key(bench: Bench) -> None:
+    node = bench.enrol("node-1")
+    bench.clock.at += timedelta(days=54 * 31)
+    assert bench.renew(node, node.key).document["findings"] == ["csr-key-reused"]
+
+
+def test_a_renewal_of_another_name(bench: Bench) -> None:
+    node, other = bench.enrol("node-1"), bench.enrol("node-2")
+    bench.clock.at += timedelta(days=54 * 31)
+    assert bench.reason(bench.renew(node, name="node-2")) == (422, "csr-common-name")
+    assert bench.reason(bench.renew(node, other.key)) == (422, "csr-key-in-use")
+
+
+def test_no_certificate_is_unknown_and_old_ones_are_told_apart(bench: Bench) -> None:
+    node = bench.enrol("node-1")
+    nobody = Node("node-1", b"", node.key)
+    body = json.dumps(watch_request_document(WatchState(0, (), (), node.serial))).encode()
+    for answer in (bench.members.begin_watch(b"", body, 0.0), bench.renew(nobody)):
+        assert isinstance(answer, Answer)
+        assert bench.reason(answer) == (401, "client-certificate-missing")
+    bench.clock.at += 6 * YEAR
+    assert bench.reason(bench.watch(node)) == (403, "certificate-expired")
+    assert bench.reason(bench.renew(node)) == (403, "certificate-expired")
+
+
+def test_an_invented_serial_is_no_confirmation(bench: Bench) -> None:
+    node, other = bench.enrol("node-1"), bench.enrol("node-2")
+    for serial in ("0" * 40, other.serial):
+        body = json.dumps(watch_request_document(WatchState(0, (), (), serial))).encode()
+        answer = bench.members.begin_watch(node.certificate, body, 0.0)
+        assert isinstance(answer, Answer)
+        assert answer.status == 400
+    assert bench.confirmations.find("node-1") is None
+
+
+def test_a_revocation(bench: Bench) -> None:
+    node, other = bench.enrol("node-1"), bench.enrol("node-2")
+    unspent = bench.token("node-2")
+    before = parse_watch_answer(bench.watch(node).document)
+    reason = RevocationReason.KEY_COMPROMISE
+    done = revoke_node(bench.store, "node-2", Standing.REVOKED, reason, bench.clock.at)
+    assert (done.certificates, done.tokens, done.is_new) == (1, 1, True)
+    bench.keep()
+    told = parse_watch_answer(bench.watch(node).document)
+    assert told.generation > before.generation
+    assert told.revoked_chassis == ("node-2",)
+    assert read_crl_state(told.crls_pem[0]).serials == {other.serial}
+    assert bench.reason(bench.watch(other)) == (403, "node-revoked")
+    assert bench.reason(bench.renew(other)) == (403, "node-revoked")
+    request = build_request(make_key(KeyType.ECDSA_P256), "node-2")
+    document = enrol_request_document(unspent, request)
+    answer = bench.enrolments.enrol(json.dumps(document).encode(), "192.0.2.1")
+    assert answer.document["findings"][:2] == ["token-void", "node-revoked"]
+    with pytest.raises(RefusedError, match="readmit"):
+        bench.token("node-2")
+    bench.enrol("node-2", readmit=True)
+    assert parse_watch_answer(bench.watch(node).document).revoked_chassis == ()
+    bench.clock.at += 5 * YEAR + timedelta(days=30)
+    bench.keep()
+    assert read_crl_state(bench.registry.state.crls_pem[0]).serials == frozenset()
+
+
+def test_the_database_takes_no_revocation_back(bench: Bench) -> None:
+    bench.enrol("node-1")
+    revoke_node(bench.store, "node-1", Standing.REMOVED, RevocationReason.UNSPECIFIED, NOW)
+    for statement in (
+        "UPDATE certificates SET revoked_at = NULL",
+        "UPDATE crls SET number = number - 1",
+        "UPDATE trust SET generation = 1",
+    ):
+        with pytest.raises(GeneveilError, match="never"):
+            bench.store.write_row(statement, ())
+
+
+def test_lists_are_signed_anew_each_week(bench: Bench) -> None:
+    numbers = []
+    for _ in range(4):
+        numbers.append(read_crl_state(bench.registry.state.crls_pem[0]).number)
+        bench.clock.at += timedelta(days=7)
+        bench.keep()
+    assert numbers == [1, 2, 3, 4]
+
+
+def test_a_rollover_with_a_node_that_is_away(bench: Bench) -> None:
+    node, away = bench.enrol("node-1"), bench.enrol("away")
+    bench.watch(node)
+    bench.seconds = 100.0  # everybody that is not heard is away now
+    bench.watch(node)
+    assert request_rotation(bench.store, "", bench.clock.at)
+    assert not request_rotation(bench.store, "", bench.clock.at)
+    assert bench.keep() is Phase.INTRODUCE
+    assert bench.keep() is Phase.INTRODUCE  # the live node has not said that it trusts both
+    bench.watch(node)
+    assert bench.keep() is Phase.INTRODUCE
+    bench.watch(node)
+    assert bench.keep() is Phase.SWITCH
+    told = parse_watch_answer(bench.watch(node).document)
+    assert told.renew_after is not None
+    assert bench.clock.at <= told.renew_after <= bench.clock.at + timedelta(days=1)
+    bench.replace(node)
+    bench.watch(node)
+    assert bench.keep() is Phase.RETIRE
+    assert (bench.state / "cluster" / "ca-1.key").exists()
+    bench.clock.at += 2 * YEAR
+    assert bench.keep() is Phase.RETIRE
+    bench.replace(away)  # it comes back: its old certificate is good
+    bench.watch(away)
+    assert bench.keep() is Phase.STEADY
+    assert not (bench.state / "cluster" / "ca-1.key").exists()
+    assert len(bench.registry.state.cluster.authorities) == 1
+    assert bench.reason(bench.renew(away)) == (409, "renewal-too-early")
+
+
+def test_ten_years_at_once(bench: Bench) -> None:
+    node = bench.enrol("node-1")
+    bench.clock.at += timedelta(days=3700)
+    assert bench.keep() is Phase.STEADY  # the old one had ended: nothing to wait for
+    (authority,) = bench.registry.state.cluster.authorities
+    assert authority.authority_id == 2
+    assert bench.reason(bench.watch(node)) == (403, "certificate-expired")
+    assert bench.watch(bench.enrol("node-2")).status == 200
+
+
+def test_years_with_everything_in_its_time(bench: Bench) -> None:
+    node = bench.enrol("node-1")
+    phases, ends = set(), set()
+    for _ in range(12 * 4):  # a quarter of a year each
+        bench.clock.at += timedelta(days=91)
+        bench.seconds += 100
+        for _ in range(6):
+            answer = parse_watch_answer(bench.watch(node).document)
+            certificate = x509.load_pem_x509_certificate(node.certificate)
+            is_due = bench.clock.at > certificate.not_valid_before_utc + timedelta(days=1644)
+            if answer.renew_after is not None or is_due:
+                bench.replace(node)
+            phases.add(bench.keep())
+        ends.add(certificate.not_valid_after_utc)
+        issuers = {record.certificate_pem for record in bench.registry.state.cluster.authorities}
+        assert any(
+            x509.load_pem_x509_certificate(pem).subject == certificate.issuer for pem in issuers
+        )
+    assert phases == {Phase.STEADY, Phase.INTRODUCE, Phase.SWITCH}
+    assert bench.registry.state.signing.authority_id >= 3
+    assert len(ends) >= 3
+
+
+def test_a_step_that_fails_is_not_half_done(bench: Bench) -> None:
+    node = bench.enrol("node-1")
+    bench.watch(node)
+    request_rotation(bench.store, "", bench.clock.at)
+    seen = []
+    for _ in range(8):
+        _break_off(bench)
+        seen.append(bench.keep())
+        if parse_watch_answer(bench.watch(node).document).renew_after is not None:
+            bench.replace(node)
+        bench.watch(node)
+    assert seen[-1] is Phase.STEADY
+    assert {Phase.INTRODUCE, Phase.SWITCH} <= set(seen)
+    assert [one.authority_id for one in bench.registry.state.cluster.authorities] == [2]
+
+
+def _break_off(bench: Bench) -> None:
+    """Stop the next transaction at its end, and start another operator on what is there."""
+    before = bench.registry.tables.read()
+    original = bench.store.append_audit
+
+    def fail(*arguments: Any) -> Any:
+        original(*arguments)
+        raise GeneveilError("broken off")
+
+    bench.store.append_audit = fail  # type: ignore[method-assign, assignment]
+    try:
+        bench.keep()
+    except GeneveilError:
+        assert bench.registry.tables.read() == before
+    finally:
+        bench.store.append_audit = original  # type: ignore[method-assign]
+    again = open_bench(bench.state, bench.clock)
+    again.store.close()
+    bench.registry.refresh()
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Bench, Node]]:
+    made = make_bench(tmp_path_factory.mktemp("operator") / "state")
+    yield made, made.enrol("node-1")
+    made.store.close()
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=8,
+)
+NEAR_MISSES = st.fixed_dictionaries(
+    {},
+    optional={
+        "generation": JSON_VALUES,
+        "trusts": JSON_VALUES | st.lists(st.just("a" * 64)),
+        "crls": JSON_VALUES | st.dictionaries(st.just("a" * 64), JSON_VALUES),
+        "certificate": JSON_VALUES | st.just("0" * 40),
+        "inUse": JSON_VALUES,
+        "csr": JSON_VALUES,
+    },
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    body=st.binary(max_size=200)
+    | (JSON_VALUES | NEAR_MISSES).map(lambda value: json.dumps(value).encode())
+)
+def test_arbitrary_bodies_change_nothing(shared: tuple[Bench, Node], body: bytes) -> None:
+    bench, node = shared
+    before = bench.store.read_certificates()
+    for answer in (
+        bench.members.begin_watch(node.certificate, body, 0.0),
+        bench.members.renew(node.certificate, body, "192.0.2.1"),
+    ):
+        assert isinstance(answer, Answer)
+        assert answer.status in (400, 422, 409)
+        assert answer.document["message"].isascii()
+    assert bench.store.read_certificates() == before
