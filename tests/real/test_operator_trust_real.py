@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,10 +13,11 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from geneveil.enroll.io import EnrolmentClient
+from geneveil.enroll.io import EnrolmentClient, verified_context
 from geneveil.enroll.port import NodeCredential, WatchAnswer, WatchState
 from geneveil.model.cluster import KeyType
 from geneveil.model.errors import OperatorUnreachableError, RefusedError
+from geneveil.model.names import OPERATOR_IDENTITY
 from geneveil.pki.crl import read_crl_state
 from geneveil.pki.keys import build_request, encode_key, make_key
 from tests.operator_process import Operator, geneveil, init, start
@@ -284,3 +286,13 @@ def test_a_locked_key(tmp_path: Path) -> None:
         enrol(operator, "node-1").watch()
     finally:
         operator.stop()
+
+
+def test_who_says_nothing_is_hung_up_on(operator: Operator) -> None:
+    bundle = enrol(operator, "node-1").bundle
+    for beginning in (b"", b"POST /v1/enrol HTTP/1.1\r\nHost:"):
+        plain = socket.create_connection(("127.0.0.1", operator.port))
+        with verified_context(bundle).wrap_socket(plain, server_hostname=OPERATOR_IDENTITY) as tls:
+            tls.settimeout(DEADLINE_SECONDS)
+            tls.sendall(beginning)
+            assert not tls.recv(1)

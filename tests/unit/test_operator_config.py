@@ -245,3 +245,30 @@ def test_the_published_schema_accepts_and_refuses_the_same() -> None:
     assert validator.is_valid(yaml.safe_load(HEAD))
     for case in ("unknown field", "off is false", "port is text", "port too large", "no span"):
         assert not validator.is_valid(yaml.safe_load(WRONG[case][0])), case
+
+
+@pytest.mark.parametrize(
+    ("certificates", "words"),
+    [
+        ("{caRotateAfter: 6y}", "together must not be longer than caLifetime"),
+        ("{caRotateAfter: 5y, nodeLifetime: 5y1d}", "together must not be longer"),
+        ("{rolloverWave: 200d}", "must be shorter than the time from renewAfter"),
+        ("{rolloverWave: 1y}", "must be a time such as"),
+    ],
+)
+def test_roll_over_settings_that_contradict_others(certificates: str, words: str) -> None:
+    text = (
+        "apiVersion: geneveil.io/v1alpha1\nkind: ClusterIPsec\nmetadata: {name: prod}\n"
+        f"spec: {{certificates: {certificates}}}\n"
+    )
+    with pytest.raises(ConfigError, match=words):
+        parse_config(text, "cluster.yaml")
+
+
+@pytest.mark.parametrize("certificates", ["{caRotateAfter: 5y}", "{rolloverWave: 6h}"])
+def test_roll_over_settings_that_agree(certificates: str) -> None:
+    text = (
+        "apiVersion: geneveil.io/v1alpha1\nkind: ClusterIPsec\nmetadata: {name: prod}\n"
+        f"spec: {{certificates: {certificates}}}\n"
+    )
+    parse_config(text, "cluster.yaml")
