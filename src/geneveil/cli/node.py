@@ -68,7 +68,7 @@ def agent(config: Path = _CONFIG) -> None:
         raise
     # In place of this process: the command line brings libraries that the agent has no use for,
     # a quarter of the memory that it may have.
-    os.execv(sys.executable, [sys.executable, "-m", "geneveil.agent", str(config)])  # noqa: S606
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "geneveil.agent", str(config)])  # noqa: S606
 
 
 def status(output: Output = _OUTPUT, run_dir: Path = _RUN_DIR) -> None:
