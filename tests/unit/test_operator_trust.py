@@ -31,6 +31,7 @@ from geneveil.operator.confirmations import Confirmations
 from geneveil.operator.enrolment import EnrolmentService
 from geneveil.operator.issuing import Answer, Desk
 from geneveil.operator.keeper import Keeper, KeyFiles
+from geneveil.operator.loop import OperatorProcess
 from geneveil.operator.member import MemberService, WatchTicket
 from geneveil.operator.minting import TokenWish, make_tokens, parse_expiry
 from geneveil.operator.records import Standing
@@ -421,3 +422,14 @@ def test_arbitrary_bodies_change_nothing(shared: tuple[Bench, Node], body: bytes
         assert answer.status in (400, 422, 409)
         assert answer.document["message"].isascii()
     assert bench.store.read_certificates() == before
+
+
+def test_the_servers_certificate_follows_a_clock_that_jumps(bench: Bench) -> None:
+    process = OperatorProcess(bench.state, bench.store, bench.clock)
+    assert process.renew_server_file()
+    for years in (0, 1, 4):
+        bench.clock.at += years * YEAR
+        assert process.renew_server_file() is (years > 0)
+        assert not process.renew_server_file()
+    newest = bench.store.read_certificates()[-1]
+    assert newest.not_before < bench.clock.at < newest.not_after
