@@ -128,7 +128,7 @@ def record(phase: Phase, recipe: Recipe = Recipe()) -> Recording:
     )
     recording = Recording(evidence, recipe, sequence=recipe.sequence)
     recording.extra.append(wire.ethernet(b"\0\1\x08\0\6\4\0\1" + bytes(20), ethertype=0x0806))
-    ike = wire.udp(500, 500, bytes(8) + b"ike")
+    ike = wire.udp(500, 500, wire.ike(b"an exchange"))
     a, b = (n.underlay_addresses[0] for n in nodes[:2])
     if phase is Phase.ENABLED:
         recording.extra.append(wire.ethernet(wire.ip(a, b, wire.UDP, ike)))

@@ -82,6 +82,13 @@ def icmp(kind: int, payload: bytes) -> bytes:
     return struct.pack("!BBHHH", kind, 0, 0, 1, 1) + payload
 
 
+def ike(content: bytes) -> bytes:
+    """An IKEv2 message: SPIs, next payload, version, exchange, flags, number, length."""
+    return (
+        bytes(range(16)) + struct.pack("!BBBBII", 33, 0x20, 34, 8, 0, 28 + len(content)) + content
+    )
+
+
 def geneve(inner: bytes, *, options: bytes = b"\x01\x02\x80\x01\0\0\0\x07") -> bytes:
     """A Geneve packet with an OVN-like option."""
     return struct.pack("!BBHI", len(options) // 4, 0x40, 0x6558, 5 << 8) + options + inner

@@ -169,3 +169,46 @@ def test_reports_that_cannot_be_written(good: Path) -> None:
     assert result.returncode == 2
     assert "cannot write" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+REPORTS = ("report.json", "report.html", "diagram.svg")
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        pytest.param(lambda d: (d / "enabled.pcap").unlink(), id="no capture"),
+        pytest.param(cut, id="a capture cut short"),
+        pytest.param(lambda d: (d / "evidence.json").write_text("{"), id="evidence cut short"),
+        pytest.param(lambda d: (d / "evidence.json").unlink(), id="no evidence"),
+    ],
+)
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_no_old_verdict_stays_beside_broken_evidence(
+    good: Path, tmp_path: Path, spoil: "object", elsewhere: bool
+) -> None:
+    reports = tmp_path / "audit" if elsewhere else good
+    assert run(good, "--report-dir", reports).returncode == 0
+    (reports / "notes.html").write_text("an auditor's own")
+    assert callable(spoil)
+    spoil(good)
+    assert run(good, "--report-dir", reports).returncode == 2
+    assert [name for name in REPORTS if (reports / name).exists()] == []
+    assert (reports / "notes.html").exists()
+
+
+def test_what_others_wrote_stays_where_there_is_no_evidence(tmp_path: Path) -> None:
+    (tmp_path / "report.html").write_text("<p>Somebody else's report")
+    result = run(tmp_path)
+    assert result.returncode == 2
+    assert "evidence.json: No such file" in result.stderr
+    assert (tmp_path / "report.html").exists()
+
+
+def test_an_old_report_that_cannot_be_removed(good: Path) -> None:
+    (good / "report.html").mkdir()
+    result = run(good)
+    assert result.returncode == 2
+    assert "cannot remove" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (good / "report.json").exists()

@@ -53,6 +53,15 @@ def test_what_the_page_says_of_a_pass() -> None:
     ).replace('class="plate wrong"', "").replace('class="glyph wrong"', "")
 
 
+def test_spis_and_mtus_on_the_page() -> None:
+    """An SPI is never broken in two: each has a line of its own."""
+    page = page_of(judged())
+    assert '<td class="mono spis"><div>c0000001</div><div>c0000002</div></td>' in page
+    assert ".spis div { white-space: nowrap" in page
+    assert "MTU of the wire: 1500 bytes with IPsec off, 1500 with IPsec on" in page
+    assert "of the pods: 1404 and 1404" in page
+
+
 def test_what_the_page_says_of_a_leak() -> None:
     page = page_of(judged(leak))
     assert "<title>FAIL:" in page

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from geneveil.verify.verdict import Verdict
 
 EVIDENCE_FILE = "evidence.json"
+REPORT_FILES = ("report.json", "report.html", "diagram.svg")
+_OUR_WORDS = (b"geneveil", b"as observed on the wire")  # in a report; in the diagram alone
 PASSED, FAILED = 0, 1
 
 
@@ -34,8 +36,9 @@ disabled.pcap, of a cluster installed with IPsec off, the control; and enabled.p
 installed with IPsec on. Captured ESP is decrypted with the nodes' own keys. Nothing is sent and \
 nobody else is asked, so that anybody can judge the same folder again.
 
-Writes report.json, report.html and diagram.svg. Exit status 0: all is as it must be, and not one \
-Geneve frame was in clear. 1: it is not. 2: the evidence can't be judged.
+Writes report.json, report.html and diagram.svg, and removes those of an earlier judgement \
+before it begins, so that none is left of other evidence. Exit status 0: all is as it must be, \
+and not one Geneve frame was in clear. 1: it is not. 2: the evidence can't be judged.
 
 Examples:
 
@@ -71,6 +74,7 @@ def verify(
     from geneveil.cli.verify_view import print_verdict
     from geneveil.verify.report import REPORT_VERSION, Report
 
+    _remove_old_reports(folder, report_dir or folder)
     evidence = _read_evidence(folder)
     verdict = _judge(folder, evidence, quiet=output is Output.JSON)
     report = Report(
@@ -85,6 +89,32 @@ def verify(
     else:
         print_verdict(verdict, written, details=details)
     raise typer.Exit(PASSED if verdict.passed else FAILED)
+
+
+def _remove_old_reports(folder: Path, report_dir: Path) -> None:
+    """Leave no verdict of an earlier judgement beside evidence that may turn out to be broken.
+
+    Where there is no evidence, `folder` may be a slip of the finger, and a report.html there
+    somebody else's: then only what we wrote ourselves is removed.
+
+    Raises:
+        ConfigError: a report is there and can't be removed; nothing was judged.
+    """
+    if not folder.is_dir():
+        return  # said by who reads the evidence
+    is_evidence = (folder / EVIDENCE_FILE).is_file()
+    for path in (report_dir / name for name in REPORT_FILES):
+        try:
+            if is_evidence or any(word in path.read_bytes() for word in _OUR_WORDS):
+                path.unlink()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            raise ConfigError(
+                f"cannot remove {path}, a report of an earlier judgement",
+                why=error.strerror or str(error),
+                remedy="name another folder with --report-dir",
+            ) from error
 
 
 def _read_evidence(folder: Path) -> "Evidence":

@@ -7,6 +7,7 @@ from geneveil.verify.esp import Sealed
 from geneveil.verify.evidence import SaKey
 from geneveil.verify.flows import Carrier
 from geneveil.verify.inner import Inner
+from geneveil.verify.traffic import Traffic
 
 
 class Sighting(NamedTuple):
@@ -80,12 +81,13 @@ class SaUse(NamedTuple):
 
 
 class Unfinished(NamedTuple):
-    """A fragmented packet of which pieces are missing."""
+    """A fragmented packet of which pieces are missing, or contradict each other."""
 
     source: bytes
     destination: bytes
     protocol: int
     frames: tuple[int, ...]
+    conflicting: bool
 
 
 @dataclass
@@ -106,7 +108,7 @@ class FrameCounts:
         esp_decrypted: ESP frames, of both kinds, that a node's key opened.
         fragments: frames that were pieces of a packet.
         cut: frames of which the witness kept only a part.
-        stray_marks: readable frames with a mark that is no probe's of this phase.
+        stray_marks: frames with a mark, readable or decrypted, that is no probe's of this phase.
     """
 
     esp: int = 0
@@ -137,7 +139,9 @@ class Findings:
         clear_geneve: the first Geneve frames in clear; `counts.geneve_clear` has the number.
         closed: ESP that stayed closed.
         uses: what each SA's key opened.
-        unfinished: packets of which fragments are missing.
+        unfinished: packets of which fragments are missing or contradict each other.
+        tunnels: ESP, IKE and Geneve in clear, by outer addresses.
+        unexpected: what has no place between nodes with IPsec on.
     """
 
     counts: FrameCounts
@@ -148,3 +152,5 @@ class Findings:
     closed: tuple[ClosedGroup, ...]
     uses: tuple[SaUse, ...]
     unfinished: tuple[Unfinished, ...]
+    tunnels: tuple[Traffic, ...]
+    unexpected: tuple[Traffic, ...]

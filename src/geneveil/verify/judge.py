@@ -5,7 +5,9 @@ Pass means all of this, and nothing less:
     every probe of both clusters became what the rule calls for;
     with IPsec off, the same witness saw the same probes in clear (the positive control), or its
     not seeing them with IPsec on proves nothing;
-    with IPsec on, not one Geneve frame was in clear, from the first frame to the last;
+    with IPsec on, not one Geneve frame was in clear, from the first frame to the last, and
+    nothing was there that could have carried one unseen;
+    whoever used the overlay is in the evidence;
     both captures are whole and cover their cluster from before boot to after halt.
 Fails closed: what can't be told is a reason, never a pass.
 """
@@ -30,6 +32,7 @@ from geneveil.verify.flows import (
 )
 from geneveil.verify.observe import observe_probes
 from geneveil.verify.scan import scan_capture
+from geneveil.verify.strangers import check_strangers
 from geneveil.verify.summaries import summarise_phase
 from geneveil.verify.verdict import (
     FlowRow,
@@ -76,6 +79,7 @@ def judge(evidence: Evidence, captures: Mapping[Phase, Capture]) -> Verdict:
     for phase in Phase:
         reasons += check_enabled(evidence.phase(phase), findings[phase])
         reasons += check_witness(evidence.phase(phase), findings[phase])
+        reasons += check_strangers(evidence.phase(phase), findings[phase])
         reasons += _check_matrix(phase, matrices[phase])
     return Verdict(
         passed=not reasons,
@@ -252,9 +256,9 @@ def _remarks(evidence: Evidence, findings: Mapping[Phase, Findings]) -> Iterator
             yield f"{told.capture_file}: {closed} ESP frames could not be decrypted"
         if found.counts.fragments:
             yield f"{told.capture_file}: {found.counts.fragments} frames are IP fragments"
-        if found.counts.stray_marks:
+        if phase is Phase.DISABLED and found.counts.stray_marks:
             yield (
-                f"{told.capture_file}: {found.counts.stray_marks} readable frames carry a mark "
+                f"{told.capture_file}: {found.counts.stray_marks} frames carry a mark "
                 "that is none of this phase's probes'"
             )
         if phase is Phase.DISABLED and found.counts.malformed:

@@ -30,7 +30,7 @@ from geneveil.verify.findings import (
 )
 from geneveil.verify.flows import Carrier
 from geneveil.verify.fragments import Pieces, Reassembler
-from geneveil.verify.geneve import geneve_payload, looks_like_geneve
+from geneveil.verify.geneve import find_geneve, geneve_payload, looks_like_geneve
 from geneveil.verify.inner import Inner, describe_inner
 from geneveil.verify.marks import find_marks
 from geneveil.verify.packet import (
@@ -45,8 +45,16 @@ from geneveil.verify.packet import (
     parse_ip,
     parse_udp,
 )
+from geneveil.verify.traffic import Tally
+from geneveil.verify.unexpected import (
+    is_ike,
+    unexpected_datagram,
+    unexpected_frame,
+    unexpected_protocol,
+)
 
 IKE_PORT = 500
+NON_ESP_MARKER_BYTES = 4
 KEPT_OFFENDERS = 20
 
 
@@ -96,6 +104,8 @@ class WireScan:
         self._clear_geneve: list[ClearGeneve] = []
         self._closed: dict[tuple[bytes, bytes, int, Sealed], ClosedGroup] = {}
         self._uses: dict[int, _Use] = {}
+        self._tunnels = Tally()
+        self._unexpected = Tally()
 
     def take(self, frame: Frame) -> None:
         """Note what one frame shows."""
@@ -115,6 +125,8 @@ class WireScan:
                 counts.arp += 1
             else:
                 counts.other += 1
+                if what := unexpected_frame(frame.data, found[0]):
+                    self._unexpected.add(what, b"", b"", 1, frame.number)
             self._note_unparsed(frame, marks)
             return
         packet = parse_ip(frame.data, found[1])
@@ -125,10 +137,12 @@ class WireScan:
             self._take_packet(_Seen(frame.number, frame.time_ns, 1, packet, marks))
         else:
             counts.fragments += 1
-            whole = self._fragments.add(frame.number, frame.time_ns, packet)
+            # A mark that a piece cuts and a short frame's padding fills up would be nobody's.
+            marks = marks & self._marks | find_marks(packet.payload)
+            whole = self._fragments.add(frame.number, frame.time_ns, packet, marks)
             if whole is not None:
                 packet, pieces = whole
-                marks = find_marks(packet.payload)
+                marks = find_marks(packet.payload) | pieces.marks
                 self._take_packet(
                     _Seen(frame.number, frame.time_ns, len(pieces.frames), packet, marks)
                 )
@@ -150,14 +164,18 @@ class WireScan:
                 for use in self._uses.values()
             ),
             unfinished=tuple(
-                Unfinished(p.source, p.destination, p.protocol, tuple(p.frames)) for p in unfinished
+                Unfinished(p.source, p.destination, p.protocol, tuple(p.frames), p.conflicting)
+                for p in unfinished
             ),
+            tunnels=self._tunnels.groups(),
+            unexpected=self._unexpected.groups(),
         )
 
     def _take_packet(self, seen: _Seen) -> None:
         packet = seen.packet
         if packet.protocol == PROTOCOL_ESP:
             self._counts.esp += seen.frames
+            self._tally(self._tunnels, "ESP", seen)
             self._take_esp(seen, packet.payload)
         elif packet.protocol == PROTOCOL_UDP:
             udp = parse_udp(packet.payload)
@@ -167,32 +185,66 @@ class WireScan:
             else:
                 self._take_udp(seen, udp)
         else:
-            self._counts.other_ip += seen.frames
-            self._note_plain(seen)
+            if what := unexpected_protocol(packet):
+                self._tally(self._unexpected, what, seen)
+            if not self._take_wrapped_geneve(seen):
+                self._counts.other_ip += seen.frames
+                self._note_plain(seen)
 
     def _take_udp(self, seen: _Seen, udp: Udp) -> None:
         ports = (udp.source_port, udp.destination_port)
         if udp.destination_port in self._geneve_ports or looks_like_geneve(udp.payload):
-            self._take_clear_geneve(seen, udp)
-            return
-        if not self._nat_ports.isdisjoint(ports):
-            kind = classify_nat_traversal(udp.payload)
-            if kind is UdpEncapsulated.ESP:
-                self._counts.esp_in_udp += seen.frames
-                self._take_esp(seen, udp.payload)
-                return
-            if kind is UdpEncapsulated.KEEPALIVE:
-                self._counts.nat_keepalive += seen.frames
-            else:
-                self._counts.ike += seen.frames
+            self._take_clear_geneve(seen, udp.destination_port, udp.payload)
+        elif not self._nat_ports.isdisjoint(ports):
+            self._take_nat_traversal(seen, udp)
         elif IKE_PORT in ports:
-            self._counts.ike += seen.frames
+            self._take_ike(seen, udp.payload, IKE_PORT)
         else:
-            self._counts.other_ip += seen.frames
-        self._note_plain(seen)
+            if what := unexpected_datagram(udp.destination_port, udp.payload):
+                self._tally(self._unexpected, what, seen)
+            if not self._take_wrapped_geneve(seen):
+                self._counts.other_ip += seen.frames
+                self._note_plain(seen)
 
-    def _take_clear_geneve(self, seen: _Seen, udp: Udp) -> None:
+    def _take_nat_traversal(self, seen: _Seen, udp: Udp) -> None:
+        kind = classify_nat_traversal(udp.payload)
+        if kind is UdpEncapsulated.ESP:
+            self._counts.esp_in_udp += seen.frames
+            self._tally(self._tunnels, "ESP in UDP", seen)
+            self._take_esp(seen, udp.payload)
+        elif kind is UdpEncapsulated.KEEPALIVE:
+            self._counts.nat_keepalive += seen.frames
+            self._tally(self._tunnels, "NAT-T keepalives", seen)
+            self._note_plain(seen)
+        else:
+            self._take_ike(seen, udp.payload[NON_ESP_MARKER_BYTES:], udp.destination_port)
+
+    def _take_ike(self, seen: _Seen, message: bytes, port: int) -> None:
+        self._tally(self._tunnels, "IKE", seen)
+        if not is_ike(message):
+            self._tally(self._unexpected, f"UDP {port} that is not IKE", seen)
+        if not self._take_wrapped_geneve(seen):
+            self._counts.ike += seen.frames
+            self._note_plain(seen)
+
+    def _take_wrapped_geneve(self, seen: _Seen) -> bool:
+        """Geneve somewhere in a readable packet, whatever is around it; False if there is none."""
+        payload = seen.packet.payload
+        start = find_geneve(payload)
+        if start is None:
+            return False
+        # Ports stand 8 bytes before the header if it is UDP's, or UDP-Lite's.
+        self._take_clear_geneve(seen, int.from_bytes(payload[:start][-6:-4], "big"), None)
+        return True
+
+    def _tally(self, tally: Tally, what: str, seen: _Seen) -> None:
+        packet = seen.packet
+        tally.add(what, packet.source, packet.destination, seen.frames, seen.frame)
+
+    def _take_clear_geneve(self, seen: _Seen, port: int, geneve: bytes | None) -> None:
+        """`geneve`: from its header on, or None if it is wrapped in something else."""
         self._counts.geneve_clear += seen.frames
+        self._tally(self._tunnels, "Geneve", seen)
         if len(self._clear_geneve) < KEPT_OFFENDERS:
             self._clear_geneve.append(
                 ClearGeneve(
@@ -200,12 +252,12 @@ class WireScan:
                     seen.time_ns,
                     seen.packet.source,
                     seen.packet.destination,
-                    udp.destination_port,
+                    port,
                     seen.marks & self._marks,
                 )
             )
         if seen.marks:
-            inner = _inner_of_geneve(udp.payload)
+            inner = _inner_of_geneve(geneve) if geneve is not None else None
             carrier = Carrier.OTHER if inner is None else Carrier.GENEVE
             self._note_clear(seen, carrier, inner)
 
@@ -224,7 +276,10 @@ class WireScan:
         geneve = self._geneve_inside(result)
         if geneve is not None:
             use.geneve_frames += seen.frames
-        for mark in find_marks(result.payload) & self._marks:
+        marks = find_marks(result.payload)
+        if marks - self._marks:
+            self._counts.stray_marks += seen.frames
+        for mark in marks & self._marks:
             carrier, inner = _explain_opened(result, geneve)
             self._note(mark, seen, result, carrier, inner)
 
@@ -252,21 +307,29 @@ class WireScan:
 
     def _take_unfinished(self, pieces: Pieces) -> None:
         """Count what is known of a packet that never became whole; its marks count as readable."""
-        payload = b"".join(pieces.parts[offset] for offset in sorted(pieces.parts))
-        packet = IpPacket(pieces.source, pieces.destination, pieces.protocol, payload, None)
-        marks = frozenset().union(*(find_marks(part) for part in pieces.parts.values()))
-        seen = _Seen(pieces.frames[0], pieces.time_ns, len(pieces.frames), packet, marks)
-        port = int.from_bytes(pieces.parts.get(0, b"")[2:4], "big")
+        heads = pieces.heads()
+        parts = [data for _, data in pieces.parts]
+        packet = IpPacket(pieces.source, pieces.destination, pieces.protocol, b"", None)
+        seen = _Seen(pieces.frames[0], pieces.time_ns, len(pieces.frames), packet, pieces.marks)
         if pieces.protocol == PROTOCOL_ESP:
             self._counts.esp += seen.frames
-            spi = int.from_bytes(pieces.parts.get(0, b"")[:4], "big")
+            self._tally(self._tunnels, "ESP", seen)
+            spi = int.from_bytes(heads[0][:4] if heads else b"", "big")
             self._take_closed(seen, Closed(Sealed.MALFORMED, spi, None))
-        elif pieces.protocol == PROTOCOL_UDP and port in self._geneve_ports:
-            self._take_clear_geneve(seen, Udp(0, port, b""))
+            self._note_clear(seen, Carrier.OTHER, None)
             return
+        if what := unexpected_protocol(packet):
+            self._tally(self._unexpected, what, seen)
+        ports = [int.from_bytes(head[2:4], "big") for head in heads]
+        shaped = [p for p, head in zip(ports, heads, strict=True) if looks_like_geneve(head[8:])]
+        if pieces.protocol != PROTOCOL_UDP:
+            ports, shaped = [], []
+        to_geneve = [p for p in ports if p in self._geneve_ports] + shaped
+        if to_geneve or any(find_geneve(part) is not None for part in parts):
+            self._take_clear_geneve(seen, to_geneve[0] if to_geneve else 0, None)
         else:
             self._counts.other_ip += seen.frames
-        self._note_clear(seen, Carrier.OTHER, None)
+            self._note_clear(seen, Carrier.OTHER, None)
 
     def _note_plain(self, seen: _Seen) -> None:
         if seen.marks:
@@ -280,7 +343,7 @@ class WireScan:
 
     def _note_clear(self, seen: _Seen, carrier: Carrier, inner: Inner | None) -> None:
         known = seen.marks & self._marks
-        if seen.marks and not known:
+        if seen.marks - known:
             self._counts.stray_marks += seen.frames
         for mark in known:
             self._note(mark, seen, None, carrier, inner)

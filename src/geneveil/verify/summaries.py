@@ -49,6 +49,7 @@ def summarise_phase(
         capture=_summarise_capture(phase, capture, findings),
         nodes=tuple(_summarise_nodes(phase)),
         pod_mtu_bytes=phase.pod_mtu_bytes,
+        underlay_mtu_bytes=phase.underlay_mtu_bytes,
         throughput_mbit_s=phase.throughput_mbit_s,
         flows=flows,
         clear_geneve_frames=findings.counts.geneve_clear,

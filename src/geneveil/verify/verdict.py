@@ -53,7 +53,11 @@ class ReasonCode(Enum):
     WITNESS_CLOCK = "witness-clock"
     CUT_FRAMES = "cut-frames"
     UNFINISHED_FRAGMENTS = "unfinished-fragments"
+    OVERLAPPING_FRAGMENTS = "overlapping-fragments"
     MALFORMED_FRAMES = "malformed-frames"
+    UNEXPECTED_TRAFFIC = "unexpected-traffic"
+    STRAY_MARKS = "stray-marks"
+    UNLISTED_NODE = "unlisted-node"
     NODES = "nodes"
 
 
@@ -283,6 +287,7 @@ class PhaseVerdict:
         capture: what was judged.
         nodes: who took part.
         pod_mtu_bytes: the pods' MTU.
+        underlay_mtu_bytes: the wire's MTU.
         throughput_mbit_s: TCP between pods on two nodes; null if not measured.
         flows: the matrix.
         clear_geneve_frames: Geneve frames in clear, from first frame to last.
@@ -297,6 +302,7 @@ class PhaseVerdict:
     capture: CaptureSummary
     nodes: tuple[NodeSummary, ...]
     pod_mtu_bytes: int
+    underlay_mtu_bytes: int
     throughput_mbit_s: float | None
     flows: tuple[FlowRow, ...]
     clear_geneve_frames: int

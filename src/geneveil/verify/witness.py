@@ -61,14 +61,18 @@ def check_witness(phase: PhaseEvidence, findings: Findings) -> Iterator[Reason]:
         yield reason(
             ReasonCode.CUT_FRAMES, f"{counts.cut} frames are not whole; a mark could be cut off"
         )
-    if findings.unfinished:
-        first = findings.unfinished[0]
-        yield reason(
-            ReasonCode.UNFINISHED_FRAGMENTS,
-            f"{len(findings.unfinished)} fragmented packets are not whole, the first in frame "
-            f"{first.frames[0]} from {address_text(first.source)} to "
-            f"{address_text(first.destination)}",
-        )
+    for code, fault, conflicting in (
+        (ReasonCode.UNFINISHED_FRAGMENTS, "are not whole", False),
+        (ReasonCode.OVERLAPPING_FRAGMENTS, "have pieces that contradict each other", True),
+    ):
+        packets = [p for p in findings.unfinished if p.conflicting is conflicting]
+        if packets:
+            yield reason(
+                code,
+                f"{len(packets)} fragmented packets {fault}, the first in frame "
+                f"{packets[0].frames[0]} from {address_text(packets[0].source)} to "
+                f"{address_text(packets[0].destination)}",
+            )
 
 
 def _check_frame_times(phase: PhaseEvidence, findings: Findings) -> Iterator[Reason]:
