@@ -178,6 +178,90 @@ def passed(place: Place) -> dict[int, int]:
     return found
 
 
+WIDE = GuardSpec((4789, 6081), (47,))
+OLDER = """table inet geneveil {
+  comment "Geneve travels inside IPsec or not at all; kept by geneveil"
+  counter cleartext_out { packets 9 bytes 900 }
+  counter cleartext_in { }
+  counter forwarded { }
+  chain output { type filter hook output priority 0; policy accept;
+    udp dport { 6081, 7000 } rt ipsec missing counter name "cleartext_out" drop; }
+  chain input { type filter hook input priority 0; policy accept;
+    udp dport { 6081, 7000 } meta ipsec missing counter name "cleartext_in" drop; }
+  chain forward { type filter hook forward priority 0; policy accept;
+    udp dport { 6081, 7000 } counter name "forwarded" drop; }
+}"""
+"""The table as it was before it looked again after source NAT."""
+
+
+def test_protocols_read_back_as_they_were_written(place: Place) -> None:
+    for spec in (WIDE, GuardSpec((6081,), (47, 115))):
+        assert place.guard.apply(spec) is True
+        assert place.guard.read().stands_for(spec)
+        assert place.guard.apply(spec) is False
+
+
+def test_gre_in_clear_is_dropped_only_when_it_is_guarded(place: Place) -> None:
+    raw = (
+        "import socket, sys; s = socket.socket(socket.AF_INET, socket.SOCK_RAW, 47)\n"
+        "try: s.sendto(bytes(8), ('127.0.0.1', 0))\nexcept PermissionError: sys.exit(3)\n"
+    )
+
+    def send() -> int:
+        argv = ["ip", "netns", "exec", place.namespace, sys.executable, "-c", raw]
+        return subprocess.run(argv, timeout=20).returncode
+
+    place.guard.apply(SPEC)
+    assert send() == 0
+    place.guard.apply(WIDE)
+    assert send() == DROPPED
+    assert place.count(GuardCounter.CLEARTEXT_OUT) == 1
+
+
+def test_at_the_start_what_stands_is_never_narrowed(place: Place) -> None:
+    place.guard.apply(WIDE)
+    assert place.guard.cover(SPEC) == (WIDE, False)
+    place.rules("add rule inet geneveil output udp dport 9 accept")
+    assert place.guard.cover(SPEC) == (WIDE, True)
+    assert place.guard.read().stands_for(WIDE)
+    assert place.guard.apply(SPEC) is True  # once the tunnels are known
+
+
+def test_the_table_of_an_older_version_is_replaced_with_all_that_it_covered(place: Place) -> None:
+    place.rules(OLDER)
+    wide = GuardSpec((6081, 7000))
+    assert place.guard.cover(SPEC) == (wide, True)
+    observed = place.guard.read()
+    assert observed.stands_for(wide)
+    assert observed.counters[GuardCounter.CLEARTEXT_OUT] == Tally(9, 900)
+
+
+def test_packets_are_dropped_all_through_an_upgrade(place: Place) -> None:
+    """Sent without a pause while old and new take turns: each of them is dropped."""
+    place.rules(OLDER)
+    flood = (
+        "import socket, sys\n"
+        "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); passed = 0\n"
+        "print('ready', flush=True)\n"
+        "for _ in range(20000):\n"
+        "    try: s.sendto(b'probe', ('127.0.0.1', 7000)); passed += 1\n"
+        "    except PermissionError: pass\n"
+        "print(passed, flush=True)\n"
+    )
+    argv = ["ip", "netns", "exec", place.namespace, sys.executable, "-c", flood]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as sender:
+        assert sender.stdout is not None
+        assert sender.stdout.readline() == "ready\n"
+        upgrades = 0
+        while sender.poll() is None and upgrades < 20:
+            place.guard.cover(SPEC)
+            place.rules(f"table inet geneveil {{ }}\ndelete table inet geneveil\n{OLDER}")
+            upgrades += 1
+        passed = sender.stdout.readline()
+    assert upgrades
+    assert passed == "0\n"
+
+
 def test_without_nft_the_error_says_what_to_install() -> None:
     with pytest.raises(DaemonError, match="install nftables"):
         NftGuard("/nonexistent/nft").read()

@@ -10,7 +10,7 @@ from subprocess import Popen
 import pytest
 
 from geneveil.model.errors import DaemonError
-from geneveil.model.tunnel import OvsSnapshot
+from geneveil.model.tunnel import Bridge, OtherTunnel, OvsSnapshot
 from geneveil.ovs.io import OvsdbWatch
 from tests.real.programs import DEADLINE_SECONDS, command_of, lab_root, process, run, wait_until
 
@@ -139,3 +139,20 @@ def test_a_database_without_a_switch_is_no_empty_switch(switch: Switch) -> None:
         return False
 
     wait_until(says_so, "the reason")
+
+
+def test_other_tunnels_datapaths_and_offload_are_seen_as_they_come(switch: Switch) -> None:
+    switch.start()
+    switch.set("init", "--", "add-br", "br-int")
+    watcher, await_picture = watch(switch)
+    watcher.start()
+    before = await_picture(lambda _: True)
+    assert [(bridge.name, bridge.datapath_type) for bridge in before.bridges] == [("br-int", "")]
+    row = ["set", "Interface", "v7", "type=vxlan", "options:dst_port=8472"]
+    switch.set("add-port", "br-int", "v7", "--", *row)
+    switch.set("set", "Bridge", "br-int", "datapath_type=netdev")
+    switch.set("set", "Open_vSwitch", ".", "other_config:hw-offload=true")
+    after = await_picture(lambda picture: picture.hw_offload == "true")
+    assert after.other_tunnels == (OtherTunnel("v7", "vxlan", "8472"),)
+    assert after.bridges == (Bridge("br-int", "netdev"),)
+    assert after.tunnels == ()

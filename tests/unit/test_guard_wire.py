@@ -89,6 +89,15 @@ def _other_hook(document: dict[str, Any]) -> None:
     objects(document, "chain")[0]["hook"] = "postrouting"
 
 
+def _no_look_after_nat(document: dict[str, Any]) -> None:
+    document["nftables"].remove({"rule": _rule(document, "postrouting")})
+
+
+def _look_before_nat(document: dict[str, Any]) -> None:
+    chain = next(c for c in objects(document, "chain") if c["name"] == "postrouting")
+    chain["prio"] = 0
+
+
 def _dormant(document: dict[str, Any]) -> None:
     objects(document, "table")[0]["flags"] = ["dormant"]
 
@@ -109,6 +118,8 @@ def _a_set_more(document: dict[str, Any]) -> None:
         _other_port,
         _other_priority,
         _other_hook,
+        _no_look_after_nat,
+        _look_before_nat,
         _dormant,
         _a_set_more,
     ],
@@ -120,6 +131,75 @@ def test_any_alteration_is_seen(alter: Callable[[dict[str, Any]], None]) -> None
     observed = parse_table(document)
     assert observed.present
     assert observed.ports is None
+
+
+WIDE = GuardSpec((4789, 6081), (47,))
+
+
+def test_protocols_are_part_of_the_guard() -> None:
+    observed = parse_table(listing(WIDE))
+    assert observed.stands_for(WIDE)
+    assert not observed.stands_for(GuardSpec((4789, 6081)))
+    assert not parse_table(listing(GuardSpec((4789, 6081)))).stands_for(WIDE)
+
+
+def test_a_protocol_missing_in_one_chain_is_seen() -> None:
+    document = listing(WIDE)
+    victim = next(
+        rule
+        for rule in objects(document, "rule")
+        if rule["chain"] == "input" and "meta" in rule["expr"][0]["match"]["left"]
+    )
+    document["nftables"].remove({"rule": victim})
+    assert parse_table(document).ports is None
+
+
+@pytest.mark.parametrize("chain", ["output", "postrouting"])
+def test_what_leaves_is_looked_at_on_both_sides_of_nat(chain: str) -> None:
+    body = next(c for c in objects(listing(), "chain") if c["name"] == chain)
+    assert body["hook"] == chain
+    assert body["prio"] == {"output": 0, "postrouting": 300}[chain]  # srcnat is 100
+    missing = {"match": {"op": "==", "left": {"rt": {"key": "ipsec"}}, "right": False}}
+    assert missing in _rule(listing(), chain)["expr"]
+
+
+def older_listing() -> dict[str, Any]:
+    """The table as it was before it had a postrouting chain."""
+    document = listing(WIDE)
+    document["nftables"] = [
+        item
+        for item in document["nftables"]
+        if "postrouting"
+        not in (item.get("rule", {}).get("chain"), item.get("chain", {}).get("name"))
+    ]
+    return document
+
+
+@pytest.mark.parametrize("alter", [_accept_first, _dormant, _look_before_nat])
+def test_at_the_start_a_guard_is_never_narrowed(alter: Callable[[dict[str, Any]], None]) -> None:
+    document = listing(WIDE)
+    alter(document)
+    for listed in (listing(WIDE), document, older_listing()):
+        assert GuardSpec((6081, 7000)).widened_by(parse_table(listed)) == GuardSpec(
+            (4789, 6081, 7000), (47,)
+        )
+    assert GuardSpec((6081,)).widened_by(ABSENT) == GuardSpec((6081,))
+
+
+def test_the_table_of_an_older_version_is_an_altered_one() -> None:
+    observed = parse_table(older_listing())
+    assert observed.present
+    assert observed.ports is None
+    assert observed.counters[GuardCounter.CLEARTEXT_OUT] == Tally(5, 500)
+
+
+def test_rules_that_are_not_ours_do_not_widen_it() -> None:
+    document = listing()
+    dport = {"left": {"payload": {"protocol": "udp", "field": "dport"}}, "op": "==", "right": 53}
+    for verdict in ([{"drop": None}], [{"counter": "cleartext_in"}, {"accept": None}]):
+        rule = {"chain": "input", "expr": [{"match": dport}, *verdict]}
+        document["nftables"].append({"rule": rule})
+    assert parse_table(document).named == SPEC
 
 
 def test_an_absent_table_stands_for_nothing() -> None:
@@ -159,3 +239,5 @@ def test_a_guard_for_no_ports_or_disordered_ones_cannot_be_asked_for(
 ) -> None:
     with pytest.raises(ValueError, match="ascending"):
         GuardSpec(ports)
+    with pytest.raises(ValueError, match="ascending"):
+        GuardSpec((6081,), (47, 47))

@@ -1,7 +1,7 @@
 """OVSDB rows to tunnels."""
 
-from geneveil.model.tunnel import Tunnel
-from geneveil.ovs.wire import build_snapshot, parse_tunnel
+from geneveil.model.tunnel import OTHER_TUNNEL_TYPES, Bridge, OtherTunnel, Tunnel
+from geneveil.ovs.wire import CONDITIONS, build_snapshot, parse_interface, parse_tunnel
 
 
 def test_a_row_as_ovn_controller_writes_it() -> None:
@@ -45,3 +45,25 @@ def test_a_switch_without_a_name_has_none() -> None:
     snapshot = build_snapshot({}, [])
     assert snapshot.system_id == ""
     assert snapshot.encap_ips == ()
+
+
+def test_tunnels_of_other_types_are_asked_for_and_kept_apart() -> None:
+    asked = {clause[2] for clause in CONDITIONS["Interface"]}
+    assert asked == {"geneve", *OTHER_TUNNEL_TYPES}
+    rows = [
+        parse_interface("g", "geneve", {"remote_ip": "192.0.2.2"}),
+        parse_interface("v", "vxlan", {"remote_ip": "192.0.2.2", "dst_port": "8472"}),
+        parse_interface("a", "gre", {}),
+    ]
+    snapshot = build_snapshot({}, rows)
+    assert [tunnel.interface for tunnel in snapshot.tunnels] == ["g"]
+    assert snapshot.other_tunnels == (OtherTunnel("a", "gre"), OtherTunnel("v", "vxlan", "8472"))
+
+
+def test_datapaths_offload_and_the_wanted_types_are_read() -> None:
+    ids = {"ovn-encap-type": "geneve, vxlan", "ovn-encap-type-node1": "stt", "ovn-encap-ip": "x"}
+    bridges = [Bridge("b", "netdev"), Bridge("a")]
+    snapshot = build_snapshot(ids, [], bridges, {"hw-offload": "true", "vlan-limit": "0"})
+    assert snapshot.encap_types == ("geneve", "stt", "vxlan")
+    assert snapshot.bridges == (Bridge("a"), Bridge("b", "netdev"))
+    assert snapshot.hw_offload == "true"

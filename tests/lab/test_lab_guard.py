@@ -1,0 +1,248 @@
+"""Ways around the guard that were found on a real cluster: each is tried, and each is shut.
+
+Every test has its control: without the part of the guard that it is about, the same packets are
+seen by the same witness.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from lab.bringup import Running, await_secured
+from lab.deadline import wait_until
+from tests.lab.conftest import OpenLab
+from tests.lab.witness import GENEVE, Tally, settle
+
+pytestmark = pytest.mark.lab
+
+VXLAN = "udp port 4789"
+FOREIGN_PORT = 6082
+OTHER_ADDRESS = "192.0.2.51"
+PAYLOAD_BYTES = 333
+SEND = (
+    "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); "
+    "[s.sendto(bytes({length}), ('{address}', {port})) for _ in range(4)]"
+)
+MOVE_SOURCE = (
+    "ip addr add {address}/24 dev eth0; nft -f - <<'END'\n"
+    "table ip moved {{ chain p {{ type nat hook postrouting priority srcnat; "
+    'oifname "eth0" udp dport 6081 snat to {address}; }}; }}\nEND\n'
+)
+
+
+@pytest.fixture(scope="module")
+def cluster(open_lab: OpenLab) -> Iterator[Running]:
+    with open_lab("t-guard", nodes=2, ipsec=True) as running:
+        yield running
+
+
+@asynccontextmanager
+async def stopped_agent(running: Running, node: str) -> AsyncIterator[None]:
+    """Keep the agent from repairing what a test does."""
+    remote = running.remote(node)
+    await remote.check("kill -STOP $(cat /run/geneveil/agent.lock)")
+    try:
+        yield
+    finally:
+        await remote.check("kill -CONT $(cat /run/geneveil/agent.lock)")
+
+
+async def shown(running: Running, node: str) -> dict[str, object]:
+    text = (await running.remote(node).run("geneveil guard show -o json")).stdout
+    return dict(json.loads(text))
+
+
+async def dropped(running: Running, node: str, counter: str) -> int:
+    text = (await running.remote(node).run("geneveil guard show -o json")).stdout
+    return int(json.loads(text)["counters"][counter]["packets"])
+
+
+async def await_guard(running: Running, node: str, ports: list[int]) -> None:
+    async def stands() -> bool:
+        guard = await shown(running, node)
+        return guard["state"] == "in place" and guard["ports"] == ports
+
+    await wait_until(stands, f"{node}'s guard to cover {ports}", 15)
+
+
+async def await_codes(running: Running, node: str, codes: set[str]) -> None:
+    """Wait until status names exactly these errors; it must not count as well meanwhile."""
+
+    async def named() -> bool:
+        done = await running.remote(node).run("geneveil status -o json")
+        health = json.loads(done.stdout)["health"]
+        found = {value["code"] for value in health if value["severity"] == "error"}
+        assert done.status != 0 or not found & codes
+        return found == codes
+
+    await wait_until(named, f"{node}'s status to name {sorted(codes)}", 15)
+
+
+async def ping_between(running: Running, pod: int) -> bool:
+    """From node1's pod to node2's of the same number: each number is a flow of its own."""
+    source, target = (running.layout.topology.node(name).pods[pod] for name in ("node1", "node2"))
+    command = f"ip netns exec {source.namespace} ping -n -c 4 -i 0.1 -W 1 {target.address.ip}"
+    done = await running.remote("node1").run(command)
+    await settle()
+    return done.status == 0
+
+
+def test_a_pod_that_sends_to_a_nodes_geneve_port_is_stopped(
+    cluster: Running, runner: asyncio.Runner
+) -> None:
+    async def run() -> None:
+        target = str(cluster.layout.topology.node("node2").underlay.ip)
+        pod = cluster.layout.topology.node("node1").pods[0].namespace
+        length = PAYLOAD_BYTES + 8
+        # Before the guard's own chain: what the other node's kernel has once ESP is taken off.
+        await cluster.remote("node2").check(
+            "nft -f - <<'END'\ntable inet seen { counter to_overlay { }; counter to_other { };"
+            " chain c { type filter hook input priority -10;"
+            f" udp dport 6081 udp length {length} counter name to_overlay;"
+            f" udp dport {FOREIGN_PORT} udp length {length} counter name to_other; }}; }}\nEND\n"
+        )
+        before = await dropped(cluster, "node1", "forwarded")
+        geneve = Tally(cluster, GENEVE)
+        foreign = Tally(cluster, f"udp port {FOREIGN_PORT}")
+        for port in (6081, FOREIGN_PORT):
+            send = SEND.format(length=PAYLOAD_BYTES, address=target, port=port)
+            await cluster.remote("node1").check(f'ip netns exec {pod} python3 -c "{send}"')
+        await settle()
+        counted = json.loads(
+            await cluster.remote("node2").check("nft -j list counters table inet seen")
+        )
+        arrived = {
+            item["counter"]["name"]: item["counter"]["packets"]
+            for item in counted["nftables"]
+            if "counter" in item
+        }
+        await cluster.remote("node2").check("nft delete table inet seen")
+        assert await dropped(cluster, "node1", "forwarded") == before + 4
+        assert arrived == {"to_overlay": 0, "to_other": 4}
+        assert (geneve.new(), foreign.new()) == (0, 4)
+
+    runner.run(run())
+
+
+BROKEN = {
+    "mistyped": "sed 's/^mode:/mod:/' /etc/geneveil/agent.yaml > /tmp/broken.yaml",
+    "missing": "rm -f /tmp/broken.yaml",
+}
+
+
+@pytest.mark.parametrize("command", ["geneveil guard apply", "geneveil agent"])
+@pytest.mark.parametrize("breaking", BROKEN.values(), ids=BROKEN.keys())
+def test_a_sealed_node_gets_its_guard_in_spite_of_a_broken_configuration(
+    cluster: Running, runner: asyncio.Runner, command: str, breaking: str
+) -> None:
+    remote = cluster.remote("node2")
+    start = f"{breaking}; nft delete table inet geneveil; {command} --config /tmp/broken.yaml"
+
+    async def run() -> None:
+        async with stopped_agent(cluster, "node2"):
+            done = await remote.run(start)
+            assert done.status == 2
+            assert "broken.yaml" in done.stderr
+            assert "the guard now stands for UDP port 6081" in done.stderr
+            guard = await shown(cluster, "node2")
+            assert (guard["state"], guard["ports"]) == ("in place", [6081])
+            # The control: a node that was never sealed may be one with IPsec off.
+            await remote.check("mv /var/lib/geneveil/sealed /tmp/sealed")
+            try:
+                assert (await remote.run(start)).status == 2
+                assert (await shown(cluster, "node2"))["state"] == "absent"
+            finally:
+                await remote.check("mv /tmp/sealed /var/lib/geneveil/sealed")
+        await await_guard(cluster, "node2", [6081])
+
+    runner.run(run())
+
+
+def test_a_datapath_outside_the_kernel_is_an_error(
+    cluster: Running, runner: asyncio.Runner
+) -> None:
+    async def run() -> None:
+        remote = cluster.remote("node1")
+        await await_codes(cluster, "node1", set())
+        await remote.check(
+            "ovs-vsctl --no-wait add-br aside -- set Bridge aside datapath_type=netdev"
+            " -- set Open_vSwitch . other_config:hw-offload=true"
+        )
+        await await_codes(cluster, "node1", {"datapath-outside-kernel", "hardware-offload"})
+        await remote.check(
+            "ovs-vsctl --no-wait del-br aside -- remove Open_vSwitch . other_config hw-offload"
+        )
+        await await_codes(cluster, "node1", set())
+
+    runner.run(run())
+
+
+def test_source_nat_after_the_guard_lets_nothing_out(
+    cluster: Running, runner: asyncio.Runner
+) -> None:
+    async def run() -> None:
+        remote = cluster.remote("node1")
+        await remote.check(MOVE_SOURCE.format(address=OTHER_ADDRESS))
+        try:
+            clear = Tally(cluster, GENEVE)
+            before = await dropped(cluster, "node1", "cleartext_out")
+            assert not await ping_between(cluster, 1)  # a flow that no NAT has seen before
+            assert clear.new() == 0
+            assert await dropped(cluster, "node1", "cleartext_out") >= before + 4
+            async with stopped_agent(cluster, "node1"):
+                await remote.check("nft flush chain inet geneveil postrouting")
+                assert not await ping_between(cluster, 1)
+                assert clear.new() >= 4  # the control: this is the way out
+        finally:
+            await remote.check(
+                f"nft delete table ip moved; ip addr del {OTHER_ADDRESS}/24 dev eth0"
+            )
+        await await_guard(cluster, "node1", [6081])
+        assert await ping_between(cluster, 0)
+
+    runner.run(run())
+
+
+def test_vxlan_instead_of_geneve_is_dropped_and_named(
+    cluster: Running, runner: asyncio.Runner
+) -> None:
+    """The last but one test of this lab: it ends its tunnels."""
+
+    async def run() -> None:
+        clear = Tally(cluster, VXLAN)
+        nodes = ("node1", "node2")
+        switch = "ovs-vsctl set Open_vSwitch . external_ids:ovn-encap-type=vxlan"
+        await asyncio.gather(*(cluster.remote(node).check(switch) for node in nodes))
+        for node in nodes:
+            await await_codes(cluster, node, {"tunnel-of-other-type", "encap-type-not-geneve"})
+            await await_guard(cluster, node, [4789, 6081])
+        assert not await ping_between(cluster, 0)
+        assert clear.new() == 0
+        assert await dropped(cluster, "node1", "cleartext_out") >= 4
+        # An agent that starts anew does not know the tunnels yet, and the guard stays as it is.
+        await cluster.remote("node1").check("geneveil guard apply")
+        assert (await shown(cluster, "node1"))["ports"] == [4789, 6081]
+        async with stopped_agent(cluster, "node1"):
+            await cluster.remote("node1").check("nft delete table inet geneveil")
+            await ping_between(cluster, 0)
+            assert clear.new() >= 4  # the control: it was there to be seen
+
+    runner.run(run())
+
+
+def test_with_geneve_again_all_is_well_and_the_guard_is_as_before(
+    cluster: Running, runner: asyncio.Runner
+) -> None:
+    async def run() -> None:
+        switch = "ovs-vsctl set Open_vSwitch . external_ids:ovn-encap-type=geneve"
+        for node in cluster.layout.topology.nodes:
+            await cluster.remote(node.name).check(switch)
+        for node in cluster.layout.topology.nodes:
+            await await_secured(cluster, node)
+            await await_guard(cluster, node.name, [6081])
+        assert await ping_between(cluster, 0)
+
+    runner.run(run())

@@ -1,0 +1,36 @@
+"""The guard of a node whose configuration file cannot be used."""
+
+import pytest
+
+from geneveil.agent.boot_guard import plan_fallback_guard
+from geneveil.agent.ratchet import Seal
+from geneveil.agent.settings import encode_stored_settings
+from geneveil.model.cluster import ClusterSettings
+from geneveil.model.errors import TrustError
+from geneveil.model.guard import GuardSpec
+
+
+@pytest.mark.parametrize("seal", [Seal.SEALED, Seal.UNREADABLE])
+def test_a_node_that_is_sealed_or_may_be_is_guarded_for_its_stored_ports_too(seal: Seal) -> None:
+    stored = encode_stored_settings(ClusterSettings(geneve_ports=(7000,)))
+    plan = plan_fallback_guard(seal, stored, None)
+    assert plan.spec == GuardSpec((6081, 7000))
+    assert plan.findings == ()
+    assert not plan.must_seal
+
+
+def test_a_node_that_was_never_sealed_may_be_one_with_ipsec_off() -> None:
+    stored = encode_stored_settings(ClusterSettings(geneve_ports=(7000,)))
+    assert plan_fallback_guard(Seal.ABSENT, stored, None).spec is None
+
+
+@pytest.mark.parametrize(
+    ("stored", "error"), [(None, None), (b"{", None), (None, TrustError("no", why="denied"))]
+)
+def test_without_readable_settings_the_default_port_is_guarded(
+    stored: bytes | None, error: TrustError | None
+) -> None:
+    plan = plan_fallback_guard(Seal.SEALED, stored, error)
+    assert plan.spec == GuardSpec((6081,))
+    codes = [finding.code for finding in plan.findings]
+    assert codes == ([] if stored is None and error is None else ["settings-unreadable"])
