@@ -100,6 +100,6 @@ def test_geneve_in_fragments_of_ipv6_is_dropped(
 def test_a_first_fragment_without_the_udp_header_is_thrown_away_by_the_kernel(
     node: tuple[str, str, NftGuard],
 ) -> None:
-    """What the guard leaves to the kernel; shown without a guard, so that it is the kernel alone."""
+    """What the guard leaves to the kernel; without a guard, so that it is the kernel alone."""
     source, target, _guard = node
     assert delivered(source, target, HEADER_IN_THE_SECOND) == "control alone"

@@ -26,7 +26,7 @@ together before the input hook (net/ipv4/ip_input.c, ip_local_deliver); IPv6 aft
 something loaded conntrack's defragmentation. There the first fragment is dropped, and the others
 can't be put together without it: it always has the UDP header, since the kernel itself throws away
 a first fragment that has not all headers (RFC 8200, 4.5; net/ipv6/reassembly.c, ipv6_frag_rcv,
-since Linux 5.10). The same holds for what is forwarded.
+in Linux 5.11 and later). The same holds for what is forwarded.
 
 A table that reads back differently from what we write counts as altered as a whole; there is no
 partial match. Source: libnftables-json(5), nft(8) "RT EXPRESSION" and "META EXPRESSION".
