@@ -38,7 +38,10 @@ class Conversation:
         Raises:
             LabError: the program ended or did not answer in time; with its last words.
         """
-        self._process.stdin.write(json.dumps(order) + "\n")
+        try:
+            self._process.stdin.write(json.dumps(order) + "\n")
+        except OSError as error:
+            raise LabError(f"{self.node}: {self.program} is gone", why=str(error)) from error
         return await self._read(seconds)
 
     async def _read(self, seconds: float) -> dict[str, Any]:

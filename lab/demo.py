@@ -35,6 +35,10 @@ from lab.testimony import (
 
 Say = Callable[[str], None]
 CLUSTER_NAME = "demo"
+OUTPUTS = (
+    *(f"{phase.value}.pcap" for phase in Phase),
+    *("evidence.json", "report.json", "report.html", "diagram.svg"),
+)
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,9 @@ class DemoConfig:
 async def run_demo(config: DemoConfig, say: Say) -> int:
     """Run both clusters, write the evidence, judge it; return the verdict's exit status."""
     config.out.mkdir(parents=True, exist_ok=True)
+    for name in OUTPUTS:
+        # An old PASS must not stand where a new run did not come to its end.
+        (config.out / name).unlink(missing_ok=True)
     phases: list[PhaseEvidence] = []
     versions: dict[str, str] = {}
     run = secrets.token_bytes(16)

@@ -26,16 +26,21 @@ async def pass_time(
     stage: Stage,
     moments: Iterable[datetime],
     *,
-    guests: Iterable[str] | None = None,
-    well: Iterable[str] | None = None,
+    without: Iterable[str] = (),
     say: Callable[[str], None] = lambda text: None,
 ) -> None:
-    """Move these clocks (or all) to one moment after another; each time all must be well."""
-    chosen = tuple(guests) if guests is not None else None
-    who = tuple(well) if well is not None else None
+    """Move all clocks to one moment after another; each time all must be well.
+
+    Args:
+        without: nodes that are off: their clocks stand, and of the others it is asked only that
+            they reach one another and have renewed what was due.
+    """
+    off = set(without)
+    guests = [guest for guest in stage.running.layout.topology.guests if guest not in off]
+    names = [node.name for node in stage.nodes if node.name not in off]
     for moment in moments:
-        await set_clocks(stage.running, moment, chosen)
-        took = await stage.await_well(who)
+        await set_clocks(stage.running, moment, guests)
+        took = await (stage.await_together(names) if off else stage.await_well())
         say(f"{moment:%Y-%m-%d}: all well after {took:.1f} s")
 
 

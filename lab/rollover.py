@@ -61,15 +61,11 @@ async def await_phases(
     return seen
 
 
-async def pass_waves(stage: Stage, guests: Iterable[str] | None = None) -> None:
-    """A day and a quarter goes by, in which nodes renew in waves; the new authority signs.
-
-    Args:
-        guests: whose clocks are moved; then nobody is asked to be well, because others are away.
-    """
+async def pass_waves(stage: Stage, without: Iterable[str] = ()) -> None:
+    """A day and a quarter goes by, in which nodes renew in waves; the new authority signs."""
     begun = await now(stage)
     moments = [begun + timedelta(hours=hours) for hours in (6, 12, 18, 24, 30)]
-    await pass_time(stage, moments, guests=guests, well=None if guests is None else [])
+    await pass_time(stage, moments, without=without)
 
 
 async def issuers(stage: Stage) -> dict[str, str]:

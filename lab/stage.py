@@ -23,6 +23,7 @@ from lab.topology import CENTRAL, GENEVE_PORT, Node
 from lab.traffic import PairLoss, Traffic
 
 _WELL_SECONDS = 60.0
+_STALE_SECONDS = 30
 _UNUSED_HOST = 200
 
 
@@ -94,8 +95,40 @@ class Stage:
             poll_seconds=0.3,
         )
 
+    async def await_together(self, names: Iterable[str], seconds: float = _WELL_SECONDS) -> float:
+        """Wait until these nodes reach one another and none is due to renew, whoever else is away.
+
+        What `await_well` asks for cannot be while a node is off: its peers say that it is down.
+        """
+        chosen = tuple(names)
+        last = ""
+
+        async def condition() -> bool:
+            nonlocal last
+            for name in chosen:
+                clock = await read_clock(self.running, name)
+                found = await self.status(name)
+                last = f"{name} at {clock}: {found.get('certificate')} {found.get('health')}"
+                up = {p["chassis"] for p in found["peers"] if p["state"] == "up"}
+                written = datetime.fromisoformat(found["writtenAt"])
+                renew_at = datetime.fromisoformat(found["certificate"]["renewAt"])
+                is_stale = abs((clock - written).total_seconds()) > _STALE_SECONDS
+                if not up >= set(chosen) - {name} or renew_at <= clock or is_stale:
+                    return False
+            return True
+
+        return await wait_until(
+            condition,
+            f"{', '.join(chosen)} to be up and renewed",
+            seconds,
+            explain=lambda: last[:900],
+            poll_seconds=0.5,
+        )
+
     async def power_off(self, guest: str) -> None:
         """Cut a guest's power: nothing is written, nothing is said."""
+        if self.traffic:
+            self.traffic.forget(guest)
         self.running.remotes.pop(guest).close()
         await self.running.lab.order("kill", guest)
 

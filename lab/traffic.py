@@ -86,6 +86,10 @@ class Traffic:
     async def _ask_all(self, order: dict[str, Any]) -> list[dict[str, Any]]:
         return list(await asyncio.gather(*(program.ask(order) for program in self._programs)))
 
+    def forget(self, node: str) -> None:
+        """A node lost its power and its program with it: it neither sends nor tells any more."""
+        self._programs = [program for program in self._programs if program.node != node]
+
     async def measure(self) -> tuple[PairLoss, ...]:
         """What has been lost so far, of what had been sent half a second ago; goes on sending."""
         sent = await self._ask_all({"op": "sent"})

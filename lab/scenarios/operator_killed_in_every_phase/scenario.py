@@ -19,7 +19,8 @@ async def play(stage: Stage) -> None:
         await central.run("pkill -9 -f '[g]eneveil operator run'")
         await asyncio.sleep(2)
         await central.check(
-            "setsid geneveil operator run < /dev/null >> /disk/log/operator.log 2>&1 &"
+            "setsid geneveil operator run --away-after 60 "
+            "< /dev/null >> /disk/log/operator.log 2>&1 &"
         )
         killed.append(phase)
 
