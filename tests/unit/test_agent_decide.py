@@ -11,10 +11,17 @@ from geneveil.agent.config import AgentConfig
 from geneveil.agent.decide import AgentMemory, Decision, decide
 from geneveil.agent.observe import Failures, Observation
 from geneveil.agent.peers import CIPHER_WORD, unproven_reason
+from geneveil.agent.policies import UNSPECIFIED
 from geneveil.agent.status import build_status
 from geneveil.agent.trust import TrustFiles
 from geneveil.guard.wire import ABSENT
-from geneveil.mesh.actions import ApplyGuard, Initiate, LoadConnection, LoadIdentity
+from geneveil.mesh.actions import (
+    ApplyGuard,
+    Initiate,
+    LoadConnection,
+    LoadIdentity,
+    TerminateIkeSa,
+)
 from geneveil.model.cluster import CalendarSpan, ClusterSettings, Encapsulation, KeyType, Mode
 from geneveil.model.connection import ChildSa, Connection, IkeSa, ObservedIke
 from geneveil.model.errors import (
@@ -29,10 +36,13 @@ from geneveil.model.node_status import PeerState, parse_status, status_document
 from geneveil.model.tunnel import OvsSnapshot, Tunnel
 from geneveil.model.xfrm import (
     XfrmAlgorithm,
+    XfrmDirection,
     XfrmLifetime,
     XfrmMode,
+    XfrmPolicy,
     XfrmSelector,
     XfrmState,
+    XfrmTemplate,
 )
 from geneveil.pki.authority import encode_certificate, make_authority, sign_node
 from geneveil.pki.keys import encode_key, make_key
@@ -58,6 +68,7 @@ SEEN = Observation(
     ike=EMPTY_IKE,
     guard=GUARD,
     states=(),
+    policies=(),
     trust_files=FILES,
     settings=SETTINGS,
     enrolment=None,
@@ -101,7 +112,18 @@ SA = IkeSa(
 )  # fmt: skip
 UP_IKE = replace(EMPTY_IKE, sas=(SA,))
 CARRYING = (state("192.0.2.2", 0x22), state("192.0.2.1", 0x11))
-UP = replace(SEEN, ike=UP_IKE, states=CARRYING)
+TEMPLATE = XfrmTemplate(
+    UNSPECIFIED[0], UNSPECIFIED[0], 0, 50, 1, XfrmMode.TRANSPORT, optional=False
+)
+OUT_POLICY = XfrmPolicy(
+    XfrmSelector("192.0.2.1", 32, "192.0.2.2", 32, 17, 0, 0, 6081, 0xFFFF),
+    XfrmDirection.OUT, 366911, 9, True, (TEMPLATE,),
+)  # fmt: skip
+IN_POLICY = XfrmPolicy(
+    XfrmSelector("192.0.2.2", 32, "192.0.2.1", 32, 17, 0, 0, 6081, 0xFFFF),
+    XfrmDirection.IN, 366911, 8, True, (TEMPLATE,),
+)  # fmt: skip
+UP = replace(SEEN, ike=UP_IKE, states=CARRYING, policies=(OUT_POLICY, IN_POLICY))
 
 
 def turn(seen: Observation, memory: AgentMemory | None = None) -> Decision:
@@ -180,6 +202,85 @@ def test_an_sa_that_is_missed_once_is_doubted_and_twice_is_missing() -> None:
     third = turn(replace(UP, states=()), second.memory)
     assert third.peers[0].state is PeerState.UNPROVEN
     assert turn(UP, second.memory).peers[0].state is PeerState.UP
+
+
+LACKING: dict[str, tuple[XfrmPolicy, ...]] = {
+    "none": (),
+    "the incoming": (OUT_POLICY,),
+    "the outgoing": (IN_POLICY,),
+    "another port": (
+        replace(OUT_POLICY, selector=replace(OUT_POLICY.selector, destination_port=6082)),
+        IN_POLICY,
+    ),
+    "one port only as source": (
+        replace(OUT_POLICY, selector=replace(OUT_POLICY.selector, source_port_mask=0xFFFF)),
+        IN_POLICY,
+    ),
+    "another peer": (
+        replace(OUT_POLICY, selector=replace(OUT_POLICY.selector, destination="192.0.2.3")),
+        IN_POLICY,
+    ),
+    "tunnel mode": (
+        replace(OUT_POLICY, templates=(replace(TEMPLATE, mode=XfrmMode.TUNNEL),)),
+        IN_POLICY,
+    ),
+    "optional": (replace(OUT_POLICY, templates=(replace(TEMPLATE, optional=True),)), IN_POLICY),
+    "authentication only": (
+        replace(OUT_POLICY, templates=(replace(TEMPLATE, protocol=51),)),
+        IN_POLICY,
+    ),
+    "no template": (replace(OUT_POLICY, templates=()), IN_POLICY),
+    "blocks": (replace(OUT_POLICY, allows=False), IN_POLICY),
+}
+
+
+@pytest.mark.parametrize("policies", LACKING.values(), ids=LACKING.keys())
+def test_a_pair_without_its_policies_is_not_up(policies: tuple[XfrmPolicy, ...]) -> None:
+    decision = turn(replace(UP, policies=policies))
+    assert decision.peers[0].state is PeerState.UNPROVEN
+    assert codes(decision) == ["peer-unproven"]
+    assert "no policy for" in decision.findings[0].what
+
+
+GONE = {
+    "states": replace(UP, states=()),
+    "a state": replace(UP, states=CARRYING[:1]),
+    "policies": replace(UP, policies=()),
+    "a state but for its place": replace(UP, states=(replace(CARRYING[0], aead=None), CARRYING[1])),
+}
+
+
+def repairs(decision: Decision) -> list[TerminateIkeSa]:
+    return [a for a in decision.actions if isinstance(a, TerminateIkeSa)]
+
+
+@pytest.mark.parametrize("gone", GONE.values(), ids=GONE.keys())
+def test_what_the_kernel_lacks_twice_is_made_anew(gone: Observation) -> None:
+    first = turn(gone, turn(UP).memory)
+    assert repairs(first) == []
+    second = turn(replace(gone, now_seconds=1002.0), first.memory)
+    (close,) = repairs(second)
+    assert (close.unique_id, close.at_once, close.repairs) == (SA.unique_id, True, True)
+    assert second.peers[0].state is PeerState.UNPROVEN
+    back = turn(replace(UP, now_seconds=1002.0), first.memory)
+    assert repairs(back) == []
+
+
+def test_what_cannot_be_read_is_no_reason_to_repair() -> None:
+    unreadable = KernelError("cannot read")
+    for seen in (replace(UP, states=unreadable), replace(UP, policies=unreadable)):
+        memory = turn(seen).memory
+        for _ in range(3):
+            decision = turn(seen, memory)
+            memory = decision.memory
+            assert repairs(decision) == []
+            assert decision.peers[0].state is PeerState.UNPROVEN
+            assert "kernel-unreadable" in codes(decision)
+
+
+def test_without_an_identity_nothing_is_closed_to_repair_it() -> None:
+    gone = replace(UP, policies=(), trust_files=TrustFiles(None, None, None))
+    assert repairs(turn(gone, turn(gone).memory)) == []
 
 
 def test_while_a_child_is_replaced_the_one_in_the_kernel_counts() -> None:

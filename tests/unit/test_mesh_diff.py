@@ -138,11 +138,12 @@ def turn(
     plan: tuple[Connection, ...],
     now: float = 0.0,
     identity: Identity | None = IDENTITY,
+    broken: frozenset[str] = frozenset(),
 ) -> tuple[list[Action], Memory]:
     observed = charon.read()
     memory = for_instance(memory, observed.instance)
     memory = replace(memory, attempts=track_attempts(memory, plan, observed, now))
-    actions = diff_ike(plan, identity, observed, memory, now)
+    actions = diff_ike(plan, identity, observed, memory, now, broken=broken)
     for action in actions:
         memory = record(memory, action, charon.apply(action), now)
     return actions, memory
@@ -323,6 +324,43 @@ def test_a_port_that_is_no_tunnels_any_more_loses_its_children_alone() -> None:
     actions, _ = turn(charon, memory, (connection(),), now=10)
     assert kinds(actions) == ["LoadConnection", "TerminateChildSa", "TerminateChildSa"]
     assert [c.name for sa in charon.sas for c in sa.children] == ["in", "out"]
+
+
+@pytest.mark.parametrize("peer", [PEER, WAITED_FOR])
+def test_a_pair_that_the_kernel_lacks_is_closed_and_begun_at_once_and_no_other(peer: str) -> None:
+    other = connection(last=9)
+    plan = (connection(peer), other)
+    charon = FakeCharon()
+    memory = Memory()
+    for now in (0.0, 9.0, 100.0):
+        _, memory = turn(charon, memory, plan, now)
+    kept = [sa for sa in charon.sas if sa.connection == other.name]
+    broken = frozenset({plan[0].name})
+    actions, memory = turn(charon, memory, plan, 101.0, broken=broken)
+    assert kinds(actions) == ["TerminateIkeSa"]
+    assert charon.sas == kept
+    actions, memory = turn(charon, memory, plan, 101.3)
+    assert kinds(actions).count("Initiate") == 2
+    assert {sa.connection for sa in charon.sas} == {c.name for c in plan}
+    assert [sa for sa in charon.sas if sa.connection == other.name] == kept
+
+
+def test_a_kernel_that_is_emptied_again_and_again_is_repaired_less_and_less_often() -> None:
+    charon, memory, plan, times = FakeCharon(), Memory(), (connection(),), []
+    broken = frozenset({plan[0].name})
+    for tenth in range(1000):
+        is_up = bool(charon.sas)
+        actions, memory = turn(
+            charon, memory, plan, tenth / 10, broken=broken if is_up else frozenset()
+        )
+        times += [tenth / 10] if "TerminateIkeSa" in kinds(actions) else []
+    waits = [later - earlier for earlier, later in pairwise(times)]
+    assert waits[0] <= 1.6
+    assert waits[-1] >= 10
+    assert 7 <= len(times) <= 12
+    _, memory = turn(charon, memory, plan, 200.0)
+    actions, _ = turn(charon, memory, plan, 201.0, broken=broken)
+    assert "TerminateIkeSa" in kinds(actions)
 
 
 PLANS = st.lists(st.integers(2, 5), unique=True, max_size=4)

@@ -74,7 +74,7 @@ def describe(action: Action) -> tuple[str, dict[str, object]]:
             }
         case UnloadConnection(name):
             return "connection unloaded", {"connection": name}
-        case TerminateIkeSa(unique_id, connection, why, _):
+        case TerminateIkeSa(unique_id, connection, why, _, _):
             return "IKE_SA closed", {"connection": connection, "id": unique_id, "why": why}
         case TerminateChildSa(unique_id, connection, why):
             return "CHILD_SA closed", {"connection": connection, "id": unique_id, "why": why}
@@ -101,7 +101,7 @@ def _apply(action: Action, ports: Ports) -> str:
             ports.ike.load_connection(connection, identity, salt)
         case UnloadConnection(name):
             ports.ike.unload_connection(name)
-        case TerminateIkeSa(unique_id, _, _, at_once):
+        case TerminateIkeSa(unique_id, _, _, at_once, _):
             ports.ike.terminate(unique_id, at_once)
         case TerminateChildSa(unique_id, _, _):
             ports.ike.terminate_child(unique_id)

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from geneveil.agent.config import guarded_ports
 from geneveil.agent.observe import Observation
-from geneveil.agent.peers import Beginning, judge_peer
+from geneveil.agent.peers import Beginning, KernelView, judge_peer
 from geneveil.agent.rotation.renewal import judge_renewal, judge_watch, must_renew
 from geneveil.agent.rotation.watch import WatchRecord
 from geneveil.agent.trust import Trust, TrustFiles, judge_trust
@@ -200,7 +200,10 @@ def _plan_actions(
     mesh = for_instance(memory.mesh, seen.ike.instance)
     attempts = track_attempts(mesh, plan.connections, seen.ike, seen.now_seconds)
     mesh = replace(mesh, attempts=attempts)
-    actions += diff_ike(plan.connections, trust.identity, seen.ike, mesh, seen.now_seconds, revoked)
+    broken = frozenset(name for name, pair in memory.beginnings.items() if pair.must_repair)
+    actions += diff_ike(
+        plan.connections, trust.identity, seen.ike, mesh, seen.now_seconds, revoked, broken
+    )
     return actions, replace(memory, mesh=mesh)
 
 
@@ -208,13 +211,16 @@ def _judge_peers(
     seen: Observation, memory: AgentMemory, plan: MeshPlan | None
 ) -> tuple[AgentMemory, tuple[PeerStatus, ...], list[Finding]]:
     sas = None if isinstance(seen.ike, GeneveilError) else seen.ike.sas
-    states = None if isinstance(seen.states, GeneveilError) else seen.states
+    kernel = KernelView(
+        None if isinstance(seen.states, GeneveilError) else seen.states,
+        None if isinstance(seen.policies, GeneveilError) else seen.policies,
+    )
     peers: list[PeerStatus] = []
     findings: list[Finding] = []
     beginnings: dict[str, Beginning] = {}
     for connection in plan.connections if plan else ():
         before = memory.beginnings.get(connection.name)
-        peer, finding, beginning = judge_peer(connection, sas, states, before, seen.now)
+        peer, finding, beginning = judge_peer(connection, sas, kernel, before, seen.now)
         peers.append(peer)
         findings += [finding] if finding else []
         beginnings[connection.name] = beginning
@@ -226,7 +232,11 @@ def _reading_findings(seen: Observation) -> list[Finding]:
         (seen.ovs, "ovsdb-away", "Open vSwitch"),
         (seen.ike, "charon-away", "charon"),
         (seen.guard, "guard-unreadable", "guard"),
-        (seen.states, "kernel-unreadable", "kernel"),
+        (
+            seen.states if isinstance(seen.states, GeneveilError) else seen.policies,
+            "kernel-unreadable",
+            "kernel",
+        ),
         (seen.settings, "settings-unreadable", "cluster settings"),
         (seen.record, "watch-unreadable", "operator"),
     )

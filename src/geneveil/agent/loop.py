@@ -41,7 +41,8 @@ SHORTEST_PERIOD_SECONDS = 0.05
 """Events that come in a burst make one turn."""
 
 FOLLOW_UP_SECONDS = 0.3
-"""A turn that did something looks soon at what came of it."""
+"""A turn that did something looks soon at what came of it; one that missed something in the kernel
+looks soon again."""
 
 FIRST_PICTURE_SECONDS = 0.5
 """Open vSwitch's database answers within milliseconds; without this every start would begin with a
@@ -141,7 +142,8 @@ class Agent:
         self._unsealed = self._seal()  # after the guard, never in its way
         health = self._say(seen, decision, outcome)
         self._memory = replace(decision.memory, mesh=outcome.memory, health=health)
-        return bool(outcome.done)
+        doubts = any(pair.is_missing for pair in decision.memory.beginnings.values())
+        return bool(outcome.done) or doubts
 
     def _notice_clock(self, now_seconds: float) -> None:
         """A clock that was set may make good what was refused: there is nothing to wait for."""

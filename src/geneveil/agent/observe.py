@@ -34,7 +34,7 @@ from geneveil.model.errors import GeneveilError, TrustError
 from geneveil.model.guard import ObservedGuard
 from geneveil.model.health import Finding
 from geneveil.model.tunnel import OvsSnapshot
-from geneveil.model.xfrm import XfrmState
+from geneveil.model.xfrm import XfrmPolicy, XfrmState
 from geneveil.ovs.port import TunnelSource
 from geneveil.xfrm.port import KernelIpsec
 
@@ -81,6 +81,7 @@ class Observation:
     ike: ObservedIke | GeneveilError
     guard: ObservedGuard | GeneveilError
     states: tuple[XfrmState, ...] | GeneveilError
+    policies: tuple[XfrmPolicy, ...] | GeneveilError
     trust_files: TrustFiles
     settings: ClusterSettings | GeneveilError | None
     enrolment: Finding | None
@@ -106,6 +107,7 @@ def observe(
         ike=_attempt(ports.ike.read),
         guard=_attempt(ports.guard.read),
         states=_attempt(ports.kernel.read_states),
+        policies=_attempt(ports.kernel.read_policies),
         trust_files=read_trust_files(ports.store),
         settings=_attempt(lambda: read_settings(ports.store)),
         enrolment=enrolment,

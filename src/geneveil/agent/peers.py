@@ -2,18 +2,19 @@
 
 A pair is up only if what is promised can be seen: both children installed in charon, and for the
 two SAs that carry Geneve a state in the kernel with AES-GCM, a 256-bit key, an ICV of 16 bytes,
-ESN and transport mode.
+ESN and transport mode, and the policies that lead Geneve to them.
 """
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from geneveil.agent.policies import missing_policies
 from geneveil.mesh.initiation import is_initiator
 from geneveil.mesh.reauthentication import missing_children
 from geneveil.model.connection import ChildSa, Connection, Direction, IkeSa
 from geneveil.model.health import Finding, Severity
 from geneveil.model.node_status import PeerState, PeerStatus
-from geneveil.model.xfrm import XfrmMode, XfrmState
+from geneveil.model.xfrm import XfrmMode, XfrmPolicy, XfrmState
 
 AES_GCM_NAME = "rfc4106(gcm(aes))"
 AES_256_KEY_BITS = 256 + 32
@@ -27,20 +28,33 @@ CIPHER_WORD = "AES-GCM-16-256/ESN"
 class Beginning:
     """A pair's state and when it began.
 
-    `is_doubted`: an SA that carries was not found in the kernel, for the first time. charon and
-    the kernel are read one after the other, and an SA may be replaced in between: only what is
-    missing twice is missing.
+    Attributes:
+        is_doubted: of a pair that was up, something was not found in the kernel, for the first
+            time. charon and the kernel are read one after the other, and an SA may be replaced in
+            between: only what is missing twice is missing.
+        is_missing: the kernel lacked a state or a policy of the pair's installed children.
+        must_repair: it did so the turn before as well: charon does not know, and will not notice.
     """
 
     state: PeerState
     since: datetime
     is_doubted: bool = False
+    is_missing: bool = False
+    must_repair: bool = False
+
+
+@dataclass(frozen=True)
+class KernelView:
+    """States and policies; None for what could not be read."""
+
+    states: tuple[XfrmState, ...] | None
+    policies: tuple[XfrmPolicy, ...] | None
 
 
 def judge_peer(
     connection: Connection,
     sas: tuple[IkeSa, ...] | None,
-    states: tuple[XfrmState, ...] | None,
+    kernel: KernelView,
     before: Beginning | None,
     now: datetime,
 ) -> tuple[PeerStatus, Finding | None, Beginning]:
@@ -48,21 +62,22 @@ def judge_peer(
 
     Args:
         sas: charon's, or None if they could not be read.
-        states: the kernel's, or None likewise.
+        kernel: what it says.
         before: what was decided the turn before.
-    Fails closed: yes; an SA that cannot be found in the kernel proves nothing.
+    Fails closed: yes; an SA that cannot be found in the kernel proves nothing. What could not be
+        read is not missing: it is no reason to repair anything.
     """
     own = [sa for sa in sas or () if sa.connection == connection.name]
-    carrying = _find_carrying(connection, own, states or ())
+    carrying = _find_carrying(connection, own, kernel.states or ())
     complaints: list[str] = []
-    is_doubted = False
+    is_doubted = is_missing = False
     if sas is None:
         state = PeerState.UNKNOWN
     elif missing_children(connection, own):
         state = PeerState.CONNECTING if _is_under_way(own) else PeerState.DOWN
     else:
-        complaints = _complaints(carrying, states)
-        is_missing = states is not None and any(c.kernel is None for c in carrying)
+        complaints = _complaints(connection, carrying, kernel)
+        is_missing = _is_missing(connection, carrying, kernel)
         is_doubted = is_missing and before is not None and before.state is PeerState.UP
         if is_doubted and before is not None and not before.is_doubted:
             complaints = []
@@ -70,7 +85,8 @@ def judge_peer(
     since = _since(state, before, own, now)
     status = _status(connection, state, since, carrying, now)
     finding = _finding(connection, state, complaints)
-    return status, finding, Beginning(state, since, is_doubted)
+    must_repair = is_missing and before is not None and before.is_missing
+    return status, finding, Beginning(state, since, is_doubted, is_missing, must_repair)
 
 
 def unproven_reason(state: XfrmState) -> str:
@@ -144,12 +160,32 @@ def _is_under_way(sas: list[IkeSa]) -> bool:
     return any(sa.is_starting or sa.is_busy for sa in sas)
 
 
+def _is_missing(
+    connection: Connection, carrying: tuple[_Carrying, _Carrying], kernel: KernelView
+) -> bool:
+    lacks_state = kernel.states is not None and any(
+        one.kernel is None or _only_holds_a_place(one.kernel) for one in carrying
+    )
+    return lacks_state or bool(
+        kernel.policies is not None and missing_policies(connection, kernel.policies)
+    )
+
+
+def _only_holds_a_place(state: XfrmState) -> bool:
+    """The kernel makes such a state itself, under the SPI of the policy, for a packet that met
+    none (xfrm_state_find in net/xfrm/xfrm_state.c): it carries nothing."""
+    return state.aead is None and state.encryption is None and state.authentication is None
+
+
 def _complaints(
-    carrying: tuple[_Carrying, _Carrying], states: tuple[XfrmState, ...] | None
+    connection: Connection, carrying: tuple[_Carrying, _Carrying], kernel: KernelView
 ) -> list[str]:
-    if states is None:
+    if kernel.states is None:
         return ["the kernel's SAs could not be read"]
-    complaints = []
+    if kernel.policies is None:
+        return ["the kernel's policies could not be read"]
+    lacking = ", ".join(str(child) for child in missing_policies(connection, kernel.policies))
+    complaints = [f"the kernel has no policy for {lacking}"] if lacking else []
     for one in carrying:
         reason = unproven_reason(one.kernel) if one.kernel else "it is not in the kernel"
         if reason:
@@ -195,7 +231,8 @@ def _finding(connection: Connection, state: PeerState, complaints: list[str]) ->
             Severity.ERROR,
             subject,
             "; ".join(complaints),
-            "if it lasts, look at charon's log and `ip xfrm state` on both nodes",
+            "what is not in the kernel is made anew; if it lasts, look at charon's log, "
+            "`ip xfrm state` and `ip xfrm policy`, and at what removes them",
         )
     if state in (PeerState.UP, PeerState.UNKNOWN):
         return None  # that charon is away is a finding of its own, once for all peers

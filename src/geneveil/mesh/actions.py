@@ -65,12 +65,16 @@ class UnloadConnection:
 
 @dataclass(frozen=True)
 class TerminateIkeSa:
-    """Close one of our IKE_SAs with its children."""
+    """Close one of our IKE_SAs with its children.
+
+    `at_once`: without waiting for the peer. `repairs`: the pair is to come back at once.
+    """
 
     unique_id: int
     connection: str
     why: str
     at_once: bool = False
+    repairs: bool = False
 
 
 @dataclass(frozen=True)

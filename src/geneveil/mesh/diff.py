@@ -38,6 +38,9 @@ from geneveil.model.connection import (
     ObservedIke,
 )
 
+REPAIR_SECONDS = 10.0
+"""A pair that is down this soon after its repair is down because of it."""
+
 
 def diff_ike(
     connections: tuple[Connection, ...],
@@ -46,6 +49,7 @@ def diff_ike(
     memory: Memory,
     now_seconds: float,
     revoked: frozenset[str] = frozenset(),
+    broken: frozenset[str] = frozenset(),
 ) -> list[Action]:
     """Decide what to do in charon.
 
@@ -56,18 +60,23 @@ def diff_ike(
         memory: already of this instance of charon; see `for_instance` and `track_attempts`.
         revoked: names of connections that are not in `connections` because the peer's certificate
             was revoked: their SAs end at once, whether or not the peer answers.
+        broken: names of connections whose children charon lists and the kernel lacks. charon does
+            not look there, and would go on so until the next rekeying: it has to make them anew.
     """
     actions: list[Action] = []
     if identity is not None:
         actions += _credentials(identity, observed, memory)
         reload = any(isinstance(action, LoadIdentity) for action in actions)
         actions += _loads(connections, identity, observed, memory, reload)
-    actions += _removals(connections, observed, revoked)
-    if identity is not None:
+    whole = tuple(c for c in connections if c.name not in broken)
+    actions += _removals(connections, observed, revoked, broken)
+    if identity is not None:  # without one a pair could not come back
         for connection in connections:
+            if connection.name in broken:
+                actions += _repairs(connection, observed, memory, now_seconds)
             actions += _initiations(connection, observed, memory, now_seconds)
         loads = any(isinstance(action, LoadConnection) for action in actions)
-        for connection in () if loads else connections:
+        for connection in () if loads else whole:
             actions += moves(connection, identity, observed, memory, now_seconds, len(connections))
         if not loads and retiring_key_is_idle(connections, identity, observed, memory, now_seconds):
             actions.append(UnloadKey(identity.retiring_key_id))
@@ -78,11 +87,13 @@ def track_attempts(
     memory: Memory, connections: tuple[Connection, ...], observed: ObservedIke, now_seconds: float
 ) -> dict[str, Attempts]:
     """Keep the count for the pairs that are still down, begin it for those that are now."""
-    return {
-        connection.name: memory.attempts.get(connection.name, Attempts(down_since=now_seconds))
-        for connection in connections
-        if missing_children(connection, observed.sas)
-    }
+    down = [c.name for c in connections if missing_children(c, observed.sas)]
+    begun = {}
+    for name in down:
+        repair = memory.repairs.get(name)
+        is_ours = repair is not None and now_seconds - repair.latest < REPAIR_SECONDS
+        begun[name] = Attempts(down_since=now_seconds, at_once=is_ours)
+    return {name: memory.attempts.get(name, begun[name]) for name in down}
 
 
 def _credentials(identity: Identity, observed: ObservedIke, memory: Memory) -> list[Action]:
@@ -133,7 +144,10 @@ def _loads(
 
 
 def _removals(
-    connections: tuple[Connection, ...], observed: ObservedIke, revoked: frozenset[str]
+    connections: tuple[Connection, ...],
+    observed: ObservedIke,
+    revoked: frozenset[str],
+    broken: frozenset[str],
 ) -> list[Action]:
     desired = {connection.name: connection for connection in connections}
     actions: list[Action] = [
@@ -147,6 +161,8 @@ def _removals(
             why = "its peer was revoked" if at_once else "its tunnel is gone"
             actions.append(TerminateIkeSa(sa.unique_id, sa.connection, why, at_once))
     for connection in connections:
+        if connection.name in broken:
+            continue  # what is spare in charon may be all that is left
         own = [sa for sa in observed.sas if sa.connection == connection.name]
         actions += _surplus(connection, own)
     return actions
@@ -182,9 +198,28 @@ def _initiations(
     return [Initiate(connection.name, child) for child in missing]
 
 
+def _repairs(
+    connection: Connection, observed: ObservedIke, memory: Memory, now_seconds: float
+) -> list[Action]:
+    """Close the pair, without waiting for the peer; again only after a back-off: whatever empties
+    the kernel may go on doing so."""
+    before = memory.repairs.get(connection.name)
+    if before is not None and now_seconds < before.latest + backoff_seconds(
+        connection.local_chassis, connection.remote_chassis, before.count
+    ):
+        return []
+    why = "the kernel lacks its SAs or policies"
+    return [
+        TerminateIkeSa(sa.unique_id, sa.connection, why, at_once=True, repairs=True)
+        for sa in observed.sas
+        if sa.connection == connection.name
+    ]
+
+
 def _due_at(connection: Connection, attempts: Attempts) -> float:
     local, remote = connection.local_chassis, connection.remote_chassis
-    due = attempts.down_since + first_attempt_seconds(local, remote)
+    grace = 0.0 if attempts.at_once else first_attempt_seconds(local, remote)
+    due = attempts.down_since + grace
     if attempts.count:
         due = max(due, attempts.latest + backoff_seconds(local, remote, attempts.count))
     return due

@@ -15,20 +15,36 @@ from geneveil.mesh.actions import (
     Initiate,
     LoadConnection,
     LoadIdentity,
+    TerminateIkeSa,
     UnloadConnection,
 )
 from geneveil.model.connection import Connection, Identity
+
+QUIET_SECONDS = 60.0
+"""A pair that stood this long after a repair is repaired at once the next time."""
 
 _EMPTY: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
 class Attempts:
-    """One pair that is down. Times are seconds of a clock that only goes forward."""
+    """One pair that is down. Times are seconds of a clock that only goes forward.
+
+    `at_once`: this node took it down, to repair it, and so is the first that knows.
+    """
 
     down_since: float
     count: int = 0
     latest: float = 0.0
+    at_once: bool = False
+
+
+@dataclass(frozen=True)
+class Repairs:
+    """How often this node closed a pair because the kernel lacked it, in one go."""
+
+    count: int
+    latest: float
 
 
 @dataclass(frozen=True)
@@ -62,6 +78,7 @@ class Memory:
         since: connection name to the identity it was loaded with, and since when; survives the
             loss of a session, since the same charon may be at its other end.
         moves: connection name to the latest attempts to move children.
+        repairs: connection name to the latest repairs.
     """
 
     instance: int = -1
@@ -72,6 +89,7 @@ class Memory:
     salts: Mapping[str, int] = field(default_factory=dict)
     since: Mapping[str, Loaded] = field(default_factory=dict)
     moves: Mapping[str, Moves] = field(default_factory=dict)
+    repairs: Mapping[str, Repairs] = field(default_factory=dict)
 
 
 def for_instance(memory: Memory, instance: int) -> Memory:
@@ -93,6 +111,8 @@ def record(memory: Memory, action: Action, answer: str, now_seconds: float) -> M
         case UnloadConnection(name):
             rest = {key: value for key, value in memory.loaded.items() if key != name}
             return replace(memory, loaded=rest)
+        case TerminateIkeSa(connection=name, repairs=True):
+            return _record_repair(memory, name, now_seconds)
         case Initiate(name, _, None):
             return _record_attempt(memory, name, now_seconds)
         case Initiate(name, _, int(target)):
@@ -134,6 +154,14 @@ def _record_move(memory: Memory, name: str, target: int, now_seconds: float) -> 
         return memory  # the other child of the same attempt
     count = before.count if before.target == target else 0
     return replace(memory, moves={**memory.moves, name: Moves(target, count + 1, now_seconds)})
+
+
+def _record_repair(memory: Memory, name: str, now_seconds: float) -> Memory:
+    before = memory.repairs.get(name, Repairs(0, now_seconds))
+    if before.count and before.latest == now_seconds:
+        return memory  # another IKE_SA of the same repair
+    count = before.count if now_seconds - before.latest < QUIET_SECONDS else 0
+    return replace(memory, repairs={**memory.repairs, name: Repairs(count + 1, now_seconds)})
 
 
 def _record_attempt(memory: Memory, name: str, now_seconds: float) -> Memory:
