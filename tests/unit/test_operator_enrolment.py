@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -229,6 +229,51 @@ def test_several_tokens_are_made_together_or_not_at_all(bench: Bench) -> None:
     with pytest.raises(RefusedError):
         make_tokens(bench.store, bench.registry.state.cluster, wishes, NOW, os.urandom)
     assert bench.store.read_tokens() == ()
+
+
+def test_a_newer_token_voids_the_older_ones(bench: Bench) -> None:
+    old, other = bench.token(), bench.token("node-2")
+    cluster = bench.registry.state.cluster
+    wish = TokenWish("node-1", timedelta(hours=1))
+    ((new, _, voided),) = make_tokens(bench.store, cluster, [wish], NOW, os.urandom)
+    assert voided == (old.identifier.hex(),)
+    entry = bench.store.read_audit()[-2]
+    assert (entry.event, entry.chassis) == ("token-voided", "node-1")
+    assert old.identifier.hex() in entry.detail
+    refused = bench.enrol(old, csr())
+    assert (refused.status, refused.document["reason"]) == (403, "token-void")
+    assert bench.enrol(new, csr()).status == 200
+    statuses = [row["status"] for row in tokens_document(bench.store.read_tokens(), NOW)["tokens"]]
+    assert statuses == ["void", "unused", "used"]
+    other_csr = build_request(make_key(KeyType.ECDSA_P256), "node-2").decode()
+    assert bench.enrol(other, other_csr).status == 200
+
+
+def test_spending_a_token_voids_what_is_left_over(bench: Bench) -> None:
+    spent_one = bench.token()
+    record = bench.store.find_token(spent_one.identifier.hex())
+    assert record is not None
+    leftover = JoinToken("node-1", b"leftover", spent_one.secret, spent_one.ca_pin)
+    # as a database holds it that was made before tokens voided one another
+    bench.store.add_token(replace(record, identifier=leftover.identifier.hex()))
+    first = bench.enrol(spent_one, csr())
+    assert first.status == 200
+    entry = bench.store.read_audit()[-1]
+    assert (entry.event, entry.remote) == ("token-voided", "192.0.2.1")
+    refused = bench.enrol(leftover, Forgery().pem())
+    assert (refused.status, refused.document["reason"]) == (403, "token-void")
+    assert bench.enrol(spent_one, csr()) == first
+    assert len(bench.store.read_certificates()) == 1
+
+
+def test_a_node_is_named_once(bench: Bench) -> None:
+    before = bench.token()
+    wishes = [TokenWish("node-1", timedelta(hours=1))] * 2
+    with pytest.raises(RefusedError) as caught:
+        make_tokens(bench.store, bench.registry.state.cluster, wishes, NOW, os.urandom)
+    assert caught.value.reason == "node-repeated"
+    assert len(bench.store.read_tokens()) == 1
+    assert bench.enrol(before, csr()).status == 200
 
 
 @pytest.mark.parametrize(

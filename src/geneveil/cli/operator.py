@@ -132,7 +132,8 @@ def token(
 ) -> None:
     """Make a one-time join token for one chassis name, and print it.
 
-    Works while `operator run` runs. Several names give one token each, or none at all.
+    Works while `operator run` runs. Several names give one token each, or none at all. Older
+    tokens of the node that were not spent are void from then on.
     """
     from geneveil.operator.minting import TokenWish, make_tokens, parse_expiry
     from geneveil.operator.registry import read_cluster
@@ -146,6 +147,9 @@ def token(
     if output is Output.TEXT:
         for document in documents:
             typer.echo(document["token"])
+            if document["tokensVoided"]:
+                older = ", ".join(document["tokensVoided"])
+                typer.echo(f"{document['chassis']}: void from now on: token {older}", err=True)
     else:
         print_json(documents[0] if len(documents) == 1 else {"tokens": documents})
 

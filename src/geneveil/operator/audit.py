@@ -24,6 +24,7 @@ class Event(Enum):
     SEALED = "sealed"
     AUTHORITY_MADE = "authority-made"
     TOKEN_MADE = "token-made"  # noqa: S105
+    TOKEN_VOIDED = "token-voided"  # noqa: S105
     ISSUED = "issued"
     ISSUED_AGAIN = "issued-again"
     REFUSED = "refused"

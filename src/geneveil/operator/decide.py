@@ -97,7 +97,7 @@ def decide_enrolment(view: EnrolmentView) -> Issue | IssueAgain | Refuse:
         return Refuse("", (unproved,) if unproved else ())
     token = view.token
     if isinstance(view.request, Finding):
-        return Refuse(token.chassis, (*judge_token(token, view.now), view.request))
+        return Refuse(token.chassis, (*_judge_token(token, view.now), view.request))
     csr_sha256 = hashlib.sha256(view.request.der).digest()
     if view.earlier is not None and _is_answer_worth_repeating(view, token, csr_sha256):
         return IssueAgain(view.earlier)
@@ -129,10 +129,23 @@ def _judge(view: EnrolmentView, token: TokenRecord, request: ReadRequest) -> tup
         check_name(token.chassis, view.operator_names, ()),
     )
     return (
-        *judge_token(token, view.now),
+        *_judge_token(token, view.now),
         *(finding for finding in about_names if finding is not None),
         *judge_request(request.facts, terms),
     )
+
+
+def _judge_token(token: TokenRecord, now: datetime) -> tuple[Finding, ...]:
+    findings = judge_token(token, now)
+    if token.voided_at is None:
+        return findings
+    # the record does not keep which of the three it was; the audit log does
+    void = Finding(
+        Reason.TOKEN_VOID,
+        f"the join token lost its worth at {token.voided_at:%Y-%m-%dT%H:%M:%SZ}: a newer one was "
+        "made, another one was spent, or the node was revoked; make a new one",
+    )
+    return tuple(void if one.reason is Reason.TOKEN_VOID else one for one in findings)
 
 
 def _check_standing(node: NodeRecord | None) -> Finding | None:

@@ -14,6 +14,7 @@ from geneveil.operator.decide import Issue, Refuse
 from geneveil.operator.limits import Bucket
 from geneveil.operator.records import CertificateRecord, Kind
 from geneveil.operator.registry import Registry
+from geneveil.operator.token_voiding import void_other_tokens
 from geneveil.pki.authority import (
     SERIAL_BYTES,
     encode_certificate,
@@ -69,6 +70,13 @@ class Desk:
     def issue(self, issue: Issue, now: datetime, remote: str) -> CertificateRecord:
         """Sign and remember; inside a transaction.
 
+        A token that is spent takes the worth of every other unspent token of the chassis. Older
+        certificates of the chassis are left as they are, after a token as after a renewal: the
+        node may still run on one when it asks, and the peers would refuse it from the CRL on,
+        before it uses the new one. Revoking them is safe only once the node has confirmed that it
+        uses the new one, and that is not done; `operator revoke` and a token made with --readmit
+        are the way when an old key is in wrong hands.
+
         Raises:
             TrustError: the authority is not valid now, or its key can't be read.
         """
@@ -100,6 +108,9 @@ class Desk:
         else:
             event = Event.RENEWED
         self.write(event, record, remote, now)
+        if issue.token:
+            why = f"token {issue.token} was spent"
+            void_other_tokens(registry.store, issue.chassis, why, now, remote)
         if issue.chassis in state.revoked_chassis:  # it was readmitted: nodes are to know
             registry.tables.bump()
             registry.refresh()

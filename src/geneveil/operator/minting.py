@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from geneveil.enroll.port import JoinToken
 from geneveil.enroll.wire import is_operator_url
@@ -16,6 +17,7 @@ from geneveil.operator.audit import AuditEvent, Event
 from geneveil.operator.cluster import SealedCluster, authority_certificate
 from geneveil.operator.records import AuthorityRecord, NodeRecord, Standing
 from geneveil.operator.store import Store
+from geneveil.operator.token_voiding import void_other_tokens
 from geneveil.operator.trust_tables import TrustTables
 from geneveil.pki.authority import key_pin
 from geneveil.pki.keys import PublicKey
@@ -49,6 +51,18 @@ class TokenWish:
     readmit: bool = False
 
 
+class MadeToken(NamedTuple):
+    """A token that was just made.
+
+    Attributes:
+        voided: identifiers of older unspent tokens of the chassis, which are void now.
+    """
+
+    token: JoinToken
+    record: TokenRecord
+    voided: tuple[str, ...]
+
+
 def parse_expiry(text: str) -> timedelta:
     """Read `90s`, `30m`, `1h` or `7d`: at least a second, at most 30 days.
 
@@ -70,17 +84,29 @@ def make_tokens(
     wishes: Sequence[TokenWish],
     now: datetime,
     draw: Callable[[int], bytes],
-) -> list[tuple[JoinToken, TokenRecord]]:
+) -> list[MadeToken]:
     """Make a token for each wish and remember its hash; all or none, durable when this returns.
 
+    Older tokens of the same chassis that were not spent are void from then on.
+
     Raises:
-        RefusedError: IPsec is off, or no chassis may have this name; the reason word says which.
+        RefusedError: IPsec is off, no chassis may have this name, or a chassis is named twice;
+            the reason word says which.
         ConfigError: the URL is none.
     """
     if cluster.settings.mode is Mode.DISABLED:
         raise RefusedError(
             "ipsec-disabled", "there is nothing to join", why="this cluster has IPsec off"
         )
+    asked = [wish.chassis for wish in wishes]
+    for chassis in asked:
+        if asked.count(chassis) > 1:
+            raise RefusedError(
+                "node-repeated",
+                f"{chassis} is named {asked.count(chassis)} times",
+                why="a chassis has one good token at a time",
+                remedy="name each node once",
+            )
     with store.transaction():
         made, names = [], list(store.read_chassis_names())
         for wish in wishes:
@@ -96,7 +122,7 @@ def _make_token(
     now: datetime,
     draw: Callable[[int], bytes],
     names: tuple[str, ...],
-) -> tuple[JoinToken, TokenRecord]:
+) -> MadeToken:
     if wish.url and not is_operator_url(wish.url):
         raise ConfigError(f"--url {wish.url!r} is no URL", remedy="write https://host:9443")
     finding = check_name(wish.chassis, cluster.server_names, names)
@@ -119,11 +145,13 @@ def _make_token(
         expires_at=now + wish.expires,
         authority_id=pinned.authority_id,
     )
+    why = f"the newer token {record.identifier} was made"
+    voided = void_other_tokens(store, wish.chassis, why, now)
     store.add_token(record)
     detail = f"token {record.identifier}, expires {record.expires_at:%Y-%m-%dT%H:%M:%SZ}"
     event = AuditEvent(Event.TOKEN_MADE, chassis=wish.chassis, detail=detail)
     store.append_audit(event, now)
-    return token, record
+    return MadeToken(token, record, voided)
 
 
 def _check_standing(store: Store, wish: TokenWish, now: datetime) -> None:

@@ -169,6 +169,19 @@ class TrustTables:
             (to_seconds(at), chassis),
         )
 
+    def supersede_tokens(self, chassis: str, at: datetime) -> tuple[str, ...]:
+        """Take the worth of every unspent token of a node; says which, in the order of making.
+
+        Those that have expired too: a clock that is set back does not make them good again.
+        """
+        rows = self._store.read_rows(
+            "SELECT identifier FROM tokens WHERE chassis = ? AND serial = ''"
+            " AND voided_at IS NULL ORDER BY rowid",
+            (chassis,),
+        )
+        self.void_tokens(chassis, at)
+        return tuple(str(row[0]) for row in rows)
+
     def count_unspent_tokens(self, authority_id: int, before: datetime, now: datetime) -> int:
         """Tokens that pin an authority, were made before a time and can still be spent."""
         ((count,),) = self._store.read_rows(

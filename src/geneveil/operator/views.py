@@ -105,8 +105,14 @@ def entry_document(entry: AuditEntry) -> dict[str, Any]:
     }
 
 
-def token_document(token: JoinToken, record: TokenRecord) -> dict[str, Any]:
-    """A token that was just made; the only place that shows its secret."""
+def token_document(
+    token: JoinToken, record: TokenRecord, voided: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """A token that was just made; the only place that shows its secret.
+
+    Args:
+        voided: identifiers of older tokens that are void because of it.
+    """
     return {
         "token": encode_token(token),
         "tokenId": record.identifier,
@@ -114,6 +120,7 @@ def token_document(token: JoinToken, record: TokenRecord) -> dict[str, Any]:
         "expiresAt": record.expires_at.strftime(TIME_FORMAT),
         "caPin": token.ca_pin.hex(),
         "url": token.url,
+        "tokensVoided": list(voided),
     }
 
 
@@ -137,6 +144,6 @@ def tokens_document(records: Iterable[TokenRecord], now: datetime) -> dict[str, 
 def _token_status(record: TokenRecord, now: datetime) -> str:
     if record.serial:
         return "used"
-    if record.voided_at is not None:
+    if record.voided_at is not None and record.voided_at < record.expires_at:
         return "void"
     return "expired" if now >= record.expires_at else "unused"
