@@ -1,0 +1,61 @@
+"""What is emptied behind charon's back comes back by itself, and no other pair notices."""
+
+import asyncio
+import json
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from lab.bringup import Running, await_secured
+from tests.lab.conftest import OpenLab
+from tests.lab.witness import GENEVE, Tally, settle
+
+pytestmark = pytest.mark.lab
+
+INTERVAL_SECONDS = 0.1
+MOST_LOST_SECONDS = 8.0
+"""Two turns to be sure, one handshake; a pair that waited for its rekeying would be away for an
+hour."""
+
+
+@pytest.fixture(scope="module")
+def cluster(open_lab: OpenLab) -> Iterator[Running]:
+    with open_lab("t-repair", nodes=3, ipsec=True) as running:
+        yield running
+
+
+@pytest.mark.parametrize("what", ["policy", "state"])
+@pytest.mark.parametrize("node", ["node1", "node2"])
+def test_a_flushed_kernel_is_repaired(
+    cluster: Running, runner: asyncio.Runner, node: str, what: str
+) -> None:
+    nodes = {one.name: one for one in cluster.layout.topology.nodes}
+    peer = "node2" if node == "node1" else "node1"
+    there = nodes[peer].pods[0].address.ip
+    between = pair_spis(runner, cluster, "node3", str(nodes[peer].underlay.ip))
+    clear = Tally(cluster, GENEVE)
+    # The flush is in the middle of the pings, so that some must be lost and some must come back.
+    report = runner.run(
+        cluster.remote(node).check(
+            f"(sleep 1; ip xfrm {what} flush) & ip netns exec {nodes[node].pods[0].namespace} "
+            f"ping -n -c 150 -i {INTERVAL_SECONDS} -W 1 {there}; wait"
+        )
+    )
+    seen = {int(number) for number in re.findall(r"icmp_seq=(\d+)", report)}
+    lost = set(range(1, 151)) - seen
+    assert lost, "the flush did nothing"
+    assert len(lost) * INTERVAL_SECONDS < MOST_LOST_SECONDS, report
+    assert 150 in seen
+    runner.run(settle())
+    assert clear.new() == 0
+    runner.run(await_secured(cluster, nodes[node]))
+    # The pair of the two others was not touched.
+    assert pair_spis(runner, cluster, "node3", str(nodes[peer].underlay.ip)) == between
+
+
+def pair_spis(runner: asyncio.Runner, cluster: Running, node: str, address: str) -> list[int]:
+    text = runner.run(cluster.remote(node).check("geneveil status -o json"))
+    (peer,) = [peer for peer in json.loads(text)["peers"] if peer["remoteIp"] == address]
+    assert peer["state"] == "up"
+    return [peer["spiOut"], peer["spiIn"]]
