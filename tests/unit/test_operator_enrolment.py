@@ -56,6 +56,7 @@ class Bench:
     service: EnrolmentService
     registry: Registry
     clock: MovedClock
+    desk: Desk
 
     def token(self, chassis: str = "node-1", expires: str = "1h") -> JoinToken:
         wish = TokenWish(chassis, parse_expiry(expires))
@@ -78,7 +79,8 @@ def make_bench(state: Path) -> Bench:
     store = operator_io.open_store(state)
     clock = MovedClock()
     registry = Registry(store, partial(operator_io.read_authority, state), clock, os.urandom)
-    return Bench(store, EnrolmentService(Desk(registry)), registry, clock)
+    desk = Desk(registry)
+    return Bench(store, EnrolmentService(desk), registry, clock, desk)
 
 
 @pytest.fixture
@@ -294,6 +296,21 @@ def test_bodies_that_are_no_request(bench: Bench, body: bytes, reason: str) -> N
     answer = bench.service.enrol(body, "192.0.2.1")
     assert (answer.status, answer.document["reason"]) == (400, reason)
     assert bench.last_entry() == ("refused", reason, "", "192.0.2.1")
+
+
+def test_junk_is_summed_up_and_proved_tokens_are_not(bench: Bench) -> None:
+    token = bench.token()
+    before = len(bench.store.read_audit())
+    for _ in range(50):
+        bench.service.enrol(b"{", "192.0.2.1")
+        bench.enrol(token, Forgery(names=None).pem())
+    entries = bench.store.read_audit()[before:]
+    assert [entry.reason for entry in entries].count("request-not-json") == 1
+    assert [entry.chassis for entry in entries].count("node-1") == 50
+    bench.clock.at += timedelta(minutes=1)
+    bench.desk.write_counts()
+    assert bench.store.read_audit()[-1].detail.startswith("and 49 more in the minute from ")
+    assert check_chain(bench.store.read_audit(), ()) == ()
 
 
 def test_lists_show_what_became_of_everything(bench: Bench) -> None:

@@ -50,18 +50,21 @@ class EnrolmentService:
             return self.refuse(parsed, remote)
         identifier, secret, csr_pem = parsed
         request = read_request(csr_pem)
+        proved = ""
         try:
             with self._registry.store.transaction():
                 view = self._gather(identifier, secret, request)
-                return self._apply(decide_enrolment(view), view.now, remote)
+                decision = decide_enrolment(view)
+                proved = decision.chassis if isinstance(decision, Issue) else ""
+                return self._apply(decision, view.now, remote)
         except TrustError as error:
-            return self.refuse(Finding(Reason.AUTHORITY_NOT_VALID, error.what), remote)
+            return self.refuse(Finding(Reason.AUTHORITY_NOT_VALID, error.what), remote, proved)
 
-    def refuse(self, finding: Finding, remote: str) -> Answer:
+    def refuse(self, finding: Finding, remote: str, chassis: str = "") -> Answer:
         """Refuse what never became a request, and write that down."""
         now = self._registry.clock.now()
         with self._registry.store.transaction():
-            return self._desk.refuse(Refuse("", (finding,)), now, remote)
+            return self._desk.refuse(Refuse(chassis, (finding,)), now, remote)
 
     def _gather(
         self, identifier: str, secret: bytes, request: ReadRequest | Finding

@@ -11,8 +11,8 @@ from cryptography import x509
 
 from geneveil.operator.audit import AuditEvent, Event
 from geneveil.operator.decide import Issue, Refuse
-from geneveil.operator.limits import Bucket
 from geneveil.operator.records import CertificateRecord, Kind
+from geneveil.operator.refusal_summary import RefusalSummary
 from geneveil.operator.registry import Registry
 from geneveil.operator.token_voiding import void_other_tokens
 from geneveil.pki.authority import (
@@ -47,9 +47,6 @@ _STATUSES = {
 }
 _STATUS_OF_THE_REST = 422
 
-REFUSALS_AT_ONCE, REFUSALS_PER_SECOND = 1000.0, 10.0
-"""How many refusals the log takes: whoever can reach the port could fill the disk else."""
-
 
 @dataclass(frozen=True)
 class Answer:
@@ -64,8 +61,7 @@ class Desk:
 
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
-        self._refusals = Bucket(REFUSALS_AT_ONCE, REFUSALS_PER_SECOND)
-        self._unwritten = 0
+        self._unproved = RefusalSummary()
 
     def issue(self, issue: Issue, now: datetime, remote: str) -> CertificateRecord:
         """Sign and remember; inside a transaction.
@@ -125,23 +121,37 @@ class Desk:
         self.registry.store.append_audit(entry, now)
 
     def refuse(self, refusal: Refuse, now: datetime, remote: str) -> Answer:
-        """Write a refusal down; inside a transaction."""
+        """Write a refusal down; inside a transaction.
+
+        One that names a chassis was proved, by a token or a certificate, and is an entry each
+        time; what others send is summed up.
+        """
         first = refusal.findings[0]
         message = "; ".join(finding.message for finding in refusal.findings)
-        if self._refusals.take(now.timestamp()) > 0:
-            self._unwritten += 1
-        else:
-            unwritten = f" (and {self._unwritten} refusals before)" if self._unwritten else ""
-            event = AuditEvent(
-                Event.REFUSED,
-                reason=first.reason.value,
-                chassis=refusal.chassis,
-                remote=remote,
-                detail=message + unwritten,
-            )
-            self.registry.store.append_audit(event, now)
-            self._unwritten = 0
+        event = AuditEvent(
+            Event.REFUSED,
+            reason=first.reason.value,
+            chassis=refusal.chassis,
+            remote=remote,
+            detail=message,
+        )
+        events = (event,) if refusal.chassis else self._unproved.note(event, now)
+        for one in events:
+            self.registry.store.append_audit(one, now)
         return refusal_answer(refusal)
+
+    def write_counts(self, is_end: bool = False) -> None:
+        """Write down how many refusals were counted and not told, once their minute is over.
+
+        Args:
+            is_end: the operator stops; the running minute too.
+        """
+        now = self.registry.clock.now()
+        events = self._unproved.take_counts(now, is_end)
+        if events:
+            with self.registry.store.transaction():
+                for event in events:
+                    self.registry.store.append_audit(event, now)
 
 
 def refusal_answer(refusal: Refuse) -> Answer:

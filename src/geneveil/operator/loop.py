@@ -103,6 +103,7 @@ class OperatorProcess:
         self._registry = Registry(store, read_key, clock or SystemClock(), os.urandom)
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
         self._trusted: set[int] = set()
+        self._write_counts: Callable[[], None] = lambda: None
 
     async def run(self, host: str, port: int) -> signal.Signals:
         """Serve until SIGTERM or Ctrl-C, and say which of them it was.
@@ -127,6 +128,7 @@ class OperatorProcess:
             board = WatchBoard(generation)
             queue = BatchQueue(self._store, self._executor)
             desk = Desk(registry)
+            self._write_counts = desk.write_counts
             members = MemberService(desk, confirmations)
             watches = WatchHandler(members, confirmations, queue, board)
             server = OperatorServer(EnrolmentService(desk), members, queue, watches)
@@ -134,6 +136,7 @@ class OperatorProcess:
                 while not stop.done():
                     await self._look(stop, keeper, queue, board, tls)
             keeper.write_confirmations()
+            desk.write_counts(is_end=True)
             self._executor.shutdown()
         _log.info(log_line("stopped", signal=stop.result().name))
         return stop.result()
@@ -160,6 +163,7 @@ class OperatorProcess:
         try:
             board.announce(await queue.alone(partial(keeper.keep, loop.time())))
             await queue.alone(keeper.write_confirmations)
+            await queue.alone(self._write_counts)
             if trusted := self._newly_trusted():
                 tls.load_verify_locations(cadata=trusted.decode("ascii"))
             if await queue.alone(self.renew_server_file):

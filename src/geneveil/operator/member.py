@@ -54,10 +54,12 @@ class MemberService:
         Raises:
             DaemonError: the database failed; nothing was changed.
         """
+        proved = ""
         try:
             with self._registry.store.transaction():
                 now = self._registry.clock.now()
                 decision = self._decide_renewal(certificate_pem, body, now)
+                proved = decision.chassis if isinstance(decision, Issue) else ""
                 match decision:
                     case Refuse():
                         return self._desk.refuse(decision, now, remote)
@@ -67,13 +69,13 @@ class MemberService:
                     case Issue():
                         return self._grant(self._desk.issue(decision, now, remote))
         except TrustError as error:
-            return self.refuse(Finding(Reason.AUTHORITY_NOT_VALID, error.what), remote)
+            return self.refuse(Finding(Reason.AUTHORITY_NOT_VALID, error.what), remote, proved)
 
-    def refuse(self, finding: Finding, remote: str) -> Answer:
+    def refuse(self, finding: Finding, remote: str, chassis: str = "") -> Answer:
         """Refuse what never became a request, and write that down."""
         with self._registry.store.transaction():
             now = self._registry.clock.now()
-            return self._desk.refuse(Refuse("", (finding,)), now, remote)
+            return self._desk.refuse(Refuse(chassis, (finding,)), now, remote)
 
     def begin_watch(
         self, certificate_pem: bytes, body: bytes, heard_at_seconds: float
@@ -130,6 +132,15 @@ class MemberService:
             return finding or Finding(Reason.CLIENT_CERTIFICATE_UNKNOWN, "it is not known")
         return record
 
+    def _proved_chassis(self, certificate_pem: bytes) -> str:
+        """Whose certificate it is, though it is refused; empty if it is not in the records."""
+        if not certificate_pem:
+            return ""
+        shown = parse_certificate(NamedBytes("the client's certificate", certificate_pem))
+        record = self._registry.store.find_certificate(serial_text(shown.serial_number))
+        is_it = record is not None and record.certificate_pem == certificate_pem
+        return record.chassis if record is not None and is_it else ""
+
     def _decide_renewal(
         self, certificate_pem: bytes, body: bytes, now: datetime
     ) -> Issue | IssueAgain | Refuse:
@@ -137,7 +148,7 @@ class MemberService:
         registry.refresh()
         client = self._authenticate(certificate_pem, now)
         if isinstance(client, Finding):
-            return Refuse("", (client,))
+            return Refuse(self._proved_chassis(certificate_pem), (client,))
         csr_pem = _parse_renewal(body)
         if isinstance(csr_pem, Finding):
             return Refuse(client.chassis, (csr_pem,))
