@@ -53,15 +53,25 @@ def take_lock(run_dir: Path) -> int:
     except OSError as error:
         raise ConfigError(f"cannot use the run directory {run_dir}", why=str(error)) from None
     if not _try_lock(descriptor):
-        holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "?"
+        holder = _read_holder(descriptor)
         os.close(descriptor)
         raise ConfigError(
             f"another agent (process {holder}) runs with {run_dir}",
             remedy="two agents would undo each other's work; stop one of them",
         )
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    except OSError as error:  # only people read it: the lock is what counts
+        _log.error("the process id cannot be written", extra={"fields": {"why": str(error)}})
     return descriptor
+
+
+def _read_holder(descriptor: int) -> str:
+    try:
+        return os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "?"
+    except OSError:
+        return "?"
 
 
 def _try_lock(descriptor: int) -> bool:

@@ -26,6 +26,7 @@ from geneveil.agent.rotation.io import Renewer, Watcher
 from geneveil.agent.status import build_disabled_status, build_status
 from geneveil.agent.store import SETTINGS, NodeStore
 from geneveil.guard.io import NftGuard
+from geneveil.guard.port import Guard
 from geneveil.ike.io import ViciCharon, ViciEvents
 from geneveil.model.clock import Clock, SystemClock
 from geneveil.model.cluster import Mode
@@ -63,8 +64,10 @@ def run_agent(config: AgentConfig) -> None:
     _catch_signals()
     try:
         store = NodeStore(config.state_dir)
-        lock = take_lock(config.run_dir)
         verdict = judge_mode(config.mode, store.read_seal())
+        if verdict.mode is not Mode.DISABLED:
+            set_guard(config, store, NftGuard())  # before anything that may fail or wait
+        lock = take_lock(config.run_dir)
         _log.info("agent started", extra={"fields": {"version": __version__, "pid": os.getpid()}})
         if verdict.mode is Mode.DISABLED:
             _run_disabled(config)
@@ -100,7 +103,6 @@ class Agent:
 
     def run(self) -> None:
         """Turn until a signal ends it."""
-        self._set_guard()  # first, before anything is waited for or written
         self._ovs.start()
         self._events.start()
         self._enroller.start()
@@ -110,15 +112,6 @@ class Agent:
         while True:
             did_something = self._turn()
             self._wait(FOLLOW_UP_SECONDS if did_something else PERIOD_SECONDS)
-
-    def _set_guard(self) -> None:
-        settings, _unreadable = self._store.try_read(SETTINGS)
-        plan = plan_boot_guard(self._config, Seal.SEALED, settings, None)
-        try:
-            if plan.spec is not None:
-                self._ports.guard.cover(plan.spec)
-        except GeneveilError as error:
-            _log.error("no guard", extra={"fields": {"why": error.render()}})
 
     def _turn(self) -> bool:
         now_seconds = time.monotonic()
@@ -206,12 +199,27 @@ class Agent:
         self._wake.clear()
 
 
+def set_guard(config: AgentConfig, store: NodeStore, guard: Guard) -> None:
+    """Set the guard that the files ask for, never less than what stands; a failure is logged, and
+    the loop tries again."""
+    settings, _unreadable = store.try_read(SETTINGS)
+    plan = plan_boot_guard(config, Seal.SEALED, settings, None)
+    try:
+        if plan.spec is not None:
+            guard.cover(plan.spec)
+    except GeneveilError as error:
+        _log.error("no guard", extra={"fields": {"why": error.render()}})
+
+
 def _run_disabled(config: AgentConfig) -> None:
     """Say so, and go on saying so: a service that ends would be restarted."""
     _log.info("mode is Disabled: nothing is encrypted or guarded by this agent")
     clock = SystemClock()
     while True:
-        write_status(config.run_dir, build_disabled_status(config, clock.now(), os.getpid()))
+        try:
+            write_status(config.run_dir, build_disabled_status(config, clock.now(), os.getpid()))
+        except OSError as error:
+            _log.error("the status cannot be written", extra={"fields": {"why": str(error)}})
         time.sleep(PERIOD_SECONDS)
 
 
