@@ -412,6 +412,26 @@ def test_the_clusters_encapsulation_and_ports_are_followed() -> None:
     assert decision.plan.connections[0].force_encapsulation
 
 
+@pytest.mark.parametrize("lost", [None, TrustError("settings.json is damaged")])
+def test_settings_that_are_lost_narrow_nothing(lost: TrustError | None) -> None:
+    settings = ClusterSettings("prod", Mode.FULL, Encapsulation.ALWAYS, (6081, 7000))
+    wide = replace(GUARD, ports=(6081, 7000))
+    known = replace(SEEN, settings=settings, guard=wide)
+    code = "settings-unreadable" if lost else "settings-missing"
+    for memory in (turn(known).memory, AgentMemory()):  # lost while it runs; after a restart
+        decision = turn(replace(known, settings=lost), memory)
+        (finding,) = [f for f in decision.findings if f.code == code]
+        assert finding.severity is Severity.ERROR
+        assert decision.guard == GuardSpec((6081, 7000))
+        assert decision.plan is not None
+        assert decision.plan.connections[0].force_encapsulation
+    standing = turn(replace(UP, settings=lost))
+    assert standing.plan is not None
+    assert not standing.plan.connections[0].force_encapsulation  # no SA is replaced for nothing
+    unenrolled = replace(SEEN, settings=None, trust_files=TrustFiles(None, None, None))
+    assert codes(turn(unenrolled)) == ["not-enrolled", "peer-down"]
+
+
 def test_a_cluster_with_ipsec_off_is_contradicted_aloud_and_encrypted_all_the_same() -> None:
     decision = turn(replace(UP, settings=ClusterSettings("prod", Mode.DISABLED)))
     assert codes(decision) == ["cluster-mode-disabled"]

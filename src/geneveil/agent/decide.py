@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from geneveil.agent.config import guarded_ports
+from geneveil.agent.lost_settings import are_lost, guess_encapsulation, settings_missing
 from geneveil.agent.observe import Observation
 from geneveil.agent.peers import Beginning, KernelView, judge_peer
 from geneveil.agent.rotation.renewal import judge_renewal, judge_watch, must_renew
@@ -43,6 +44,7 @@ class AgentMemory:
 
     Attributes:
         snapshot: the latest complete picture of the tunnels.
+        settings: the latest of the cluster that could be read.
         beginnings: connection name to the pair's state and when it began.
     """
 
@@ -51,6 +53,7 @@ class AgentMemory:
     beginnings: Mapping[str, Beginning] = field(default_factory=dict)
     health: tuple[HealthValue, ...] = ()
     judged: JudgedTrust | None = None
+    settings: ClusterSettings | None = None
 
 
 @dataclass(frozen=True)
@@ -87,8 +90,14 @@ def decide(seen: Observation, memory: AgentMemory, standing: tuple[Finding, ...]
     chassis = seen.config.chassis or (snapshot.system_id if snapshot else "")
     settings = seen.settings if isinstance(seen.settings, ClusterSettings) else None
     findings += _settings_findings(settings)
-    known = settings or ClusterSettings()
-    ports = guarded_ports(seen.config, settings)
+    is_lost = are_lost(seen.settings, seen.trust_files)
+    if is_lost and seen.settings is None:
+        findings.append(settings_missing())
+    remembered = settings or (memory.settings if is_lost else None)
+    known = remembered or ClusterSettings()
+    if is_lost and remembered is None:
+        known = replace(known, encapsulation=guess_encapsulation(seen.ike))
+    ports = guarded_ports(seen.config, remembered)
     plan = None
     if snapshot is not None and chassis:
         plan = plan_mesh(snapshot, chassis, ports, known.encapsulation)
@@ -106,7 +115,9 @@ def decide(seen: Observation, memory: AgentMemory, standing: tuple[Finding, ...]
         findings += judge_renewal(trust.certificate, seen.failures.renewal, renews, seen.now)
         if trust.identity is not None or isinstance(seen.failures.watch, RefusedError):
             findings += judge_watch(record, seen.failures.watch, seen.now)
-    guard = plan.guard if plan else _guard_without_plan(seen, ports)
+    guard = plan.guard if plan else GuardSpec(ports)
+    if plan is None or is_lost:
+        guard = _never_narrower(seen, guard)
     revoked: frozenset[str] = frozenset()
     if plan is not None:
         plan, revoked = _without_revoked(plan, record)
@@ -114,7 +125,7 @@ def decide(seen: Observation, memory: AgentMemory, standing: tuple[Finding, ...]
     question = (seen.trust_files, chassis, known)
     if memory.judged is None or memory.judged.trust is not trust:
         memory = replace(memory, judged=JudgedTrust(question, trust, seen.now_seconds, seen.now))
-    memory = replace(memory, snapshot=snapshot)
+    memory = replace(memory, snapshot=snapshot, settings=remembered)
     memory, peers, peer_findings = _judge_peers(seen, memory, plan)
     findings += peer_findings
     actions, memory = _plan_actions(seen, memory, plan, guard, trust, revoked)
@@ -132,9 +143,8 @@ def decide(seen: Observation, memory: AgentMemory, standing: tuple[Finding, ...]
     )
 
 
-def _guard_without_plan(seen: Observation, ports: tuple[int, ...]) -> GuardSpec:
-    # Nobody knows the tunnels: what was guarded for one of them stays guarded.
-    spec = GuardSpec(ports)
+def _never_narrower(seen: Observation, spec: GuardSpec) -> GuardSpec:
+    # Nobody knows the tunnels, or the ports: what was guarded for one of them stays guarded.
     return spec if isinstance(seen.guard, GeneveilError) else spec.widened_by(seen.guard)
 
 

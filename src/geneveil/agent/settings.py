@@ -27,5 +27,5 @@ def parse_stored_settings(data: bytes, file: str) -> ClusterSettings:
         raise TrustError(
             f"{file} is damaged",
             why=str(error),
-            remedy="remove it; the agent asks the operator for the settings again",
+            remedy="copy the file from another node of the cluster: it is the same on each",
         ) from None
