@@ -432,6 +432,27 @@ def test_settings_that_are_lost_narrow_nothing(lost: TrustError | None) -> None:
     assert codes(turn(unenrolled)) == ["not-enrolled", "peer-down"]
 
 
+def test_cleartext_that_goes_on_while_all_is_up_is_said_for_a_minute() -> None:
+    def at(seconds: float, packets: int, seen: Observation = UP) -> Observation:
+        counters = {GuardCounter.CLEARTEXT_OUT: Tally(packets, packets * 100)}
+        return replace(seen, now_seconds=seconds, guard=replace(GUARD, counters=counters))
+
+    first = turn(at(1000, 3))
+    assert codes(first) == []  # it may be from before
+    grown = turn(at(1002, 7), first.memory)
+    (finding,) = grown.findings
+    assert (finding.code, finding.severity) == ("cleartext-out-grows", Severity.WARNING)
+    assert "cleartext_out grew by 4" in finding.what
+    still = turn(at(1061, 7), grown.memory)
+    assert codes(still) == ["cleartext-out-grows"]
+    assert codes(turn(at(1063, 7), still.memory)) == []
+    anew = turn(at(1004, 0), first.memory)
+    assert codes(anew) == []
+    down = turn(at(1002, 7, replace(UP, ike=EMPTY_IKE)), first.memory)
+    assert "cleartext-out-grows" not in codes(down)
+    assert "cleartext-out-grows" not in codes(turn(at(1004, 7), down.memory))
+
+
 def test_a_cluster_with_ipsec_off_is_contradicted_aloud_and_encrypted_all_the_same() -> None:
     decision = turn(replace(UP, settings=ClusterSettings("prod", Mode.DISABLED)))
     assert codes(decision) == ["cluster-mode-disabled"]

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from geneveil.agent.cleartext import Growth, judge_cleartext
 from geneveil.agent.config import guarded_ports
 from geneveil.agent.lost_settings import are_lost, guess_encapsulation, settings_missing
 from geneveil.agent.observe import Observation
@@ -17,10 +18,10 @@ from geneveil.mesh.memory import Memory, for_instance, identity_digest
 from geneveil.mesh.plan import MeshPlan, plan_mesh
 from geneveil.model.cluster import ClusterSettings, Mode
 from geneveil.model.errors import GeneveilError, RefusedError
-from geneveil.model.guard import GuardSpec
+from geneveil.model.guard import GuardCounter, GuardSpec
 from geneveil.model.health import Finding, HealthValue, Severity
 from geneveil.model.names import name_key
-from geneveil.model.node_status import PeerStatus
+from geneveil.model.node_status import PeerState, PeerStatus
 from geneveil.model.tunnel import OvsSnapshot
 
 TRUST_STANDS_SECONDS = 30.0
@@ -54,6 +55,7 @@ class AgentMemory:
     health: tuple[HealthValue, ...] = ()
     judged: JudgedTrust | None = None
     settings: ClusterSettings | None = None
+    growths: Mapping[GuardCounter, Growth] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,10 @@ def decide(seen: Observation, memory: AgentMemory, standing: tuple[Finding, ...]
     memory = replace(memory, snapshot=snapshot, settings=remembered)
     memory, peers, peer_findings = _judge_peers(seen, memory, plan)
     findings += peer_findings
+    if not isinstance(seen.guard, GeneveilError):
+        all_up = bool(peers) and all(peer.state is PeerState.UP for peer in peers)
+        growths, in_clear = judge_cleartext(seen.guard, memory.growths, all_up, seen.now_seconds)
+        memory, findings = replace(memory, growths=growths), findings + in_clear
     actions, memory = _plan_actions(seen, memory, plan, guard, trust, revoked)
     return Decision(
         actions=tuple(actions),

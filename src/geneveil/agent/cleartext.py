@@ -1,0 +1,61 @@
+"""Geneve in clear that the guard goes on dropping although every pair is up. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from geneveil.model.guard import GuardCounter, ObservedGuard
+from geneveil.model.health import Finding, Severity
+
+QUIET_SECONDS = 60.0
+"""A finding ends when its counter has stood still for this long."""
+
+WORDS = {
+    GuardCounter.CLEARTEXT_OUT: "leave this node",
+    GuardCounter.CLEARTEXT_IN: "come in",
+}
+
+
+@dataclass(frozen=True)
+class Growth:
+    """One counter: its reading, and how much it grew since when it began to, while all was up."""
+
+    packets: int
+    grown_packets: int = 0
+    latest_seconds: float = 0.0
+
+
+def judge_cleartext(
+    guard: ObservedGuard, before: Mapping[GuardCounter, Growth], all_up: bool, now_seconds: float
+) -> tuple[dict[GuardCounter, Growth], list[Finding]]:
+    """Compare the counters with the turn before.
+
+    While a pair is down its Geneve is dropped, as it must be: that is a finding already. With all
+    pairs up somebody sends past them. A counter that fell was made anew and counts from there.
+    """
+    growths: dict[GuardCounter, Growth] = {}
+    findings = []
+    for counter, words in WORDS.items():
+        tally = guard.counters.get(counter)
+        packets = tally.packets if tally else 0
+        growth = before.get(counter, Growth(packets))
+        if growth.grown_packets and now_seconds - growth.latest_seconds >= QUIET_SECONDS:
+            growth = Growth(growth.packets)
+        more = packets - growth.packets
+        if more > 0 and all_up:
+            growth = Growth(packets, growth.grown_packets + more, now_seconds)
+        growths[counter] = growth = replace(growth, packets=packets)
+        if growth.grown_packets:
+            findings.append(_finding(counter, growth.grown_packets, words))
+    return growths, findings
+
+
+def _finding(counter: GuardCounter, packets: int, words: str) -> Finding:
+    return Finding(
+        f"{counter.value.replace('_', '-')}-grows",
+        Severity.WARNING,
+        "guard",
+        f"{counter.value} grew by {packets}: Geneve in clear wanted to {words} and was dropped, "
+        "although every pair is up",
+        "find out who sends it: a node without IPsec, a tunnel that is not in Open vSwitch, or a "
+        "policy that somebody removed",
+    )
