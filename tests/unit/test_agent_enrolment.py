@@ -7,6 +7,7 @@ from geneveil.agent.enrolment import (
     Situation,
     explain_failure,
     must_enrol,
+    needs_other_key,
     retry_seconds,
 )
 from geneveil.model.errors import (
@@ -58,3 +59,12 @@ def test_each_failure_has_a_name_and_a_remedy_where_there_is_one(
     assert finding.code == code
     if code.startswith(("operator", "enrolment-refused")):
         assert finding.remedy
+
+
+@pytest.mark.parametrize("reason", ["csr-key-type", "csr-key-weak", "csr-key-in-use"])
+def test_a_refused_key_is_replaced_and_no_token_is_asked_for(reason: str) -> None:
+    error = RefusedError(reason, "")
+    assert needs_other_key(error)
+    assert "another key" in explain_failure(error).remedy
+    assert not needs_other_key(RefusedError("csr-common-name", ""))
+    assert "token" in explain_failure(RefusedError("token-used", "")).remedy

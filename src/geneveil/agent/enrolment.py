@@ -44,13 +44,24 @@ def retry_seconds(chassis: str, attempts: int) -> float:
     return plain * (1 + JITTER * (2 * fraction - 1))
 
 
+def needs_other_key(error: RefusedError) -> bool:
+    """Whether the operator refused the key itself: with another one it may agree."""
+    return error.reason.startswith("csr-key-")
+
+
+def _remedy(reason: str) -> str:
+    if reason.startswith("csr-key-"):
+        return "nothing: the agent makes another key by itself and asks again"
+    return "make a new token for this node: geneveil operator token NODE"
+
+
 def explain_failure(error: GeneveilError) -> Finding:
     """The health value of an attempt that failed."""
     what = f"{error.what}: {error.why}" if error.why else error.what
     if isinstance(error, RefusedError):
         code, remedy = (
             f"enrolment-refused-{error.reason}",
-            error.remedy or ("make a new token for this node: geneveil operator token NODE"),
+            error.remedy or _remedy(error.reason),
         )
     elif isinstance(error, TrustError):
         code, remedy = "enrolment-not-trusted", error.remedy

@@ -10,7 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from geneveil.agent.config import AgentConfig
-from geneveil.agent.enrolment import Situation, explain_failure, must_enrol, retry_seconds
+from geneveil.agent.enrolment import (
+    Situation,
+    explain_failure,
+    must_enrol,
+    needs_other_key,
+    retry_seconds,
+)
 from geneveil.agent.settings import encode_stored_settings
 from geneveil.agent.store import (
     CERTIFICATE,
@@ -185,7 +191,12 @@ class Enroller:
             self._store.write(KEY, key_pem)
         key = NamedBytes(KEY, key_pem)
         request = build_request(parse_private_key(key), chassis)
-        enrolment = client.enrol(token, request, bootstrap.trust_bundle_pem)
+        try:
+            enrolment = client.enrol(token, request, bootstrap.trust_bundle_pem)
+        except RefusedError as error:
+            if needs_other_key(error):
+                self._store.destroy(KEY)  # without a certificate it is of no use here
+            raise
         certificate = NamedBytes(CERTIFICATE, enrolment.certificate_pem)
         bundle = NamedBytes(TRUST_BUNDLE, enrolment.trust_bundle_pem)
         parse_identity(key, certificate, bundle, chassis, self._clock.now())
