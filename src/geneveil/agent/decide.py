@@ -91,10 +91,8 @@ def decide(seen: Observation, memory: AgentMemory, standing: tuple[Finding, ...]
     snapshot = memory.snapshot if isinstance(seen.ovs, GeneveilError) else seen.ovs
     chassis = seen.config.chassis or (snapshot.system_id if snapshot else "")
     settings = seen.settings if isinstance(seen.settings, ClusterSettings) else None
-    findings += _settings_findings(settings)
     is_lost = are_lost(seen.settings, seen.trust_files)
-    if is_lost and seen.settings is None:
-        findings.append(settings_missing())
+    findings += _settings_findings(settings, is_missing=is_lost and seen.settings is None)
     remembered = settings or (memory.settings if is_lost else None)
     known = remembered or ClusterSettings()
     if is_lost and remembered is None:
@@ -110,13 +108,8 @@ def decide(seen: Observation, memory: AgentMemory, standing: tuple[Finding, ...]
     # Without a name nothing can be said about whose certificate it should be.
     findings += trust.findings if chassis else ()
     record = seen.record if isinstance(seen.record, WatchRecord) else WatchRecord()
-    renews = trust.certificate is not None and must_renew(
-        trust.certificate, trust.authority, record, seen.now
-    )
-    if trust.certificate is not None:
-        findings += judge_renewal(trust.certificate, seen.failures.renewal, renews, seen.now)
-        if trust.identity is not None or isinstance(seen.failures.watch, RefusedError):
-            findings += judge_watch(record, seen.failures.watch, seen.now)
+    renews, renewal_findings = _judge_certificate(seen, trust, record)
+    findings += renewal_findings
     guard = plan.guard if plan else GuardSpec(ports)
     if plan is None or is_lost:
         guard = _never_narrower(seen, guard)
@@ -124,16 +117,11 @@ def decide(seen: Observation, memory: AgentMemory, standing: tuple[Finding, ...]
     if plan is not None:
         plan, revoked = _without_revoked(plan, record)
         findings += [_peer_revoked(name) for name in sorted(record.revoked_chassis)]
-    question = (seen.trust_files, chassis, known)
-    if memory.judged is None or memory.judged.trust is not trust:
-        memory = replace(memory, judged=JudgedTrust(question, trust, seen.now_seconds, seen.now))
+    memory = _remember_trust(seen, memory, trust, (seen.trust_files, chassis, known))
     memory = replace(memory, snapshot=snapshot, settings=remembered)
     memory, peers, peer_findings = _judge_peers(seen, memory, plan)
-    findings += peer_findings
-    if not isinstance(seen.guard, GeneveilError):
-        all_up = bool(peers) and all(peer.state is PeerState.UP for peer in peers)
-        growths, in_clear = judge_cleartext(seen.guard, memory.growths, all_up, seen.now_seconds)
-        memory, findings = replace(memory, growths=growths), findings + in_clear
+    memory, in_clear = _judge_counters(seen, memory, peers)
+    findings += [*peer_findings, *in_clear]
     actions, memory = _plan_actions(seen, memory, plan, guard, trust, revoked)
     return Decision(
         actions=tuple(actions),
@@ -147,6 +135,39 @@ def decide(seen: Observation, memory: AgentMemory, standing: tuple[Finding, ...]
         must_renew=renews,
         is_retired=_is_retired(seen, memory, trust),
     )
+
+
+def _judge_certificate(
+    seen: Observation, trust: Trust, record: WatchRecord
+) -> tuple[bool, list[Finding]]:
+    if trust.certificate is None:
+        return False, []
+    renews = must_renew(trust.certificate, trust.authority, record, seen.now)
+    findings = judge_renewal(trust.certificate, seen.failures.renewal, renews, seen.now)
+    if trust.identity is not None or isinstance(seen.failures.watch, RefusedError):
+        findings += judge_watch(record, seen.failures.watch, seen.now)
+    return renews, findings
+
+
+def _judge_counters(
+    seen: Observation, memory: AgentMemory, peers: tuple[PeerStatus, ...]
+) -> tuple[AgentMemory, list[Finding]]:
+    if isinstance(seen.guard, GeneveilError):
+        return memory, []
+    all_up = bool(peers) and all(peer.state is PeerState.UP for peer in peers)
+    growths, findings = judge_cleartext(seen.guard, memory.growths, all_up, seen.now_seconds)
+    return replace(memory, growths=growths), findings
+
+
+def _remember_trust(
+    seen: Observation,
+    memory: AgentMemory,
+    trust: Trust,
+    question: tuple[TrustFiles, str, ClusterSettings],
+) -> AgentMemory:
+    if memory.judged is not None and memory.judged.trust is trust:
+        return memory
+    return replace(memory, judged=JudgedTrust(question, trust, seen.now_seconds, seen.now))
 
 
 def _never_narrower(seen: Observation, spec: GuardSpec) -> GuardSpec:
@@ -281,7 +302,9 @@ def _guard_gone(code: str, what: str) -> Finding:
     )
 
 
-def _settings_findings(settings: ClusterSettings | None) -> list[Finding]:
+def _settings_findings(settings: ClusterSettings | None, *, is_missing: bool) -> list[Finding]:
+    if is_missing:
+        return [settings_missing()]
     if settings is None or settings.mode is Mode.FULL:
         return []
     return [
