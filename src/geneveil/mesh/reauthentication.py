@@ -67,12 +67,16 @@ def choose_salt(connection: Connection, observed: ObservedIke, memory: Memory) -
 
     Once the newest IKE_SA has this node's children, whatever is made next must differ from it: it
     gets that IKE_SA's unique id. Until then, what is loaded is what the newest was made with, and
-    nothing else was: it stays.
+    nothing else was: it stays. After a restart nobody knows what is loaded; it may be what an older
+    IKE_SA was made with, and a child that is asked for would be put there again and again. So then
+    too it is changed: one more IKE_SA is made, and the older ones are closed as its doubles.
     """
     established = _established(connection, observed)
     if established:
         newest = _newest(established)
         if all(str(child) in _installed(newest) for child in _own(connection)):
+            return newest.unique_id
+        if connection.name not in memory.salts:
             return newest.unique_id
     return memory.salts.get(connection.name, 0)
 
