@@ -33,8 +33,9 @@ setup: venv ## Install and build all that the lab needs, once.
 venv: ## Make .venv from the locked requirements.
 	@requirements/install
 
-soak: setup ## Play every scenario on real clusters (an hour); the table goes to out/soak.md.
+soak: setup ## Play every scenario (table: out/soak.md); kill the operator in a burst of 1,000 nodes.
 	@$(PYTHON) -m lab scenario --all --results out/soak.md
+	@GENEVEIL_SOAK=1 $(PYTHON) -m pytest tests/real/test_operator_burst_real.py
 
 bench: venv ## Measure enrolments against one operator at up to 5,000 nodes (out/bench/).
 	@$(PYTHON) -m bench.enrolment
