@@ -186,7 +186,9 @@ def test_too_early_and_of_another_cluster(operator: Operator, tmp_path: Path) ->
     finally:
         other.stop()
     stranger.bundle, stranger.client = node.bundle, operator.client
-    with pytest.raises(OperatorUnreachableError, match="does not know the authority"):
+    # In TLS 1.3 the refusal comes after the handshake: as an alert that says why, or, when the
+    # connection is reset before it is read, as a reset that does not. Either way it is shut out.
+    with pytest.raises(OperatorUnreachableError):
         stranger.watch()
 
 
