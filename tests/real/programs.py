@@ -29,19 +29,19 @@ def lab_root() -> Path | None:
 
 
 def command_of(program: str) -> list[str]:
-    """How to run a program; skips the test, and says what is missing, if there is none."""
+    """How to run a program; fails the test, for `make test` has built it, if there is none."""
     found = shutil.which(program)
     if found:
         return [found]
     root = lab_root()
     if root is None:
-        pytest.skip(f"{program} is neither on this machine nor in a built lab (make setup)")
+        pytest.fail(f"{program} is neither on this machine nor in a built lab (make setup)")
     for folder in ("usr/sbin", "usr/bin"):
         if (root / folder / program).exists():
             loader = root / "lib64/ld-linux-x86-64.so.2"
             libraries = root / "usr/lib/x86_64-linux-gnu"
             return [str(loader), "--library-path", str(libraries), str(root / folder / program)]
-    pytest.skip(f"{program} is not in the lab's root file system")
+    pytest.fail(f"{program} is not in the lab's root file system")
 
 
 def need_root() -> None:

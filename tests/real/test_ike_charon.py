@@ -88,7 +88,7 @@ def charon(tmp_path: Path) -> Iterator[Charon]:
     need_root()
     root = lab_root()
     if root is None:
-        pytest.skip("needs charon from a built lab (make setup)")
+        pytest.fail("needs charon from a built lab (make setup)")
     shutil.copy(DEPLOYED, tmp_path / "strongswan.conf")
     with ExitStack() as stack:
         started = Charon(tmp_path, stack.enter_context(network_namespace()), root, stack)

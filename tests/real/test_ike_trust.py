@@ -102,7 +102,7 @@ def ends(tmp_path: Path) -> Iterator[tuple[End, End]]:
     need_root()
     root = lab_root()
     if root is None:
-        pytest.skip("needs charon from a built lab (make setup)")
+        pytest.fail("needs charon from a built lab (make setup)")
     with ExitStack() as stack:
         names = [stack.enter_context(network_namespace()) for _ in ADDRESS]
         left, right = names
