@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes
 from geneveil.enroll.io import EnrolmentClient, verified_context
 from geneveil.enroll.port import NodeCredential, WatchAnswer, WatchState
 from geneveil.model.cluster import KeyType
-from geneveil.model.errors import OperatorUnreachableError, RefusedError
+from geneveil.model.errors import OperatorUnreachableError, RefusedError, TrustError
 from geneveil.model.names import OPERATOR_IDENTITY
 from geneveil.pki.crl import read_crl_state
 from geneveil.pki.keys import build_request, encode_key, make_key
@@ -81,8 +81,8 @@ class Node:
                     self.renew()
             except OperatorUnreachableError:
                 time.sleep(0.1)
-            except RefusedError as error:
-                self.refusals.append(error.reason)
+            except (RefusedError, TrustError) as error:
+                self.refusals.append(getattr(error, "reason", error.what))
                 return
 
     def start(self) -> None:

@@ -12,6 +12,7 @@ from geneveil.agent.decide import AgentMemory, Decision, decide
 from geneveil.agent.observe import Failures, Observation
 from geneveil.agent.peers import CIPHER_WORD, unproven_reason
 from geneveil.agent.policies import UNSPECIFIED
+from geneveil.agent.rotation.watch import WatchRecord
 from geneveil.agent.status import build_status
 from geneveil.agent.trust import TrustFiles
 from geneveil.guard.wire import ABSENT
@@ -451,6 +452,22 @@ def test_cleartext_that_goes_on_while_all_is_up_is_said_for_a_minute() -> None:
     down = turn(at(1002, 7, replace(UP, ike=EMPTY_IKE)), first.memory)
     assert "cleartext-out-grows" not in codes(down)
     assert "cleartext-out-grows" not in codes(turn(at(1004, 7), down.memory))
+
+
+def test_cleartext_to_a_revoked_peer_is_no_riddle() -> None:
+    other = replace(TUNNEL, interface="ovn-3", remote_ip="192.0.2.3", remote_name="node3")
+    both = replace(SNAPSHOT, tunnels=(TUNNEL, other))
+
+    def at(seconds: float, packets: int) -> Observation:
+        counters = {GuardCounter.CLEARTEXT_OUT: Tally(packets, packets * 100)}
+        record = WatchRecord(revoked_chassis=frozenset({"node3"}))
+        guard = replace(GUARD, counters=counters)
+        return replace(UP, ovs=both, now_seconds=seconds, guard=guard, record=record)
+
+    first = turn(at(1000, 3))
+    then = turn(at(1002, 7), first.memory)
+    assert [peer.state for peer in then.peers] == [PeerState.UP]
+    assert codes(then) == ["peer-revoked"]
 
 
 def test_a_cluster_with_ipsec_off_is_contradicted_aloud_and_encrypted_all_the_same() -> None:

@@ -120,7 +120,7 @@ def decide(seen: Observation, memory: AgentMemory, standing: tuple[Finding, ...]
     memory = _remember_trust(seen, memory, trust, (seen.trust_files, chassis, known))
     memory = replace(memory, snapshot=snapshot, settings=remembered)
     memory, peers, peer_findings = _judge_peers(seen, memory, plan)
-    memory, in_clear = _judge_counters(seen, memory, peers)
+    memory, in_clear = _judge_counters(seen, memory, peers, bool(revoked))
     findings += [*peer_findings, *in_clear]
     actions, memory = _plan_actions(seen, memory, plan, guard, trust, revoked)
     return Decision(
@@ -150,11 +150,12 @@ def _judge_certificate(
 
 
 def _judge_counters(
-    seen: Observation, memory: AgentMemory, peers: tuple[PeerStatus, ...]
+    seen: Observation, memory: AgentMemory, peers: tuple[PeerStatus, ...], some_closed: bool
 ) -> tuple[AgentMemory, list[Finding]]:
     if isinstance(seen.guard, GeneveilError):
         return memory, []
-    all_up = bool(peers) and all(peer.state is PeerState.UP for peer in peers)
+    # What pods send to a peer that is closed, because it was revoked, is dropped as it must be.
+    all_up = bool(peers) and all(peer.state is PeerState.UP for peer in peers) and not some_closed
     growths, findings = judge_cleartext(seen.guard, memory.growths, all_up, seen.now_seconds)
     return replace(memory, growths=growths), findings
 

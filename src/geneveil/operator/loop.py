@@ -161,13 +161,15 @@ class OperatorProcess:
         """Keep everything as it should be, then wait for a second, a change or the end."""
         loop = asyncio.get_running_loop()
         try:
-            board.announce(await queue.alone(partial(keeper.keep, loop.time())))
-            await queue.alone(keeper.write_confirmations)
-            await queue.alone(self._write_counts)
+            kept = partial(self._keep_with_server_file, keeper, loop.time())
+            generation, is_new_server_file = await queue.alone(kept)
             if trusted := self._newly_trusted():
                 tls.load_verify_locations(cadata=trusted.decode("ascii"))
-            if await queue.alone(self.renew_server_file):
+            if is_new_server_file:
                 tls.load_cert_chain(server_path(self._state_dir))
+            board.announce(generation)
+            await queue.alone(keeper.write_confirmations)
+            await queue.alone(self._write_counts)
         except GeneveilError as error:
             _log.error(log_line("keeping-failed", error=error.render()))
         until = loop.time() + KEEP_SECONDS
@@ -179,6 +181,11 @@ class OperatorProcess:
                     return
             except GeneveilError as error:
                 _log.error(log_line("looking-failed", error=error.render()))
+
+    def _keep_with_server_file(self, keeper: Keeper, at_seconds: float) -> tuple[int, bool]:
+        """Both in one go, and before anybody is told: a node that hears that an authority was
+        dropped comes back with the new bundle at once, and must meet a certificate of it."""
+        return keeper.keep(at_seconds), self.renew_server_file()
 
     def _newly_trusted(self) -> bytes:
         """Authorities that TLS does not know yet; retired ones too, see `clients`."""
