@@ -197,6 +197,10 @@ def scenario(
     results: Annotated[
         Path | None, typer.Option(help="Write a table of what each cost (Markdown).")
     ] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(help="Keep each fault's row here (JSON); a .md beside it gets the table."),
+    ] = None,
 ) -> None:
     """Play situations on real clusters with steady traffic; see lab/scenarios/.
 
@@ -208,7 +212,7 @@ def scenario(
 
       python -m lab scenario node_certificates_renewed
 
-      python -m lab scenario --all --results out/soak.md
+      python -m lab scenario --all --results out/soak.md --record out/faults.json
     """
     from lab.lifecycle import LabConfig
     from lab.scenario import load_scenario, scenario_names
@@ -218,9 +222,11 @@ def scenario(
     if not names and not everything:
         for each in chosen:
             typer.echo(f"{each.name:32} {each.title}")
+            for fault in each.faults:
+                typer.echo(f"{'':32}   {fault.name}: {fault.title}")
         return
     programs, transport = _prepare(LabConfig())
-    failed = _run(play_all(chosen, programs, transport, data_dir, results))
+    failed = _run(play_all(chosen, programs, transport, data_dir, results, record))
     if failed:
         raise typer.Exit(1)
 

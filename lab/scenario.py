@@ -2,17 +2,22 @@
 
 A scenario is a folder in `lab/scenarios/`: README.md (topology, steps, what must come out) and
 `scenario.py` with `NODES`, `TITLE` and `async def play(stage)`. It raises LabError, or fails an
-assertion of its own, when something is not as its README says.
+assertion of its own, when something is not as its README says. A situation of faults has `FAULTS`
+instead of `play`; see `lab.fault`. Several of those are played on one cluster, unless one says
+`SHARES_LAB = False`.
 """
 
 import importlib
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from geneveil.model.errors import ConfigError
 from lab.bringup import Running, bring_up
 from lab.errors import LabError
+from lab.fault import UDP_A_SECOND, Fault
+from lab.fault_play import FaultOutcome, FaultPlayer
 from lab.lifecycle import LabConfig, Programs, lay_out, supervised
 from lab.shared_folder import plan_cluster
 from lab.stage import Outcome, Stage
@@ -20,15 +25,26 @@ from lab.stage import Outcome, Stage
 FOLDER = Path(__file__).with_name("scenarios")
 
 
+Say = Callable[[str], None]
+OnFault = Callable[[str, FaultOutcome], None]
+
+
 @dataclass(frozen=True)
 class Scenario:
-    """One situation."""
+    """One situation: something to play, or faults."""
 
     name: str
     title: str
     nodes: int
     encapsulation: str
-    play: Callable[[Stage], Awaitable[None]]
+    play: Callable[[Stage], Awaitable[None]] | None
+    faults: tuple[Fault, ...] = ()
+    shares_lab: bool = False
+
+    @property
+    def cluster(self) -> tuple[int, str]:
+        """What kind of cluster it is played on."""
+        return self.nodes, self.encapsulation
 
 
 def scenario_names() -> list[str]:
@@ -45,9 +61,31 @@ def load_scenario(name: str) -> Scenario:
     if name not in scenario_names():
         raise ConfigError(f"no scenario {name!r}", remedy=f"one of {', '.join(scenario_names())}")
     module = importlib.import_module(f"lab.scenarios.{name}.scenario")
+    faults = tuple(getattr(module, "FAULTS", ()))
     return Scenario(
-        name, module.TITLE, module.NODES, getattr(module, "ENCAPSULATION", "Auto"), module.play
+        name,
+        module.TITLE,
+        module.NODES,
+        getattr(module, "ENCAPSULATION", "Auto"),
+        None if faults else module.play,
+        faults,
+        bool(faults) and getattr(module, "SHARES_LAB", True),
     )
+
+
+def group_scenarios(scenarios: Sequence[Scenario]) -> list[list[Scenario]]:
+    """Which are played on one cluster: faults on the same kind of it; all others alone."""
+    groups: list[list[Scenario]] = []
+    shared: dict[tuple[int, str], list[Scenario]] = {}
+    for scenario in scenarios:
+        if not scenario.shares_lab:
+            groups.append([scenario])
+        elif scenario.cluster in shared:
+            shared[scenario.cluster].append(scenario)
+        else:
+            shared[scenario.cluster] = [scenario]
+            groups.append(shared[scenario.cluster])
+    return groups
 
 
 async def play_scenario(
@@ -55,40 +93,90 @@ async def play_scenario(
     programs: Programs,
     transport: str,
     data_dir: Path,
-    say: Callable[[str], None] = lambda text: None,
+    say: Say = lambda text: None,
 ) -> Outcome:
     """Boot, play, finish.
 
     Raises:
         LabError: the scenario did not go as its README says; says where the evidence is.
     """
-    name = f"s-{scenario.name}"[:24]
-    config = LabConfig(name, scenario.nodes, True, scenario.encapsulation, data_dir=data_dir)
-    layout = lay_out(config, programs, plan_cluster(True, scenario.encapsulation), transport)
+    if scenario.play is None:
+        return await play_faults([scenario], programs, transport, data_dir, say)
     say(scenario.title)
+    async with _staged([scenario], programs, transport, data_dir) as stage:
+        await stage.start_traffic()
+        say("the cluster is up, traffic flows")
+        await scenario.play(stage)
+        outcome = await stage.finish()
+    _refuse_broken(scenario.name, outcome.broken_rules, stage)
+    for text in outcome.notes:
+        say(text)
+    return outcome
+
+
+async def play_faults(
+    scenarios: Sequence[Scenario],
+    programs: Programs,
+    transport: str,
+    data_dir: Path,
+    say: Say = lambda text: None,
+    choose: Callable[[Fault], bool] = lambda fault: True,
+    on_fault: OnFault = lambda situation, outcome: None,
+) -> Outcome:
+    """Play the faults of several situations in a row on one cluster.
+
+    Args:
+        choose: which of them.
+        on_fault: told of each fault, also of one that broke a rule; the others are still played.
+    Raises:
+        LabError: a rule was broken, or the cluster did not come back; says where the evidence is.
+    """
+    broken: list[str] = []
+    async with _staged(scenarios, programs, transport, data_dir) as stage:
+        await stage.start_traffic(UDP_A_SECOND)
+        say(f"a cluster of {scenarios[0].nodes} nodes is up, traffic flows")
+        player = FaultPlayer(stage, say)
+        for scenario in scenarios:
+            for fault in filter(choose, scenario.faults):
+                outcome = await player.play(fault)
+                on_fault(scenario.name, outcome)
+                broken += [f"{fault.name}: {text}" for text in outcome.broken]
+        # Losses were judged fault by fault; in the end it is about frames in clear alone.
+        stage.touched.update(node.name for node in stage.nodes)
+        finished = await stage.finish()
+    names = ", ".join(scenario.name for scenario in scenarios)
+    _refuse_broken(names, (*broken, *finished.broken_rules), stage)
+    return finished
+
+
+@asynccontextmanager
+async def _staged(
+    scenarios: Sequence[Scenario], programs: Programs, transport: str, data_dir: Path
+) -> AsyncIterator[Stage]:
+    """A cluster with IPsec for a block; an error in the block says where the evidence is."""
+    first = scenarios[0]
+    name = f"s-{first.name}"[:24]
+    config = LabConfig(name, first.nodes, True, first.encapsulation, data_dir=data_dir)
+    layout = lay_out(config, programs, plan_cluster(True, first.encapsulation), transport)
     async with supervised(layout) as lab:
         running = Running(layout, lab)
-        stage = Stage(running)
         try:
             await bring_up(running, lambda text: None)
-            await stage.start_traffic()
-            say("the cluster is up, traffic flows")
-            await scenario.play(stage)
-            outcome = await stage.finish()
+            yield Stage(running)
         except (LabError, AssertionError) as error:
             raise LabError(
-                f"scenario {scenario.name}",
+                f"scenario {', '.join(scenario.name for scenario in scenarios)}",
                 why=str(error) or repr(error),
                 remedy=f"logs and capture: {layout.data_dir}",
             ) from error
         finally:
             running.close()
-    if outcome.broken_rules:
+
+
+def _refuse_broken(name: str, broken: Sequence[str], stage: Stage) -> None:
+    if broken:
         raise LabError(
-            f"scenario {scenario.name}",
-            why="; ".join(outcome.broken_rules),
-            remedy=f"logs and capture: {layout.data_dir}",
+            f"scenario {name}",
+            why="; ".join(broken),
+            remedy=f"logs and capture: {stage.running.layout.data_dir}",
         )
-    for text in outcome.notes:
-        say(text)
-    return outcome

@@ -16,6 +16,8 @@ from typing import Any
 from geneveil.model.errors import ConfigError
 from lab.bringup import Running, bring_up
 from lab.errors import LabError
+from lab.fault_play import FaultOutcome
+from lab.fault_table import fault_row, merge_row
 from lab.lifecycle import (
     LabConfig,
     Programs,
@@ -27,7 +29,7 @@ from lab.lifecycle import (
     send_order,
 )
 from lab.results import Played, results_table
-from lab.scenario import Scenario, play_scenario
+from lab.scenario import Scenario, group_scenarios, play_faults, play_scenario
 from lab.shared_folder import plan_cluster
 from lab.spec import SSH_PORT, UNDERLAY_BRIDGE, forward_socket
 
@@ -227,22 +229,38 @@ async def play_all(
     transport: str,
     data_dir: Path,
     results: Path | None,
+    record: Path | None = None,
 ) -> int:
-    """Play one scenario after another, say how each went, write the table; return the failures."""
+    """Play one scenario after another, faults on shared clusters; say how each went, write the
+    tables; return the failures.
+
+    Args:
+        results: where the table of scenarios goes.
+        record: where the rows of faults go; see `lab.fault_table`.
+    """
     played: list[Played] = []
     failed = 0
+
+    def keep(situation: str, outcome: FaultOutcome) -> None:
+        if record:
+            merge_row(record, fault_row(situation, outcome))
+
     with narrator() as say:
-        for scenario in scenarios:
+        for group in group_scenarios(scenarios):
             begun = time.monotonic()
+            name = ", ".join(scenario.name for scenario in group)
             try:
-                outcome = await play_scenario(scenario, programs, transport, data_dir, say)
+                if group[0].faults:
+                    await play_faults(group, programs, transport, data_dir, say, on_fault=keep)
+                else:
+                    outcome = await play_scenario(group[0], programs, transport, data_dir, say)
+                    played.append(Played(group[0], outcome, time.monotonic() - begun))
             except LabError as error:
                 say(f"FAILED: {error.render()}")
                 failed += 1
                 continue
-            played.append(Played(scenario, outcome, time.monotonic() - begun))
-            say(f"{scenario.name}: as it must be")
-            if results:
+            say(f"{name}: as it must be")
+            if results and played:
                 results.parent.mkdir(parents=True, exist_ok=True)
                 results.write_text(results_table(played))
     return failed

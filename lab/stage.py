@@ -20,7 +20,7 @@ from lab.clocks import read_clock
 from lab.deadline import wait_until
 from lab.errors import LabError
 from lab.topology import CENTRAL, GENEVE_PORT, Node
-from lab.traffic import PairLoss, Traffic
+from lab.traffic import UDP_A_SECOND, PairLoss, Traffic
 
 _WELL_SECONDS = 60.0
 _STALE_SECONDS = 30
@@ -44,8 +44,8 @@ class Stage:
         """Something that the outcome's reader should know."""
         self.notes.append(text)
 
-    async def start_traffic(self) -> None:
-        self.traffic = await Traffic.start(self.running)
+    async def start_traffic(self, udp_a_second: int = UDP_A_SECOND) -> None:
+        self.traffic = await Traffic.start(self.running, udp_a_second)
 
     async def status(self, node: str) -> dict[str, Any]:
         """A node's status document.

@@ -7,6 +7,7 @@ packet what that cost.
 
 import asyncio
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,9 @@ from lab.conversation import Conversation
 from lab.deadline import wait_until
 
 UDP_A_SECOND = 500
+Key = tuple[str, str]
+"""A sender's name and a receiving node's."""
+
 _SETTLE_SECONDS = 20.0
 
 
@@ -38,6 +42,13 @@ class PairLoss:
     tcp_breaks: int
     tcp_connects: int
     longest_silence_seconds: float
+    udp_a_second: int = UDP_A_SECOND
+
+    @property
+    def longest_outage_seconds(self) -> float:
+        """The longest time in which every packet was lost."""
+        lengths = [last - first + 1 for first, last in self.lost_ranges]
+        return max(lengths, default=0) / self.udp_a_second
 
     @property
     def is_whole(self) -> bool:
@@ -51,29 +62,60 @@ class PairLoss:
         )
 
 
+@dataclass(frozen=True)
+class Mark:
+    """A moment, in what had been done by then.
+
+    Attributes:
+        sent: sender and receiver to how many packets; a sender that starts anew has another name.
+        connects, breaks: the same of TCP.
+    """
+
+    sent: Mapping[Key, int]
+    connects: Mapping[Key, int]
+    breaks: Mapping[Key, int]
+
+
 class Traffic:
     """Traffic that is running; `finish` stops it and tells."""
 
-    def __init__(self, programs: list[Conversation]) -> None:
-        self._programs = programs
+    def __init__(self, running: Running, udp_a_second: int) -> None:
+        self._running = running
+        self._udp_a_second = udp_a_second
+        self._programs: list[Conversation] = []
+        self._senders: dict[str, str] = {}
+        self._starts = 0
 
     @classmethod
     async def start(cls, running: Running, udp_a_second: int = UDP_A_SECOND) -> "Traffic":
         """Start on every node, first to listen, then to send; wait until every pair has both."""
-        nodes = running.layout.topology.nodes
-
-        async def begin(index: int) -> Conversation:
-            node = nodes[index]
-            # The second pod, so that probes from the first do not meet it.
-            targets = {n.name: str(n.pods[1].address.ip) for n in nodes if n is not node}
-            options = {"name": node.name, "targets": targets, "udp_a_second": udp_a_second}
-            words = [node.pods[1].namespace, json.dumps(options)]
-            return await Conversation.start(running.remote(node.name), "traffic.py", words)
-
-        traffic = cls(list(await asyncio.gather(*(begin(i) for i in range(len(nodes))))))
+        traffic = cls(running, udp_a_second)
+        names = [node.name for node in running.layout.topology.nodes]
+        traffic._programs = list(await asyncio.gather(*(traffic._begin(name) for name in names)))
         await traffic._ask_all({"op": "start"})
         await traffic._await_all()
         return traffic
+
+    async def _begin(self, name: str) -> Conversation:
+        nodes = self._running.layout.topology.nodes
+        node = self._running.layout.topology.node(name)
+        # The second pod, so that probes from the first do not meet it.
+        targets = {n.name: str(n.pods[1].address.ip) for n in nodes if n is not node}
+        self._starts += 1
+        self._senders[name] = f"{name}#{self._starts}"
+        options = {
+            "name": self._senders[name],
+            "targets": targets,
+            "udp_a_second": self._udp_a_second,
+        }
+        words = [node.pods[1].namespace, json.dumps(options)]
+        return await Conversation.start(self._running.remote(name), "traffic.py", words)
+
+    async def rejoin(self, name: str) -> None:
+        """A node that was forgotten is back: it listens and sends anew."""
+        program = await self._begin(name)
+        self._programs.append(program)
+        await program.ask({"op": "start"})
 
     async def _await_all(self) -> None:
         async def condition() -> bool:
@@ -108,33 +150,64 @@ class Traffic:
         for program in self._programs:
             program.stop()
 
+    async def mark(self) -> Mark:
+        """Remember this moment; the longest silence of TCP counts anew from here."""
+        answers, reports = await asyncio.gather(
+            self._ask_all({"op": "hush"}), self._ask_all({"op": "report", "totals": {}})
+        )
+        named = [(self._senders[p.node], p.node) for p in self._programs]
+        sent: dict[Key, int] = {}
+        connects: dict[Key, int] = {}
+        breaks: dict[Key, int] = {}
+        for (sender, node), answer, report in zip(named, answers, reports, strict=True):
+            sent |= {(sender, target): n for target, n in answer["sent"].items()}
+            connects |= {(sender, target): n for target, n in answer["connects"].items()}
+            breaks |= {(name, node): s["breaks"] for name, s in report["streams"].items()}
+        return Mark(sent, connects, breaks)
+
     async def _losses(self, sent: list[dict[str, Any]]) -> tuple[PairLoss, ...]:
-        by_name = dict(zip((p.node for p in self._programs), sent, strict=True))
+        named = [self._senders[p.node] for p in self._programs]
+        total: dict[Key, int] = {}
+        connects: dict[Key, int] = {}
+        for sender, answer in zip(named, sent, strict=True):
+            total |= {(sender, target): n for target, n in answer["sent"].items()}
+            connects |= {(sender, target): n for target, n in answer["connects"].items()}
+        return await self.losses_between(Mark({}, {}, {}), Mark(total, connects, {}))
+
+    async def losses_between(self, begin: Mark, end: Mark) -> tuple[PairLoss, ...]:
+        """What was lost of what was sent between two moments, the later one half a second ago or
+        more. Numbers in `lost_ranges` count from a sender's start."""
         losses = []
         for receiver in self._programs:
-            totals = {
-                name: answer["sent"][receiver.node]
-                for name, answer in by_name.items()
-                if receiver.node in answer["sent"]
+            keys = [key for key in end.sent if key[1] == receiver.node]
+            order = {
+                "op": "report",
+                "totals": {key[0]: end.sent[key] for key in keys},
+                "firsts": {key[0]: begin.sent.get(key, 0) for key in keys},
             }
-            report = await receiver.ask({"op": "report", "totals": totals})
-            for name, total in totals.items():
-                losses.append(_pair_loss(name, receiver.node, total, by_name[name], report))
+            report = await receiver.ask(order)
+            losses += [_pair_loss(key, begin, end, report, self._udp_a_second) for key in keys]
         return tuple(losses)
 
 
 def _pair_loss(
-    source: str, destination: str, total: int, sender: dict[str, Any], report: dict[str, Any]
+    key: Key, begin: Mark, end: Mark, report: dict[str, Any], udp_a_second: int
 ) -> PairLoss:
-    missing = report["flows"].get(source, {}).get("missing", [[0, total - 1]])
-    stream = report["streams"].get(source, {})
+    sender, destination = key
+    first, total = begin.sent.get(key, 0), end.sent[key]
+    everything = [[first, total - 1]] if total > first else []
+    missing = report["flows"].get(sender, {}).get("missing", everything)
+    stream = report["streams"].get(sender, {})
+    before = begin.connects.get(key, 0)
     return PairLoss(
-        source=source,
+        source=sender.split("#")[0],
         destination=destination,
-        sent_packets=total,
+        sent_packets=total - first,
         lost_packets=sum(last - first + 1 for first, last in missing),
         lost_ranges=tuple((first, last) for first, last in missing),
-        tcp_breaks=stream.get("breaks", 0),
-        tcp_connects=sender["connects"][destination],
+        tcp_breaks=stream.get("breaks", 0) - begin.breaks.get(key, 0),
+        # The connection that was there at the beginning counts as one.
+        tcp_connects=end.connects[key] - before + (1 if before else 0),
         longest_silence_seconds=stream.get("longest_silence_seconds", 0.0),
+        udp_a_second=udp_a_second,
     )

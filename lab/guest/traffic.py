@@ -8,7 +8,8 @@ ahead changes nothing here.
     traffic.py NAMESPACE {"name": "node1", "targets": {"node2": ADDRESS, ...}, "udp_a_second": 500}
 
 Listens from the start; {"op": "start"} begins to send, {"op": "stop"} ends it, {"op": "report"}
-tells. JSON, one object a line.
+tells, {"op": "sent"} says what was sent so far, {"op": "hush"} too, and counts silences anew. JSON,
+one object a line.
 Standard library only.
 """
 
@@ -49,10 +50,10 @@ class Flow:
             self.seen[number] = 1
             self.received += 1
 
-    def missing(self, total: int) -> list[list[int]]:
-        """Ranges of numbers below `total` that never came."""
+    def missing(self, first: int, total: int) -> list[list[int]]:
+        """Ranges of numbers from `first` and below `total` that never came."""
         ranges: list[list[int]] = []
-        for number in range(total):
+        for number in range(first, total):
             if number < len(self.seen) and self.seen[number]:
                 continue
             if ranges and ranges[-1][1] == number - 1:
@@ -171,14 +172,15 @@ class Traffic:
         except (asyncio.IncompleteReadError, OSError):
             writer.close()
 
-    def report(self, totals: dict[str, int]) -> dict[str, Any]:
-        """What came from each sender; `totals` says how many each had sent."""
+    def report(self, totals: dict[str, int], firsts: dict[str, int]) -> dict[str, Any]:
+        """What came from each sender; `totals` says how many each had sent, `firsts` from which
+        number on is asked."""
         return {
             "flows": {
                 sender: {
                     "received": flow.received,
                     "duplicates": flow.duplicates,
-                    "missing": flow.missing(totals.get(sender, 0)),
+                    "missing": flow.missing(firsts.get(sender, 0), totals.get(sender, 0)),
                 }
                 for sender, flow in self.flows.items()
             },
@@ -198,7 +200,10 @@ class Traffic:
             return {}
         if order["op"] == "stop":
             self.sending = False
-        if order["op"] in ("stop", "sent"):
+        if order["op"] == "hush":
+            for stream in self.streams.values():
+                stream.longest_silence_seconds = 0.0
+        if order["op"] in ("stop", "sent", "hush"):
             return {
                 "sent": self.sent,
                 "send_errors": self.send_errors,
@@ -206,7 +211,7 @@ class Traffic:
                 "connects": self.connects,
             }
         if order["op"] == "report":
-            return self.report(order["totals"])
+            return self.report(order["totals"], order.get("firsts", {}))
         raise ValueError(f"unknown op {order['op']!r}")
 
 

@@ -1,0 +1,20 @@
+"""Ends, stops and starts a guest's daemons, as shells of a person would."""
+
+from lab.stage import Stage
+
+AGENT = "kill -{signal} $(cat /run/geneveil/agent.lock)"
+START_AGENT = (
+    "setsid geneveil agent --config /etc/geneveil/agent.yaml "
+    "< /dev/null >> /disk/log/agent.log 2>&1 &"
+)
+
+
+async def signal_agent(stage: Stage, node: str, signal: str) -> None:
+    """Send the agent a signal (a name without SIG) and, if it is to end, wait until it has."""
+    remote = stage.running.remote(node)
+    wait = "" if signal in ("STOP", "CONT") else "; while kill -0 $pid 2> /dev/null; do :; done"
+    await remote.check(f"pid=$(cat /run/geneveil/agent.lock); kill -{signal} $pid{wait}")
+
+
+async def start_agent(stage: Stage, node: str) -> None:
+    await stage.running.remote(node).check(START_AGENT)

@@ -1,0 +1,53 @@
+"""The short faults on one cluster; `make soak` plays them all. See lab/scenarios/."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from lab.fault import UDP_A_SECOND, Fault
+from lab.fault_play import FaultPlayer
+from lab.scenario import load_scenario, scenario_names
+from lab.stage import Stage
+from tests.lab.conftest import OpenLab
+
+pytestmark = pytest.mark.lab
+
+SITUATIONS = [load_scenario(name) for name in scenario_names()]
+FAULTS = [fault for situation in SITUATIONS for fault in situation.faults]
+SHORT = [
+    fault
+    for situation in SITUATIONS
+    if situation.shares_lab and situation.cluster == (3, "Auto")
+    for fault in situation.faults
+    if fault.is_short
+]
+
+
+@pytest.fixture(scope="module")
+def player(open_lab: OpenLab, runner: asyncio.Runner) -> Iterator[FaultPlayer]:
+    with open_lab("t-faults", nodes=3, ipsec=True) as running:
+        stage = Stage(running)
+        runner.run(stage.start_traffic(UDP_A_SECOND))
+        yield FaultPlayer(stage)
+
+
+def test_faults_have_names_of_their_own() -> None:
+    names = [fault.name for fault in FAULTS]
+    assert len(names) == len(set(names))
+    assert SHORT
+
+
+@pytest.mark.parametrize("fault", SHORT, ids=lambda fault: fault.name)
+def test_fault(fault: Fault, player: FaultPlayer, runner: asyncio.Runner) -> None:
+    outcome = runner.run(player.play(fault))
+    assert not outcome.broken
+    assert all(loss.sent_packets > 100 for loss in outcome.losses)
+
+
+def test_the_witness_would_have_seen_a_frame_in_clear(
+    player: FaultPlayer, runner: asyncio.Runner
+) -> None:
+    """The last test of this lab: the control of all the others."""
+    player.stage.touched.update(node.name for node in player.stage.nodes)
+    assert not runner.run(player.stage.finish()).broken_rules

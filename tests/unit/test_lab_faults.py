@@ -1,0 +1,143 @@
+"""What is made of a fault's figures: judged, and written as a table."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lab import belongings
+from lab.errors import LabError
+from lab.fault import Belonging, Fault, Keeps, codes
+from lab.fault_play import (
+    FaultOutcome,
+    judge_losses,
+    judge_says,
+    judge_spis,
+    logged_codes,
+    recovery_seconds,
+)
+from lab.fault_table import BEGIN, END, fault_row, fault_table, merge_row, with_table
+from lab.stage import Stage
+from lab.traffic import Mark, PairLoss
+
+TOP = Path(__file__).parents[2]
+
+
+async def _nothing(stage: Stage) -> None: ...
+
+
+def make(**changes: object) -> Fault:
+    return Fault(**{"name": "f", "title": "F", "inject": _nothing, **changes})  # type: ignore[arg-type]
+
+
+def loss(source: str, destination: str, *ranges: tuple[int, int], **changes: object) -> PairLoss:
+    lost = sum(last - first + 1 for first, last in ranges)
+    fields = {"tcp_breaks": 0, "tcp_connects": 1, "longest_silence_seconds": 0.1} | changes
+    return PairLoss(source, destination, 1000, lost, ranges, udp_a_second=200, **fields)  # type: ignore[arg-type]
+
+
+def outcome(fault: Fault, *losses: PairLoss, clear: int = 0, recovery: float = 0) -> FaultOutcome:
+    return FaultOutcome(fault, clear, losses, recovery, {}, 1.0, 200, ())
+
+
+def test_a_node_touches_all_its_pairs_and_a_pair_both_its_directions() -> None:
+    fault = make(touches=("node1", "node2-node3"))
+    touched = [("node1", "node2"), ("node3", "node1"), ("node2", "node3"), ("node3", "node2")]
+    assert all(fault.touches_pair(pair) for pair in touched)
+    assert not fault.touches_pair(("node2", "node4"))
+
+
+def test_one_packet_lost_on_an_untouched_pair_breaks_a_rule() -> None:
+    fault = make(touches=("node1",))
+    fine = outcome(fault, loss("node1", "node2", (5, 90)), loss("node2", "node3"))
+    assert judge_losses(fine) == []
+    assert judge_losses(outcome(fault, loss("node2", "node3", (7, 7)))) != []
+    assert judge_losses(outcome(fault, loss("node2", "node3", tcp_connects=2))) != []
+    assert judge_losses(outcome(fault, clear=1)) == ["1 Geneve frames in clear"]
+
+
+def test_bounds_are_of_the_touched_pairs() -> None:
+    fault = make(touches=("node1",), most_outage_seconds=1.0, most_recovery_seconds=2.0)
+    assert judge_losses(outcome(fault, loss("node1", "node2", (0, 199)))) == []
+    assert (
+        "out for 1.01 s"
+        in judge_losses(outcome(fault, loss("node1", "node2", (0, 200), (0, 1))))[0]
+    )
+    assert judge_losses(outcome(fault, recovery=2.1)) == ["back after 2.10 s, not at most 2 s"]
+
+
+def test_recovery_is_from_the_moment_to_the_last_lost_packet() -> None:
+    moment = Mark({("node1#1", "node2"): 100, ("node3#1", "node2"): 0}, {}, {})
+    losses = [loss("node1", "node2", (50, 60), (300, 499)), loss("node3", "node2", (0, 999))]
+    assert recovery_seconds(make(touches=("node1",)), losses, moment) == 2.0
+    assert recovery_seconds(make(touches=("node1",)), [loss("node1", "node2")], moment) == 0
+
+
+LOG = """level=error event="it is gone" code=charon-away subject=charon remedy="start it"
+level=info event="over: it was altered" code=guard-altered subject=guard
+level=warning event="no words" code=mute subject=x remedy=""
+level=info event=revoked code=peer-revoked subject=y
+level=info event=plain peer=node2
+"""
+
+
+def test_a_log_names_codes_and_owes_each_a_remedy() -> None:
+    found, unhelpful = logged_codes(LOG)
+    assert found == {"charon-away", "mute", "peer-revoked"}
+    assert [line.split()[-3] for line in unhelpful] == ["code=mute"]
+
+
+def test_what_must_be_said_is_asked_of_log_and_status() -> None:
+    fault = make(says=codes(["node1"], "charon-away"), hold_seconds=5)
+    both = {"node1": {"charon-away", "more"}}
+    assert judge_says(fault, both, both, []) == []
+    assert "log" in judge_says(fault, {}, both, [])[0]
+    assert "status" in judge_says(fault, both, {}, [])[0]
+    assert judge_says(make(says=fault.says), both, {}, []) == []  # too short to be seen
+
+
+ADDRESSES = {"1": "node1", "2": "node2", "3": "node3"}
+
+
+@pytest.mark.parametrize(
+    "keeps, broken", [(Keeps.ALL, 4), (Keeps.UNTOUCHED, 2), (Keeps.NONE, 0)], ids=str
+)
+def test_spis_are_compared_as_far_as_the_fault_says(keeps: Keeps, broken: int) -> None:
+    before = {"node1": {("1", "2", "0xa")}, "node3": {("3", "2", "0xb")}}
+    after = {"node1": {("1", "2", "0xc")}, "node3": {("3", "2", "0xd")}}
+    fault = make(touches=("node1",), keeps=keeps)
+    assert len(judge_spis(fault, ADDRESSES, before, after)) == broken
+    assert judge_spis(fault, ADDRESSES, before, before) == []
+
+
+def test_others_things_must_be_there_and_stay() -> None:
+    key = ("node1", Belonging.XFRM)
+    assert belongings.changes({key: "a"}, {key: "a"}) == []
+    assert len(belongings.changes({key: "a"}, {key: ""})) == 1
+    assert len(belongings.changes({key: ""}, {key: ""})) == 1
+
+
+def test_a_record_keeps_the_latest_row_and_writes_the_page(tmp_path: Path) -> None:
+    record, page = tmp_path / "r.json", tmp_path / "r.md"
+    page.write_text(f"above\n{BEGIN}\nold\n{END}\nbelow\n")
+    fault = make(touches=("node1",))
+    merge_row(record, fault_row("s", outcome(fault, loss("node1", "node2", (0, 99)))))
+    merge_row(record, fault_row("s", outcome(fault, loss("node1", "node2", (0, 1)))))
+    (row,) = json.loads(record.read_text())
+    assert (row["lost_touched"], row["outage_seconds"]) == (2, 0.01)
+    text = page.read_text()
+    assert text.startswith("above\n") and text.endswith("below\n")
+    assert "| F | 0 | – | 2 | 0.01 s | 0.00 s | 200 |" in text
+    assert "old" not in text
+
+
+def test_a_page_without_marks_is_left_alone() -> None:
+    with pytest.raises(LabError):
+        with_table("nothing here", fault_table([]))
+
+
+def test_docs_show_the_recorded_figures() -> None:
+    record, page = TOP / "docs/reliability.json", (TOP / "docs/reliability.md").read_text()
+    rows = json.loads(record.read_text())
+    assert rows
+    assert with_table(page, fault_table(rows)) == page
