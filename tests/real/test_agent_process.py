@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -14,7 +16,14 @@ from typing import Any
 
 import pytest
 
-from tests.real.programs import DEADLINE_SECONDS, network_namespace, process, wait_until, wrapper
+from tests.real.programs import (
+    DEADLINE_SECONDS,
+    network_namespace,
+    process,
+    run,
+    wait_until,
+    wrapper,
+)
 
 pytestmark = pytest.mark.real
 
@@ -80,6 +89,18 @@ class Node:
 
     def codes(self) -> set[str]:
         return {value["code"] for value in self.status().get("health", ())}
+
+    def whats(self, code: str) -> list[str]:
+        health = self.status().get("health", ())
+        return [value["what"] for value in health if value["code"] == code]
+
+    def listing_of_all(self) -> str:
+        return run(str(self.folder / "nft"), "list", "ruleset")
+
+    def listing(self, table: str) -> str:
+        """A table as nft prints it; empty while it is not there."""
+        command = [self.folder / "nft", f"list table {table}"]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
 
     def await_status(self, pid: int) -> None:
         wait_until(lambda: self.status().get("pid") == pid, "the agent's status")
@@ -172,12 +193,51 @@ def test_with_ipsec_off_it_says_so_and_touches_nothing(node: Node) -> None:
     assert not (node.folder / "state").exists()
 
 
-def test_a_guard_that_somebody_removed_is_put_back_and_that_is_said(node: Node) -> None:
+ALTERING = {
+    "removed": ("flush ruleset", "guard-missing"),
+    "altered": ("insert rule inet geneveil output accept", "guard-altered"),
+    "emptied": ("flush table inet geneveil", "guard-altered"),
+}
+MOST_SECONDS_WITHOUT = 1.0
+
+
+@pytest.mark.parametrize(("command", "code"), ALTERING.values(), ids=ALTERING.keys())
+def test_a_guard_that_somebody_touched_is_back_within_a_second_and_that_is_said(
+    node: Node, command: str, code: str
+) -> None:
     agent = node.start()
     node.await_status(agent.pid)
-    subprocess.run([node.folder / "nft", "flush", "ruleset"], check=True)
+    before = node.listing("inet geneveil")
+    assert "policy accept" in before
+    subprocess.run([node.folder / "nft", "add table inet theirs"], check=True)
+    spent = []
+    for _ in range(3):
+        begun = time.monotonic()
+        subprocess.run([node.folder / "nft", command], check=True)
+        wait_until(lambda: node.listing("inet geneveil") == before, "the guard")
+        spent.append(time.monotonic() - begun)
+    print(f"{command}: back after {', '.join(f'{s:.3f}' for s in spent)} s")
+    assert max(spent) < MOST_SECONDS_WITHOUT
+    wait_until(lambda: f"code={code}" in node.log, "the log line")
+    assert re.search(r"it was \w+( by \S+ \(process \d+\))? at ", node.log)
+    wait_until(lambda: any("3 times" in what for what in node.whats(code)), "the count")
+    assert ("table inet theirs" in node.listing_of_all()) is (command != "flush ruleset")
+
+
+def test_a_fight_over_the_guard_costs_a_bounded_number_of_repairs(node: Node) -> None:
+    agent = node.start()
+    node.await_status(agent.pid)
+    script = node.folder / "fight"
+    script.write_text("insert rule inet geneveil output accept\n")
+    begun = time.monotonic()
+    changes = 0
+    while time.monotonic() - begun < 3.0:
+        subprocess.run([node.folder / "nft", "-f", script], check=False, capture_output=True)
+        changes += 1
+    repairs = node.log.count('event="guard put back"')
+    assert 1 <= repairs <= 31, (changes, repairs)
     wait_until(lambda: node.geneveil("guard", "show").returncode == 0, "the guard")
-    wait_until(lambda: "code=guard-missing" in node.log, "the log line")
+    assert agent.poll() is None
 
 
 def test_without_nft_nothing_is_pretended(node: Node) -> None:

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from geneveil.agent.cleartext import Growth, judge_cleartext
 from geneveil.agent.config import guarded_ports
+from geneveil.agent.disturbed import judge_disturbances
 from geneveil.agent.lost_settings import are_lost, guess_encapsulation, settings_missing
 from geneveil.agent.observe import Observation
 from geneveil.agent.peers import Beginning, KernelView, judge_peer
@@ -285,12 +286,13 @@ def _reading_findings(seen: Observation) -> list[Finding]:
     ]
     if seen.enrolment is not None:
         findings.append(seen.enrolment)
-    if not isinstance(seen.guard, GeneveilError):
+    disturbances = judge_disturbances(seen.guard_history, seen.now_seconds)
+    if not isinstance(seen.guard, GeneveilError) and not disturbances:
         if not seen.guard.present:
             findings.append(_guard_gone("guard-missing", "it was not there"))
         elif seen.guard.ports is None:
             findings.append(_guard_gone("guard-altered", "somebody altered it"))
-    return findings
+    return [*findings, *disturbances]
 
 
 def _guard_gone(code: str, what: str) -> Finding:

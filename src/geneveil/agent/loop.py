@@ -17,6 +17,7 @@ from geneveil.agent.apply import Outcome, apply_actions, describe
 from geneveil.agent.boot_guard import plan_boot_guard
 from geneveil.agent.config import AgentConfig
 from geneveil.agent.decide import AgentMemory, Decision, decide, explain_error
+from geneveil.agent.guard_keeper.io import GuardKeeper
 from geneveil.agent.io import Enroller, take_lock, write_status
 from geneveil.agent.observe import Failures, Observation, Ports, observe
 from geneveil.agent.ratchet import ModeVerdict, Seal, judge_mode
@@ -27,7 +28,9 @@ from geneveil.agent.status import build_disabled_status, build_status
 from geneveil.agent.store import SETTINGS, NodeStore
 from geneveil.guard.io import NftGuard
 from geneveil.guard.port import Guard
+from geneveil.guard.wire import TABLE
 from geneveil.ike.io import ViciCharon, ViciEvents
+from geneveil.kernel_events.io import IpsecEvents, TableEvents
 from geneveil.model.clock import Clock, SystemClock
 from geneveil.model.cluster import Mode
 from geneveil.model.errors import GeneveilError
@@ -65,13 +68,15 @@ def run_agent(config: AgentConfig) -> None:
     try:
         store = NodeStore(config.state_dir)
         verdict = judge_mode(config.mode, store.read_seal())
+        wake = threading.Event()
+        guard = GuardKeeper(NftGuard(), SystemClock().now, wake.set)
         if verdict.mode is not Mode.DISABLED:
-            set_guard(config, store, NftGuard())  # before anything that may fail or wait
+            set_guard(config, store, guard)  # before anything that may fail or wait
         lock = take_lock(config.run_dir)
         _log.info("agent started", extra={"fields": {"version": __version__, "pid": os.getpid()}})
         if verdict.mode is Mode.DISABLED:
             _run_disabled(config)
-        Agent(config, store, verdict).run()
+        Agent(config, store, verdict, guard, wake).run()
         os.close(lock)
     except Stopped:
         _log.info("agent stopped; everything stays in place")
@@ -80,22 +85,31 @@ def run_agent(config: AgentConfig) -> None:
 class Agent:
     """One node's agent with its adapters."""
 
-    def __init__(self, config: AgentConfig, store: NodeStore, verdict: ModeVerdict) -> None:
+    def __init__(
+        self,
+        config: AgentConfig,
+        store: NodeStore,
+        verdict: ModeVerdict,
+        guard: GuardKeeper,
+        wake: threading.Event,
+    ) -> None:
         self._config = config
         self._store = store
         self._clock: Clock = SystemClock()
         self._standing = verdict.findings
         self._must_seal = verdict.must_seal
         self._unsealed: list[Finding] = []
-        self._wake = threading.Event()
+        self._wake = wake
         self._ovs = OvsdbWatch(config.ovsdb, self._wake.set)
         self._events = ViciEvents(config.vici, self._wake.set)
         self._enroller = Enroller(config, store, self._clock, self._wake.set)
         url = config.operator_url
         self._watcher = Watcher(url, store, self._clock, self._wake.set)
         self._renewer = Renewer(url, store, self._clock, self._wake.set)
-        charon, guard, kernel = ViciCharon(config.vici), NftGuard(), XfrmKernel()
-        self._ports = Ports(self._ovs, charon, guard, kernel, store)
+        self._table_events = TableEvents(TABLE, guard.tend)
+        self._ipsec_events = IpsecEvents(self._wake.set)
+        charon, kernel = ViciCharon(config.vici), XfrmKernel()
+        self._ports = Ports(self._ovs, charon, guard, kernel, store, lambda: guard.history)
         self._memory = AgentMemory()
         self._stuck: list[Finding] = []
         self._is_unproven = False
@@ -103,6 +117,8 @@ class Agent:
 
     def run(self) -> None:
         """Turn until a signal ends it."""
+        self._table_events.start()
+        self._ipsec_events.start()
         self._ovs.start()
         self._events.start()
         self._enroller.start()
@@ -205,8 +221,8 @@ def set_guard(config: AgentConfig, store: NodeStore, guard: Guard) -> None:
     settings, _unreadable = store.try_read(SETTINGS)
     plan = plan_boot_guard(config, Seal.SEALED, settings, None)
     try:
-        if plan.spec is not None:
-            guard.cover(plan.spec)
+        if plan.spec is not None and guard.cover(plan.spec)[1]:
+            _log.info("guard put in place at the start")
     except GeneveilError as error:
         _log.error("no guard", extra={"fields": {"why": error.render()}})
 

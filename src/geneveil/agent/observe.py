@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from geneveil.agent.config import AgentConfig
+from geneveil.agent.disturbed import History
 from geneveil.agent.rotation.files import read_situation
 from geneveil.agent.rotation.renewal import Situation
 from geneveil.agent.rotation.watch import WatchRecord, parse_record
@@ -51,6 +52,7 @@ class Ports:
     guard: Guard
     kernel: KernelIpsec
     store: NodeStore
+    guard_history: Callable[[], History] = History
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class Observation:
         enrolment: what the latest attempt to enrol said, if it failed.
         record: what the operator said last.
         situation: how far a new certificate has come.
+        guard_history: who touched the guard.
     """
 
     config: AgentConfig
@@ -88,6 +91,7 @@ class Observation:
     record: WatchRecord | GeneveilError = field(default_factory=WatchRecord)
     situation: Situation = field(default_factory=Situation)
     failures: Failures = field(default_factory=Failures)
+    guard_history: History = field(default_factory=History)
 
 
 def observe(
@@ -114,6 +118,7 @@ def observe(
         record=_attempt(lambda: parse_record(ports.store.read(WATCH))),
         situation=_read_situation(ports.store),
         failures=failures,
+        guard_history=ports.guard_history(),  # after the guard was read: that may add to it
     )
 
 

@@ -1,0 +1,100 @@
+"""The guard, and a memory of who touched it.
+
+The loop may wait for seconds, for a charon that was stopped or a disk that hangs. So the thread
+that hears of a change mends the guard itself; the loop learns of it afterwards. What the guard
+should be is decided in the loop alone: this only remembers the latest.
+"""
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable
+from datetime import datetime
+
+from geneveil.agent.disturbed import Disturbance, History
+from geneveil.guard.port import Guard
+from geneveil.kernel_events.wire import TableChange
+from geneveil.model.errors import GeneveilError
+from geneveil.model.guard import GuardSpec, ObservedGuard
+
+_log = logging.getLogger("geneveil.agent")
+
+
+class GuardKeeper:
+    """A Guard that notices when what it set does not stand any more. For several threads.
+
+    Args:
+        now: aware UTC.
+        wake: called after the guard was mended.
+    """
+
+    def __init__(self, guard: Guard, now: Callable[[], datetime], wake: Callable[[], None]) -> None:
+        self._guard = guard
+        self._now = now
+        self._wake = wake
+        self._lock = threading.Lock()
+        self._spec: GuardSpec | None = None
+        self._is_disturbed = False
+        self._culprit = ""
+        self._history = History()
+
+    @property
+    def history(self) -> History:
+        """Every disturbance so far, counted."""
+        return self._history
+
+    def read(self) -> ObservedGuard:
+        """What stands in the kernel now."""
+        with self._lock:
+            return self._read()
+
+    def apply(self, spec: GuardSpec) -> bool:
+        """Make the guard stand as `spec` says, and keep it so from now on."""
+        with self._lock:
+            with contextlib.suppress(GeneveilError):  # what is unreadable is replaced
+                self._read()  # it may have been touched since the decision
+            return self._apply(spec)
+
+    def cover(self, spec: GuardSpec) -> tuple[GuardSpec, bool]:
+        """As `apply`, for `spec` and whatever the guard covers already."""
+        with self._lock:
+            wide, changed = self._guard.cover(spec)
+            self._spec = wide
+            return wide, changed
+
+    def tend(self, change: TableChange | None) -> None:
+        """Somebody changed the table, or may have: if it was not us, put it back."""
+        with self._lock:
+            if self._spec is None:
+                return
+            if change is not None:
+                self._culprit = f"{change.process} (process {change.pid})" if change.pid else ""
+            try:
+                observed = self._read()
+                if observed.stands_for(self._spec):
+                    self._culprit = ""
+                    return
+                self._apply(self._spec)
+            except GeneveilError as error:
+                _log.error("the guard cannot be mended", extra={"fields": {"why": error.render()}})
+            else:
+                _log.info("guard put back")
+        self._wake()
+
+    def _read(self) -> ObservedGuard:
+        observed = self._guard.read()
+        is_whole = self._spec is None or observed.stands_for(self._spec)
+        if not is_whole and not self._is_disturbed:
+            self._is_disturbed = True
+            kind = Disturbance.ALTERED if observed.present else Disturbance.MISSING
+            at = (self._now(), time.monotonic())
+            self._history = self._history.with_another(kind, self._culprit, *at)
+        return observed
+
+    def _apply(self, spec: GuardSpec) -> bool:
+        changed = self._guard.apply(spec)
+        self._spec = spec
+        self._is_disturbed = False
+        self._culprit = ""
+        return changed
