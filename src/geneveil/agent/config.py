@@ -5,7 +5,9 @@ encapsulation) comes from the operator when the node enrols; the file only says 
 know before that: whether to encrypt at all, and which ports to guard at boot.
 """
 
+import re
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 from geneveil.model.cluster import ClusterSettings, Mode
@@ -17,6 +19,38 @@ KIND = "AgentConfig"
 DEFAULT_PATH = Path("/etc/geneveil/agent.yaml")
 
 HIGHEST_PORT = 65535
+_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_SUBDOMAIN = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
+_SIGNER = re.compile(r"[a-z0-9.-]{1,253}/[A-Za-z0-9._-]{1,317}")
+_SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+
+
+class ControlPlaneKind(Enum):
+    """Where nodes enrol: with geneveil's own operator, or through the Kubernetes API."""
+
+    STANDALONE = "standalone"
+    KUBERNETES = "kubernetes"
+
+
+@dataclass(frozen=True)
+class KubernetesConfig:
+    """The cluster's API; what is left out, a Pod knows.
+
+    Attributes:
+        api_server: `https://host:port`; empty: the Pod's KUBERNETES_SERVICE_HOST and _PORT.
+        ca_file: by which the API server is believed; whoever it believes speaks for the operator.
+        token_file: a service account's token, bound to a Pod on this node; read at each request.
+        namespace: where geneveil's ConfigMap is.
+        node_name: of the Node object; empty: the Pod's NODE_NAME.
+        signer_name: of certificate signing requests.
+    """
+
+    api_server: str = ""
+    ca_file: Path = _SERVICE_ACCOUNT / "ca.crt"
+    token_file: Path = _SERVICE_ACCOUNT / "token"
+    namespace: str = "geneveil-system"
+    node_name: str = ""
+    signer_name: str = "geneveil.io/node"
 
 
 @dataclass(frozen=True)
@@ -30,6 +64,7 @@ class AgentConfig:
         ovsdb: Open vSwitch's database, in its own notation (unix:, tcp:, ssl:).
         vici: charon's control socket, unix:// and a path.
         chassis: this node's name; empty: external_ids:system-id of Open vSwitch.
+        control_plane: with kubernetes, `operator_url` and `token_file` are not used.
     """
 
     mode: Mode = Mode.DISABLED
@@ -41,6 +76,8 @@ class AgentConfig:
     ovsdb: str = "unix:/run/openvswitch/db.sock"
     vici: str = "unix:///run/charon.vici"
     chassis: str = ""
+    control_plane: ControlPlaneKind = ControlPlaneKind.STANDALONE
+    kubernetes: KubernetesConfig = KubernetesConfig()
 
 
 def parse_agent_config(text: str, file: str) -> AgentConfig:
@@ -64,6 +101,8 @@ def parse_agent_config(text: str, file: str) -> AgentConfig:
         ovsdb=_prefixed(top, "ovsdb", default.ovsdb, ("unix:/", "tcp:", "ssl:")),
         vici=_prefixed(top, "vici", default.vici, ("unix:///",)),
         chassis=_chassis(top),
+        control_plane=top.choice("controlPlane", ControlPlaneKind, default.control_plane),
+        kubernetes=_kubernetes(top.section("kubernetes")),
     )
     operator.close()
     top.close()
@@ -90,6 +129,30 @@ def _operator_url(operator: YamlSection) -> str:
     if url and not url.startswith("https://"):
         raise operator.refuse("url", f"{url!r} does not begin with https://")
     return url
+
+
+def _kubernetes(section: YamlSection) -> KubernetesConfig:
+    default = KubernetesConfig()
+    url = section.text("apiServer", default.api_server)
+    if url and not url.startswith("https://"):
+        raise section.refuse("apiServer", f"{url!r} does not begin with https://")
+    config = KubernetesConfig(
+        api_server=url,
+        ca_file=_path(section, "caFile", default.ca_file),
+        token_file=_path(section, "tokenFile", default.token_file),
+        namespace=_word(section, "namespace", default.namespace, _LABEL),
+        node_name=_word(section, "nodeName", default.node_name, _SUBDOMAIN),
+        signer_name=_word(section, "signerName", default.signer_name, _SIGNER),
+    )
+    section.close()
+    return config
+
+
+def _word(section: YamlSection, key: str, default: str, pattern: re.Pattern[str]) -> str:
+    value = section.text(key, default)
+    if value and not pattern.fullmatch(value):
+        raise section.refuse(key, f"{value!r} cannot be a name of this kind")
+    return value or default
 
 
 def _path(section: YamlSection, key: str, default: Path) -> Path:

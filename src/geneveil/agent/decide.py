@@ -5,8 +5,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from geneveil.agent.cleartext import Growth, judge_cleartext
-from geneveil.agent.config import guarded_ports
+from geneveil.agent.config import ControlPlaneKind, guarded_ports
 from geneveil.agent.disturbed import judge_disturbances
+from geneveil.agent.kube.remedies import reword
 from geneveil.agent.lost_settings import are_lost, guess_encapsulation, settings_missing
 from geneveil.agent.observe import Observation
 from geneveil.agent.peers import Beginning, KernelView, judge_peer
@@ -132,10 +133,15 @@ def decide(seen: Observation, memory: AgentMemory, standing: tuple[Finding, ...]
         guard=guard,
         peers=peers,
         trust=trust,
-        findings=tuple(findings),
+        findings=_worded(seen, findings),
         must_renew=renews,
         is_retired=_is_retired(seen, memory, trust),
     )
+
+
+def _worded(seen: Observation, findings: list[Finding]) -> tuple[Finding, ...]:
+    is_kubernetes = seen.config.control_plane is ControlPlaneKind.KUBERNETES
+    return tuple(map(reword, findings) if is_kubernetes else findings)
 
 
 def _judge_certificate(

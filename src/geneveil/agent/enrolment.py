@@ -10,35 +10,43 @@ RETRY_FIRST_SECONDS = 1.0
 RETRY_CAP_SECONDS = 30.0
 """All nodes of a cluster may wait for one operator to come back: never all at once."""
 
+REFUSED_CAP_SECONDS = 120.0
+"""Where each refused attempt leaves an object behind."""
+
 JITTER = 0.25
 
 
 @dataclass(frozen=True)
 class Situation:
-    """What the decision needs: times are those of the files' last change, None for no file."""
+    """What the decision needs: times are those of the files' last change, None for no file.
+
+    `needs_token`: see `geneveil.agent.plane.port.ControlPlane`.
+    """
 
     has_identity: bool
     certificate_changed_at: float | None
     token_changed_at: float | None
+    needs_token: bool = True
 
 
 def must_enrol(situation: Situation) -> bool:
     """Decide whether to ask the operator for a certificate.
 
     With no certificate: yes. With one that cannot be used (expired, of another name, not matching)
-    only once somebody has put a newer token there, which says that this is wanted.
+    only once somebody has put a newer token there, which says that this is wanted. Where no token
+    is needed, at once: whether the node may come back is the operator's to say.
     """
     if situation.has_identity:
         return False
-    if situation.certificate_changed_at is None:
+    if situation.certificate_changed_at is None or not situation.needs_token:
         return True
     token = situation.token_changed_at
     return token is not None and token > situation.certificate_changed_at
 
 
-def retry_seconds(chassis: str, attempts: int) -> float:
+def retry_seconds(chassis: str, attempts: int, cap_seconds: float = RETRY_CAP_SECONDS) -> float:
     """How long to wait after so many attempts (at least one); jitter from the node's name."""
-    plain = min(RETRY_FIRST_SECONDS * 2.0 ** min(attempts - 1, 10), RETRY_CAP_SECONDS)
+    plain = min(RETRY_FIRST_SECONDS * 2.0 ** min(attempts - 1, 10), cap_seconds)
     seed = f"geneveil enrolment {chassis} {attempts}".encode()
     fraction = int.from_bytes(hashlib.sha256(seed).digest()[:6]) / 2**48
     return plain * (1 + JITTER * (2 * fraction - 1))

@@ -9,19 +9,22 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from geneveil.agent.config import AgentConfig
 from geneveil.agent.enrolment import (
+    REFUSED_CAP_SECONDS,
+    RETRY_CAP_SECONDS,
     Situation,
     explain_failure,
     must_enrol,
     needs_other_key,
     retry_seconds,
 )
+from geneveil.agent.plane.io import changed_at
+from geneveil.agent.plane.port import ControlPlane
 from geneveil.agent.settings import encode_stored_settings
 from geneveil.agent.store import (
     CERTIFICATE,
     KEY,
-    OPERATOR_URL,
+    PENDING_CERTIFICATE,
     PENDING_KEY,
     PUBLIC_FILE_MODE,
     SETTINGS,
@@ -29,10 +32,9 @@ from geneveil.agent.store import (
     NodeStore,
     write_atomically,
 )
-from geneveil.enroll.io import EnrolmentClient
-from geneveil.enroll.port import Bootstrap, JoinToken
+from geneveil.enroll.port import Bootstrap, EnrolmentPort, JoinToken
 from geneveil.model.clock import Clock
-from geneveil.model.errors import ConfigError, GeneveilError, RefusedError
+from geneveil.model.errors import ConfigError, GeneveilError, OperatorUnreachableError, RefusedError
 from geneveil.model.health import Finding
 from geneveil.model.node_status import LOCK_FILE, NodeStatus, status_document
 
@@ -103,9 +105,9 @@ class Enroller:
     """
 
     def __init__(
-        self, config: AgentConfig, store: NodeStore, clock: Clock, wake: Callable[[], None]
+        self, plane: ControlPlane, store: NodeStore, clock: Clock, wake: Callable[[], None]
     ) -> None:
-        self._config = config
+        self._plane = plane
         self._store = store
         self._clock = clock
         self._wake = wake
@@ -129,15 +131,16 @@ class Enroller:
     def update(self, chassis: str, has_identity: bool) -> None:
         """Tell it what the loop knows: our name, and whether there is a usable identity."""
         self._chassis = chassis
-        token_changed_at = _changed_at(self._config.token_file)
+        token_changed_at = self._plane.token_changed_at()
         if token_changed_at != self._token_changed_at:
             self._token_changed_at = token_changed_at
             self._token_changed.set()  # somebody did something about it: no need to wait
         self._is_wanted = bool(chassis) and must_enrol(
             Situation(
                 has_identity=has_identity,
-                certificate_changed_at=_changed_at(self._store.directory / CERTIFICATE),
+                certificate_changed_at=changed_at(self._store.directory / CERTIFICATE),
                 token_changed_at=token_changed_at,
+                needs_token=self._plane.needs_token,
             )
         )
         if self._is_wanted:
@@ -152,45 +155,53 @@ class Enroller:
                 attempts = 0
                 continue
             self._token_changed.clear()
-            try:
-                self._enrol(self._chassis)
-                self._is_wanted, self._failure, attempts = False, None, 0
-                _log.info("enrolled", extra={"fields": {"chassis": self._chassis}})
-            except GeneveilError as error:
-                self._failure = explain_failure(error)
-                attempts += 1
-            except Exception as error:
-                _log.exception("enrolment failed in an unexpected way")
-                self._failure = explain_failure(GeneveilError("enrolment failed", why=repr(error)))
-                attempts += 1
+            error = self._attempt()
+            attempts = attempts + 1 if error else 0
             self._wake()
-            if attempts and self._token_changed.wait(retry_seconds(self._chassis, attempts)):
+            if error and self._token_changed.wait(self._pause(error, attempts)):
                 attempts = 0
 
+    def _attempt(self) -> GeneveilError | None:
+        try:
+            self._enrol(self._chassis)
+            self._is_wanted, self._failure = False, None
+            _log.info("enrolled", extra={"fields": {"chassis": self._chassis}})
+            return None
+        except GeneveilError as error:
+            self._failure = explain_failure(error)
+            return error
+        except Exception as error:
+            _log.exception("enrolment failed in an unexpected way")
+            unexpected = GeneveilError("enrolment failed", why=repr(error))
+            self._failure = explain_failure(unexpected)
+            return unexpected
+
+    def _pause(self, error: GeneveilError, attempts: int) -> float:
+        asked = error.retry_after_seconds if isinstance(error, OperatorUnreachableError) else 0.0
+        is_object = isinstance(error, RefusedError) and not self._plane.needs_token
+        cap = REFUSED_CAP_SECONDS if is_object else RETRY_CAP_SECONDS
+        return max(asked, retry_seconds(self._chassis, attempts, cap))
+
     def _enrol(self, chassis: str) -> None:
-        from geneveil.enroll.wire import parse_token
+        token = self._plane.token(chassis)
+        client = self._plane.join(token)
+        bootstrap = client.fetch_bootstrap(token.ca_pin)
+        self._plane.joined(token)
+        if self._store.has(CERTIFICATE) or not self._plane.needs_token:
+            self._enrol_anew(client, token, bootstrap)
+        else:
+            self._enrol_first(client, token, bootstrap)
+
+    def _enrol_first(self, client: EnrolmentPort, token: JoinToken, bootstrap: Bootstrap) -> None:
         from geneveil.pki.keyfiles import NamedBytes, parse_identity, parse_private_key
         from geneveil.pki.keys import build_request, encode_key, make_key
 
-        token = parse_token(self._read_token())
-        if token.chassis != chassis:
-            raise ConfigError(
-                f"the join token is for {token.chassis}, and this node is {chassis}",
-                remedy=f"make one for this node: geneveil operator token {chassis}",
-            )
-        url = self._config.operator_url or token.url
-        client = EnrolmentClient(url)
-        bootstrap = client.fetch_bootstrap(token.ca_pin)
-        self._store.write(OPERATOR_URL, url.encode())
-        if self._store.has(CERTIFICATE):
-            self._enrol_anew(client, token, bootstrap)
-            return
         key_pem = self._store.read(KEY)
         if key_pem is None:
             key_pem = encode_key(make_key(bootstrap.settings.certificates.key_type))
             self._store.write(KEY, key_pem)
         key = NamedBytes(KEY, key_pem)
-        request = build_request(parse_private_key(key), chassis)
+        request = build_request(parse_private_key(key), token.chassis)
         try:
             enrolment = client.enrol(token, request, bootstrap.trust_bundle_pem)
         except RefusedError as error:
@@ -199,44 +210,27 @@ class Enroller:
             raise
         certificate = NamedBytes(CERTIFICATE, enrolment.certificate_pem)
         bundle = NamedBytes(TRUST_BUNDLE, enrolment.trust_bundle_pem)
-        parse_identity(key, certificate, bundle, chassis, self._clock.now())
+        parse_identity(key, certificate, bundle, token.chassis, self._clock.now())
         self._store.write(TRUST_BUNDLE, enrolment.trust_bundle_pem)
         self._store.write(SETTINGS, encode_stored_settings(enrolment.settings))
         # Last: a certificate on the disk says that the rest is there as well.
         self._store.write(CERTIFICATE, enrolment.certificate_pem)
 
-    def _enrol_anew(self, client: EnrolmentClient, token: JoinToken, bootstrap: Bootstrap) -> None:
+    def _enrol_anew(self, client: EnrolmentPort, token: JoinToken, bootstrap: Bootstrap) -> None:
         """With a new key, which takes the place of the old one only when all of it has come."""
         from geneveil.agent.rotation.io import keep_certificate, prepare_request
 
+        if self._store.has(PENDING_CERTIFICATE):
+            return  # it has come; the loop takes it into use
         self._store.write(SETTINGS, encode_stored_settings(bootstrap.settings))
         key, request = prepare_request(self._store, token.chassis)
         try:
             enrolment = client.enrol(token, request, bootstrap.trust_bundle_pem)
         except RefusedError as error:
-            if error.reason.startswith("csr-"):
-                self._store.destroy(PENDING_KEY)  # the next attempt makes another
+            if error.reason.startswith("csr-") or not self._plane.needs_token:
+                # The next attempt makes another; where no token is spent the same request would
+                # find the same refusal for as long as that is kept.
+                self._store.destroy(PENDING_KEY)
             raise
         parts = (key, enrolment.certificate_pem, enrolment.trust_bundle_pem)
         keep_certificate(self._store, token.chassis, parts, enrolment.settings, self._clock)
-
-    def _read_token(self) -> str:
-        path = self._config.token_file
-        try:
-            return path.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            why = "no such file"
-        except (OSError, UnicodeDecodeError) as error:
-            why = str(error)
-        raise ConfigError(
-            f"cannot read the join token {path}",
-            why=why,
-            remedy="make one: geneveil operator token NODE",
-        )
-
-
-def _changed_at(path: Path) -> float | None:
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return None

@@ -20,6 +20,7 @@ from geneveil.agent.decide import AgentMemory, Decision, decide, explain_error
 from geneveil.agent.guard_keeper.io import GuardKeeper
 from geneveil.agent.io import Enroller, take_lock, write_status
 from geneveil.agent.observe import Failures, Observation, Ports, observe
+from geneveil.agent.plane.io import open_plane
 from geneveil.agent.ratchet import ModeVerdict, Seal, judge_mode
 from geneveil.agent.rotation.confirm import confirm
 from geneveil.agent.rotation.files import finish_switch, put_away
@@ -102,10 +103,10 @@ class Agent:
         self._wake = wake
         self._ovs = OvsdbWatch(config.ovsdb, self._wake.set)
         self._events = ViciEvents(config.vici, self._wake.set)
-        self._enroller = Enroller(config, store, self._clock, self._wake.set)
-        url = config.operator_url
-        self._watcher = Watcher(url, store, self._clock, self._wake.set)
-        self._renewer = Renewer(url, store, self._clock, self._wake.set)
+        self._plane = open_plane(config, store, self._clock)
+        self._enroller = Enroller(self._plane, store, self._clock, self._wake.set)
+        self._watcher = Watcher(self._plane.watcher, store, self._clock, self._wake.set)
+        self._renewer = Renewer(self._plane, store, self._clock, self._wake.set)
         self._table_events = TableEvents(TABLE, guard.tend)
         self._ipsec_events = IpsecEvents(self._wake.set)
         charon, kernel = ViciCharon(config.vici), XfrmKernel()
@@ -121,6 +122,7 @@ class Agent:
         self._ipsec_events.start()
         self._ovs.start()
         self._events.start()
+        self._plane.start()
         self._enroller.start()
         self._watcher.start()
         self._renewer.start()
@@ -203,8 +205,10 @@ class Agent:
         ]
         health = carry_since(self._memory.health, [*decision.findings, *failures], seen.now)
         _log_changes(self._memory.health, health)
+        status = build_status(seen, decision, health, os.getpid())
+        self._plane.report(status)
         try:
-            write_status(self._config.run_dir, build_status(seen, decision, health, os.getpid()))
+            write_status(self._config.run_dir, status)
         except OSError as error:
             _log.error("the status cannot be written", extra={"fields": {"why": str(error)}})
         return health

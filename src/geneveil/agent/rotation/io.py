@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from geneveil.agent.plane.port import ControlPlane
 from geneveil.agent.rotation.renewal import NEEDS_TOKEN
 from geneveil.agent.rotation.watch import encode_record, forget, judge_answer, parse_record
 from geneveil.agent.settings import encode_stored_settings, parse_stored_settings
@@ -17,7 +18,6 @@ from geneveil.agent.store import (
     CRLS,
     DROPPED,
     KEY,
-    OPERATOR_URL,
     PENDING_CERTIFICATE,
     PENDING_KEY,
     PENDING_REQUEST,
@@ -27,12 +27,10 @@ from geneveil.agent.store import (
     NodeStore,
 )
 from geneveil.enroll.backoff import backoff_seconds
-from geneveil.enroll.io import EnrolmentClient
-from geneveil.enroll.port import NodeCredential, WatchState
+from geneveil.enroll.port import EnrolmentPort, NodeCredential, WatchState
 from geneveil.model.clock import Clock
 from geneveil.model.cluster import ClusterSettings
 from geneveil.model.errors import (
-    ConfigError,
     GeneveilError,
     OperatorUnreachableError,
     RefusedError,
@@ -63,21 +61,6 @@ class Confirmation:
     crls: tuple[tuple[str, int], ...]
     serial: str
     in_use: tuple[str, ...]
-
-
-def operator_url(configured: str, store: NodeStore) -> str:
-    """Where the operator is: the configuration says, or the token did when the node enrolled.
-
-    Raises:
-        ConfigError: neither is known.
-    """
-    kept = store.read(OPERATOR_URL)
-    url = configured or (kept or b"").decode("ascii", "replace").strip()
-    if not url:
-        raise ConfigError(
-            "nobody said where the operator is", remedy="write operator: {url: https://host:9443}"
-        )
-    return url
 
 
 class _Asking:
@@ -141,14 +124,20 @@ class _Asking:
 class Watcher(_Asking):
     """Holds the watch, keeps what it brings, and confirms what charon has."""
 
-    def __init__(self, url: str, store: NodeStore, clock: Clock, wake: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        choose: Callable[[], EnrolmentPort],
+        store: NodeStore,
+        clock: Clock,
+        wake: Callable[[], None],
+    ) -> None:
         super().__init__("watch", wake)
-        self._url = url
+        self._choose = choose
         self._store = store
         self._clock = clock
         self._confirmation: Confirmation | None = None
         self._asked: Confirmation | None = None
-        self._client: EnrolmentClient | None = None
+        self._client: EnrolmentPort | None = None
 
     def update(self, confirmation: Confirmation | None) -> None:
         """Tell it what the node has; None while it has no certificate to ask with.
@@ -180,12 +169,10 @@ class Watcher(_Asking):
             serial=confirmation.serial,
             in_use=confirmation.in_use,
         )
-        url = operator_url(self._url, self._store)
-        if self._client is None or self._client.url != url.rstrip("/"):
-            self._client = EnrolmentClient(url)
+        client = self._client = self._choose()
         self._asked = confirmation
         try:
-            answer = self._client.watch(state, NodeCredential(key, certificate), bundle)
+            answer = client.watch(state, NodeCredential(key, certificate), bundle)
         except OperatorUnreachableError:
             if confirmation != self._confirmation:
                 return 0.0  # `update` ended it: ask again with what is true now
@@ -220,9 +207,11 @@ class Watcher(_Asking):
 class Renewer(_Asking):
     """Gets the node a new certificate for a new key, with the old one as proof."""
 
-    def __init__(self, url: str, store: NodeStore, clock: Clock, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, plane: ControlPlane, store: NodeStore, clock: Clock, wake: Callable[[], None]
+    ) -> None:
         super().__init__("renewal", wake)
-        self._url = url
+        self._plane = plane
         self._store = store
         self._clock = clock
         self._wanted_for = ""
@@ -246,11 +235,10 @@ class Renewer(_Asking):
         if key is None or certificate is None or bundle is None:
             raise TrustError("key, certificate or trust bundle is gone")
         pending, request = prepare_request(self._store, chassis)
-        client = EnrolmentClient(operator_url(self._url, self._store))
         try:
-            renewal = client.renew(request, NodeCredential(key, certificate), bundle)
+            renewal = self._plane.renewer().renew(request, NodeCredential(key, certificate), bundle)
         except RefusedError as error:
-            if error.reason.startswith("csr-"):
+            if error.reason.startswith("csr-") or not self._plane.needs_token:
                 self._store.destroy(PENDING_KEY)  # the next attempt makes another
             if error.reason in NEEDS_TOKEN:
                 _log.error("renewal refused", extra={"fields": {"reason": error.reason}})

@@ -1,0 +1,1 @@
+"""Holds the watch on the ConfigMap with the cluster's trust."""

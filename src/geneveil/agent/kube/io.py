@@ -1,0 +1,154 @@
+"""`EnrolmentPort` over objects of the Kubernetes API.
+
+What was a join token's and a client certificate's proof is the Pod's token here: the API server
+writes the name of its node into every request. What was the token's pin is the API server's CA
+file: whoever it believes may write the ConfigMap is believed to speak for the operator.
+"""
+
+import time
+
+from geneveil.agent.kube.follow.io import TrustFollower
+from geneveil.agent.kube.news import News, parse_news, plan_due
+from geneveil.agent.kube.node_ipsec import TRUST_MANAGER, confirmation_document
+from geneveil.agent.kube.place import NODES, REQUESTS, TRUST_CONFIG_MAP, Place
+from geneveil.agent.kube.request import judge_request, request_document, request_name
+from geneveil.enroll.port import (
+    Bootstrap,
+    Enrolment,
+    JoinToken,
+    NodeCredential,
+    Renewal,
+    WatchAnswer,
+    WatchState,
+)
+from geneveil.kube.rest.io import RestClient, quoted
+from geneveil.kube.rest.port import AbsentError, ConflictError, Document, GoneError
+from geneveil.kube.rest.wire import version_of
+from geneveil.model.errors import GeneveilError, OperatorUnreachableError, TrustError
+
+HOLD_SECONDS = 60.0
+"""How long a watch waits at most, as an operator's own would."""
+
+UNCONFIRMED_HOLD_SECONDS = 5.0
+"""And while there is no NodeIPsec yet to write the confirmation to."""
+
+DECISION_SECONDS = 60
+"""How long to wait for the operator to decide about a request, before it is asked for again."""
+
+
+class KubeEnrolment:
+    """One cluster's API server; implements `EnrolmentPort`.
+
+    Calls may come from several threads; `watch` from one at a time.
+    """
+
+    def __init__(self, place: Place, client: RestClient) -> None:
+        self._place = place
+        self._client = client
+        self._follower = TrustFollower(client, place)
+        self._confirmed: WatchState | None = None
+
+    def fetch_bootstrap(self, ca_pin: bytes) -> Bootstrap:
+        """See `EnrolmentPort.fetch_bootstrap`; the pin is not used. Fails closed: yes."""
+        news = self._read_news()
+        return Bootstrap(news.answer.trust_bundle_pem, news.settings)
+
+    def enrol(self, token: JoinToken, csr_pem: bytes, trust_bundle_pem: bytes) -> Enrolment:
+        """See `EnrolmentPort.enrol`; the token is not used. Fails closed: yes."""
+        certificate = self._ask(csr_pem)
+        news = self._read_news()
+        return Enrolment(certificate, news.answer.trust_bundle_pem, news.settings)
+
+    def renew(self, csr_pem: bytes, identity: NodeCredential, trust_bundle_pem: bytes) -> Renewal:
+        """See `EnrolmentPort.renew`; the Pod's token is the proof. Fails closed: yes."""
+        certificate = self._ask(csr_pem)
+        news = self._read_news()
+        return Renewal(
+            certificate, news.answer.trust_bundle_pem, news.settings, news.answer.crls_pem
+        )
+
+    def watch(
+        self, state: WatchState, identity: NodeCredential, trust_bundle_pem: bytes
+    ) -> WatchAnswer:
+        """See `EnrolmentPort.watch`: the confirmation is written if it changed, then the ConfigMap
+        is waited for. Fails closed: yes."""
+        self._follower.calm()
+        is_confirmed = self._confirm(state)
+        hold_seconds = HOLD_SECONDS if is_confirmed else UNCONFIRMED_HOLD_SECONDS
+        try:
+            news, held_seconds = self._follower.await_news(state.generation, hold_seconds)
+        except GeneveilError:
+            # whoever was away may have come back as an older one, from a snapshot
+            self._confirmed = None
+            raise
+        answer = news.answer
+        return WatchAnswer(
+            generation=answer.generation,
+            trust_bundle_pem=answer.trust_bundle_pem,
+            crls_pem=answer.crls_pem,
+            revoked_chassis=answer.revoked_chassis,
+            renew_from=answer.renew_from,
+            renew_after=plan_due(news, identity.certificate_pem, trust_bundle_pem),
+            held_seconds=round(held_seconds, 3),
+        )
+
+    def close(self) -> None:
+        """See `EnrolmentPort.close`."""
+        self._follower.interrupt()
+
+    def _read_news(self) -> News:
+        try:
+            return parse_news(self._client.get(f"{self._place.config_maps}/{TRUST_CONFIG_MAP}"))
+        except AbsentError as error:
+            raise OperatorUnreachableError(
+                "the operator has not published the cluster's trust yet", why=error.why
+            ) from None
+
+    def _confirm(self, state: WatchState) -> bool:
+        if state == self._confirmed:
+            return True
+        path = f"{NODES}/{quoted(self._place.node)}/status"
+        document = confirmation_document(self._place.node, state)
+        try:
+            self._client.apply(path, document, TRUST_MANAGER)
+        except AbsentError:
+            return False
+        self._confirmed = state
+        return True
+
+    def _ask(self, csr_pem: bytes) -> bytes:
+        """Make the request, or find the one that was made; wait for the decision."""
+        try:
+            name = request_name(self._place.node, csr_pem)
+        except ValueError as error:
+            raise TrustError("the pending request is damaged", why=str(error)) from None
+        document = self._make_request(name, csr_pem)
+        certificate = judge_request(document, csr_pem, self._place.signer)
+        deadline = time.monotonic() + DECISION_SECONDS
+        while certificate is None:
+            left_seconds = int(deadline - time.monotonic())
+            if left_seconds <= 0:
+                raise OperatorUnreachableError(
+                    f"the operator has not decided yet about the request {name}",
+                    remedy=f"is it running? kubectl describe csr {name}",
+                )
+            self._await_change(name, document, left_seconds)
+            document = self._client.get(f"{REQUESTS}/{quoted(name)}")
+            certificate = judge_request(document, csr_pem, self._place.signer)
+        return certificate
+
+    def _make_request(self, name: str, csr_pem: bytes) -> Document:
+        try:
+            wanted = request_document(name, csr_pem, self._place.signer)
+            return self._client.create(REQUESTS, wanted)
+        except ConflictError:
+            return self._client.get(f"{REQUESTS}/{quoted(name)}")
+
+    def _await_change(self, name: str, document: Document, seconds: int) -> None:
+        """Until the request's object differs, or so long."""
+        try:
+            for event in self._client.watch(REQUESTS, name, version_of(document), seconds):
+                if event.kind != "BOOKMARK":
+                    return
+        except GoneError:
+            return  # too much has happened meanwhile: look at it anew

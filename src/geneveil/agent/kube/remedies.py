@@ -1,0 +1,22 @@
+"""What to do about a finding where there are no join tokens. Pure."""
+
+from dataclasses import replace
+
+from geneveil.agent.rotation.renewal import NEEDS_TOKEN
+from geneveil.model.health import Finding
+
+_ASK_CLUSTER = "the agent asks by itself; see: geneveil status --cluster; kubectl get csr"
+_REMEDIES = {
+    "not-enrolled": _ASK_CLUSTER,
+    "trust-incomplete": _ASK_CLUSTER,
+    "trust-unusable": _ASK_CLUSTER,
+    "operator-silent": "see that the API server and the operator run; the agent goes on asking",
+    "peer-revoked": "to let it in again, make its Node anew, and its agent's Pod",
+    **dict.fromkeys(NEEDS_TOKEN, "to let it in again, make its Node anew, and its agent's Pod"),
+}
+
+
+def reword(finding: Finding) -> Finding:
+    """The same finding with a remedy that is true in a Kubernetes cluster."""
+    remedy = _REMEDIES.get(finding.code)
+    return finding if remedy is None else replace(finding, remedy=remedy)

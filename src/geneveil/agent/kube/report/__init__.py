@@ -1,0 +1,1 @@
+"""Writes the node's status into its NodeIPsec."""
