@@ -1,0 +1,1 @@
+"""HTTPS connections to an API server, kept open between requests."""
