@@ -301,8 +301,9 @@ def test_a_rollover_with_a_node_that_is_away(bench: Bench) -> None:
     bench.watch(node)
     assert bench.keep() is Phase.RETIRE
     assert (bench.state / "cluster" / "ca-1.key").exists()
-    bench.clock.at += 2 * YEAR
-    assert bench.keep() is Phase.RETIRE
+    for _ in range(4):
+        bench.clock.at += YEAR / 2
+        assert bench.keep() is Phase.RETIRE
     bench.replace(away)  # it comes back: its old certificate is good
     bench.watch(away)
     assert bench.keep() is Phase.STEADY
@@ -314,11 +315,51 @@ def test_a_rollover_with_a_node_that_is_away(bench: Bench) -> None:
 def test_ten_years_at_once(bench: Bench) -> None:
     node = bench.enrol("node-1")
     bench.clock.at += timedelta(days=3700)
+    for _ in range(3):
+        bench.seconds += 6 * 3600
+        assert bench.keep() is Phase.STEADY  # a clock that leapt is not believed at once
+        assert bench.registry.state.signing.authority_id == 1
+    bench.seconds += 24 * 3600
+    bench.clock.at += timedelta(days=1)
     assert bench.keep() is Phase.STEADY  # the old one had ended: nothing to wait for
     (authority,) = bench.registry.state.cluster.authorities
     assert authority.authority_id == 2
     assert bench.reason(bench.watch(node)) == (403, "certificate-expired")
     assert bench.watch(bench.enrol("node-2")).status == 200
+
+
+def test_a_person_is_believed_about_a_clock_that_leapt(bench: Bench) -> None:
+    bench.clock.at += timedelta(days=3700)
+    assert bench.keep() is Phase.STEADY
+    assert bench.registry.state.signing.authority_id == 1
+    assert request_rotation(bench.store, "", bench.clock.at)
+    bench.keep()
+    assert bench.registry.state.signing.authority_id == 2
+
+
+@pytest.mark.parametrize("years", [6, 10, 30])
+def test_a_clock_that_comes_back_finds_everything_as_it_was(bench: Bench, years: int) -> None:
+    node = bench.enrol("node-1")
+    for leap in (timedelta(days=366 * years), -timedelta(days=366 * 2 * years)):
+        bench.clock.at += leap
+        for _ in range(5):
+            bench.seconds += 1
+            bench.keep()
+    bench.clock.at = NOW
+    bench.seconds += 1
+    assert bench.keep() is Phase.STEADY
+    number = read_crl_state(bench.registry.state.crls_pem[0]).number
+    assert number < 5  # no list was made in vain
+    assert bench.registry.state.signing.authority_id == 1
+    assert bench.watch(node).status == 200
+    assert (bench.state / "cluster" / "ca-1.key").exists()
+
+
+def test_an_operator_that_starts_with_a_leapt_clock_believes_it_no_more(bench: Bench) -> None:
+    bench.clock.at += timedelta(days=366 * 6)
+    again = open_bench(bench.state, bench.clock)
+    assert again.keep() is Phase.STEADY
+    assert again.registry.state.signing.authority_id == 1
 
 
 def test_years_with_everything_in_its_time(bench: Bench) -> None:

@@ -82,7 +82,12 @@ STATE = CrlState(3, NOW, NOW + VALIDITY, frozenset({revoked(1).serial}))
 def test_when_a_new_one_is_made(
     state: CrlState | None, entries: tuple[RevokedCertificate, ...], at: datetime, reason: str
 ) -> None:
-    assert explain_new_crl(state, entries, at) == reason
+    assert explain_new_crl(state, entries, at, NOW - timedelta(days=1)) == reason
+
+
+def test_a_list_of_an_authority_that_is_not_valid_yet_is_not_made_again_and_again() -> None:
+    assert explain_new_crl(STATE, (revoked(1),), NOW - timedelta(days=1), NOW) == ""
+    assert explain_new_crl(STATE, (revoked(2),), NOW - timedelta(days=1), NOW)
 
 
 def test_a_list_is_replaced_long_before_it_ends() -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from geneveil.operator.audit import AuditEvent, Event
+from geneveil.operator.clock_leap import Pace, first_pace, follow
 from geneveil.operator.cluster import authority_certificate
 from geneveil.operator.confirmations import Confirmations
 from geneveil.operator.log_lines import log_line
@@ -35,7 +36,7 @@ from geneveil.pki.crl import (
     read_crl_state,
 )
 from geneveil.pki.keys import PrivateKey, make_key
-from geneveil.pki.rollover import Phase, Verdict, decide_phase
+from geneveil.pki.rollover import Phase, RollOverView, Verdict, decide_phase
 
 _log = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ class Keeper:
         self._confirmations = confirmations
         self._key_files = key_files
         self._crl_states: dict[tuple[int, int], CrlState] = {}
+        self._pace: Pace | None = None
 
     def keep(self, at_seconds: float) -> int:
         """Look once, do what is to be done, and say which generation it is now.
@@ -105,7 +107,8 @@ class Keeper:
         for authority in registry.state.cluster.authorities:
             record = lists.get(authority.authority_id)
             entries = list_entries(registry.tables.read_revoked(authority.authority_id), now)
-            reason = explain_new_crl(self._state_of(record), entries, now)
+            begins = authority_certificate(authority).not_valid_before_utc
+            reason = explain_new_crl(self._state_of(record), entries, now, begins)
             if not reason:
                 continue
             number = record.number + 1 if record else 1
@@ -140,12 +143,33 @@ class Keeper:
             now,
         )
         verdict = decide_phase(view)
-        if verdict.phase is view.phase:
+        if not self._is_believed(view, at_seconds) or verdict.phase is view.phase:
             return False
         self._enter(verdict, now)
         registry.refresh()
         _log.info(log_line("rollover", phase=verdict.phase.value, reason=verdict.reason))
         return True
+
+    def _is_believed(self, view: RollOverView, at_seconds: float) -> bool:
+        before = self._pace
+        if before is None:
+            before = first_pace(view.phase, view.rotate_at, view.now, at_seconds)
+        if view.is_requested:
+            before = Pace(view.now, at_seconds)
+        pace = self._pace = follow(before, view.now, at_seconds)
+        if pace.is_suspect and not before.is_suspect:
+            _log.error(
+                log_line(
+                    "clock-leapt",
+                    clock=f"{view.now:%Y-%m-%dT%H:%M:%SZ}",
+                    expected=f"{pace.at:%Y-%m-%dT%H:%M:%SZ} or soon after",
+                    consequence="no authority is made, changed or dropped for a day",
+                    remedy="set this machine's clock; if it is right: geneveil operator ca rotate",
+                )
+            )
+        elif before.is_suspect and not pace.is_suspect:
+            _log.info(log_line("clock-believed", clock=f"{view.now:%Y-%m-%dT%H:%M:%SZ}"))
+        return not pace.is_suspect
 
     def _enter(self, verdict: Verdict, now: datetime) -> None:
         registry = self._registry

@@ -79,17 +79,21 @@ def list_entries(
 
 
 def explain_new_crl(
-    state: CrlState | None, entries: Iterable[RevokedCertificate], now: datetime
+    state: CrlState | None,
+    entries: Iterable[RevokedCertificate],
+    now: datetime,
+    authority_begins: datetime,
 ) -> str:
     """Say why an authority needs a new list; empty if the one it has will do.
 
     An entry that is only gone because its time is over is no reason: the regular list drops it.
+    Nor is a list that cannot be valid yet, because its authority is not: another would be no better.
     """
     if state is None:
         return "there is none yet"
     if {entry.serial for entry in entries} - state.serials:
         return "a certificate was revoked"
-    if now < state.this_update:
+    if now < state.this_update and state.this_update > authority_begins:
         return "it is not valid yet"
     if now >= state.this_update + REFRESH:
         return "a week has passed"
