@@ -22,6 +22,7 @@ from geneveil.mesh.actions import (
     LoadConnection,
     LoadIdentity,
     TerminateIkeSa,
+    UnloadConnection,
 )
 from geneveil.model.cluster import CalendarSpan, ClusterSettings, Encapsulation, KeyType, Mode
 from geneveil.model.connection import ChildSa, Connection, IkeSa, ObservedIke
@@ -357,13 +358,15 @@ def test_without_usable_trust_nothing_is_begun_and_what_stands_stays(
 
 
 @pytest.mark.parametrize(
-    ("years", "code"), [(-1, "not yet valid"), (5.1, "expired")], ids=["not yet", "expired"]
+    ("years", "code"),
+    [(-1, "certificate-not-yet-valid"), (5.1, "certificate-expired")],
+    ids=["not yet", "expired"],
 )
 def test_a_certificate_out_of_its_time_is_named(years: float, code: str) -> None:
     seen = replace(SEEN, now=NOW + timedelta(days=365.25 * years))
     decision = turn(seen)
     assert decision.trust.identity is None
-    assert any(code in finding.what for finding in decision.findings)
+    assert any(code == finding.code for finding in decision.findings)
 
 
 def test_a_certificate_that_is_due_is_used_and_named_once_its_end_is_near() -> None:
@@ -526,3 +529,23 @@ def test_the_side_that_does_not_initiate_waits() -> None:
         begun[name] = Initiate in kinds(decision)
         assert begun[name] == decision.peers[0].initiator
     assert set(begun.values()) == {True, False}
+
+
+def test_a_peer_that_expired_is_closed_on_the_operators_word() -> None:
+    record = WatchRecord(expired_chassis=frozenset({"node2", "node7"}))
+    decision = turn(replace(UP, record=record))
+    assert codes(decision) == ["peer-expired"]
+    (finding,) = decision.findings
+    assert (finding.severity, finding.subject) == (Severity.ERROR, "peer node2")
+    ended = [a for a in decision.actions if isinstance(a, TerminateIkeSa)]
+    assert [action.unique_id for action in ended] == [SA.unique_id]
+    assert not any(isinstance(action, Initiate) for action in decision.actions)
+
+
+@pytest.mark.parametrize("years", [-10, -1, 5.1, 10])
+def test_a_clock_alone_ends_no_sa(years: float) -> None:
+    decision = turn(replace(UP, now=NOW + timedelta(days=365.25 * years)))
+    assert decision.trust.identity is None
+    assert not any(isinstance(a, TerminateIkeSa | UnloadConnection) for a in decision.actions)
+    assert decision.peers[0].state is PeerState.UP
+    assert [f.severity for f in decision.findings] == [Severity.ERROR]

@@ -1,5 +1,6 @@
 """Watch, CRLs, renewal and the switch of certificates as values and files."""
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -7,9 +8,11 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from geneveil.agent.rotation.crls import merge_crls, parse_crls
 from geneveil.agent.rotation.files import finish_switch, put_away, read_situation
+from geneveil.agent.rotation.io import has_settings, prepare_request
 from geneveil.agent.rotation.renewal import Situation, judge_renewal, judge_watch, must_renew
 from geneveil.agent.rotation.watch import (
     WatchRecord,
@@ -27,6 +30,7 @@ from geneveil.agent.store import (
     PENDING_REQUEST,
     REPLACED_CERTIFICATE,
     REPLACED_KEY,
+    SETTINGS,
     NodeStore,
 )
 from geneveil.agent.trust import TrustFiles, judge_trust
@@ -38,7 +42,7 @@ from geneveil.model.node_status import CertificateStatus
 from geneveil.pki.authority import Authority, encode_certificate, make_authority, sign_node
 from geneveil.pki.crl import RevocationReason, RevokedCertificate, encode_crl, make_crl
 from geneveil.pki.keyfiles import NamedBytes, parse_bundle
-from geneveil.pki.keys import encode_key, make_key
+from geneveil.pki.keys import encode_key, key_type_of, make_key
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 SERIAL = bytes(range(1, 21))
@@ -154,12 +158,16 @@ TIMES = {
     "ended": (DUE, WatchRecord(), 1826, False),
     "before the wave": (DUE, ROLLING, 9, False),
     "in the wave": (DUE, ROLLING, 10, True),
+    "a clock that is a little behind": (DUE, WatchRecord(), -0.5, False),
+    "made while a clock was years ahead": (DUE, WatchRecord(), -400, True),
     "rolled over already": (DUE, replace(ROLLING, renew_from="old"), 10, False),
 }
 
 
 @pytest.mark.parametrize(("status", "record", "day", "due"), TIMES.values(), ids=TIMES.keys())
-def test_when_to_renew(status: CertificateStatus, record: WatchRecord, day: int, due: bool) -> None:
+def test_when_to_renew(
+    status: CertificateStatus, record: WatchRecord, day: float, due: bool
+) -> None:
     assert must_renew(status, "old", record, NOW + timedelta(days=day)) is due
 
 
@@ -298,3 +306,33 @@ def test_charon_knows_the_replaced_key_by_the_id_that_is_asked_for() -> None:
     assert identity.retiring_key_id == extension.value.digest.hex()
     der = serialization.Encoding.DER
     assert identity.certificate_der == leaf.public_bytes(der)
+
+
+@pytest.mark.parametrize("damage", [b"", b"{}", b"x"])
+def test_a_key_is_made_while_the_settings_are_lost(tmp_path: Path, damage: bytes) -> None:
+    """Of the kind that the certificate in use has: the operator took it once."""
+    store = NodeStore(tmp_path)
+    key = make_key(KeyType.ECDSA_P384)
+    leaf = sign_node(OLD, key.public_key(), "node1", "prod", CalendarSpan(60), NOW, SERIAL)
+    store.write(CERTIFICATE, encode_certificate(leaf))
+    store.write(SETTINGS, damage)
+    assert not has_settings(store)
+    pem, request = prepare_request(store, "node1")
+    made = serialization.load_pem_private_key(pem, None)
+    assert isinstance(made, ec.EllipticCurvePrivateKey)
+    assert made.key_size == 384
+    assert prepare_request(store, "node1") == (pem, request)
+
+
+@pytest.mark.parametrize("key_type", KeyType)
+def test_the_kind_of_a_key_is_told(key_type: KeyType) -> None:
+    assert key_type_of(make_key(key_type).public_key()) is key_type
+
+
+def test_a_record_without_the_expired_is_read() -> None:
+    """As an earlier version wrote it."""
+    record = WatchRecord(3, expired_chassis=frozenset({"node9"}))
+    assert parse_record(encode_record(record)) == record
+    document = json.loads(encode_record(record))
+    del document["expiredChassis"]
+    assert parse_record(json.dumps(document).encode()) == WatchRecord(3)

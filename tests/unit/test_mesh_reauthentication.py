@@ -24,6 +24,7 @@ from geneveil.mesh.actions import (
 from geneveil.mesh.diff import diff_ike, track_attempts
 from geneveil.mesh.initiation import is_initiator
 from geneveil.mesh.memory import Memory, for_instance, record
+from geneveil.mesh.reauthentication import is_stale, retiring_key_is_idle, track_stale
 from geneveil.model.connection import (
     ChildSa,
     Connection,
@@ -258,3 +259,37 @@ def test_renewals_and_restarts_in_any_order_lose_nothing(
     }
     assert certificates == {f"{A}-{generations[A]}", f"{B}-{generations[B]}"}
     assert len(pair.wire.made) <= 2
+
+
+def test_a_rekeyed_ike_sa_does_not_look_as_if_the_new_certificate_had_made_it() -> None:
+    """Re-authentication fails for hours; meanwhile everything is rekeyed, and looks young."""
+    connection = Connection(A, B, ADDRESS[A], ADDRESS[B])
+    new = identity(A, 2, retiring="old-key")
+
+    def child_sa(uid: int, age: float) -> ChildSa:
+        return ChildSa(
+            "out", uid, "INSTALLED", "TRANSPORT", 1, 1, "AES_GCM_16", 256, True, False, 0, 0, 0, 0,
+            int(age), 3000,
+        )  # fmt: skip
+
+    def ike_sa(uid: int, age: float, *children: ChildSa) -> ObservedIke:
+        sa = IkeSa(
+            connection.name, uid, "ESTABLISHED", True, "", "", "", int(age), 9000, children
+        )  # fmt: skip
+        return ObservedIke("6", 1, (), (sa,), frozenset({"old-key"}), frozenset())
+
+    memory = record(Memory(), LoadConnection(connection, new), "", 1000.0)
+    seen = [
+        (1001.0, ike_sa(7, 500, child_sa(3, 400))),
+        (2000.0, ike_sa(7, 1499, child_sa(4, 5))),  # the child was rekeyed
+        (9000.0, ike_sa(8, 5, child_sa(4, 7005))),  # the IKE_SA was
+        (9010.0, ike_sa(8, 15, child_sa(5, 5))),  # and the child again
+    ]
+    for now, observed in seen:
+        memory = replace(memory, stale=track_stale(memory, observed, now))
+        assert is_stale(observed.sas[0], memory, now)
+        assert not retiring_key_is_idle((connection,), new, observed, memory, now)
+    fresh = ike_sa(9, 2, child_sa(6, 2))
+    memory = replace(memory, stale=track_stale(memory, fresh, 9020.0))
+    assert retiring_key_is_idle((connection,), new, fresh, memory, 9020.0)
+    assert memory.stale == {}

@@ -362,6 +362,39 @@ def test_an_operator_that_starts_with_a_leapt_clock_believes_it_no_more(bench: B
     assert again.registry.state.signing.authority_id == 1
 
 
+def test_whoever_expired_is_named_a_week_later(bench: Bench) -> None:
+    bench.enrol("node-1")
+    for _ in range(7):
+        bench.clock.at += YEAR / 2
+        bench.keep()
+    young = bench.enrol("node-2")
+    for days in (1400, 1600, 1826 + 6):
+        bench.clock.at = NOW + timedelta(days=days)
+        bench.keep()
+    assert parse_watch_answer(bench.watch(young).document).expired_chassis == ()
+    bench.clock.at += timedelta(days=2)
+    bench.keep()
+    told = parse_watch_answer(bench.watch(young).document)
+    assert told.expired_chassis == ("node-1",)
+    assert told.settings == bench.registry.state.cluster.settings
+    for _ in range(4):
+        bench.keep()  # the authority's time has come as well
+    before = bench.registry.state.trust.generation
+    bench.keep()
+    assert bench.registry.state.trust.generation == before
+    bench.enrol("node-1")
+    bench.keep()
+    assert parse_watch_answer(bench.watch(young).document).expired_chassis == ()
+
+
+def test_a_certificate_made_while_the_clock_was_years_ahead_is_renewed(bench: Bench) -> None:
+    bench.clock.at += timedelta(days=200)
+    node = bench.enrol("node-1")
+    bench.clock.at = NOW
+    bench.replace(node)
+    assert bench.reason(bench.renew(node)) == (409, "renewal-too-early")
+
+
 def test_years_with_everything_in_its_time(bench: Bench) -> None:
     node = bench.enrol("node-1")
     phases, ends = set(), set()

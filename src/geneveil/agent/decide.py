@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from geneveil.agent.cleartext import Growth, judge_cleartext
+from geneveil.agent.closed_peers import close_peers
 from geneveil.agent.config import ControlPlaneKind, guarded_ports
 from geneveil.agent.disturbed import judge_disturbances
 from geneveil.agent.kube.remedies import reword
@@ -18,11 +19,11 @@ from geneveil.mesh.actions import Action, ApplyGuard
 from geneveil.mesh.diff import diff_ike, track_attempts
 from geneveil.mesh.memory import Memory, for_instance, identity_digest
 from geneveil.mesh.plan import MeshPlan, plan_mesh
+from geneveil.mesh.reauthentication import track_stale
 from geneveil.model.cluster import ClusterSettings, Mode
 from geneveil.model.errors import GeneveilError, RefusedError
 from geneveil.model.guard import GuardCounter, GuardSpec
 from geneveil.model.health import Finding, HealthValue, Severity
-from geneveil.model.names import name_key
 from geneveil.model.node_status import PeerState, PeerStatus
 from geneveil.model.tunnel import OvsSnapshot
 
@@ -117,8 +118,8 @@ def decide(seen: Observation, memory: AgentMemory, standing: tuple[Finding, ...]
         guard = _never_narrower(seen, guard)
     revoked: frozenset[str] = frozenset()
     if plan is not None:
-        plan, revoked = _without_revoked(plan, record)
-        findings += [_peer_revoked(name) for name in sorted(record.revoked_chassis)]
+        plan, revoked, closed = close_peers(plan, record)
+        findings += closed
     memory = _remember_trust(seen, memory, trust, (seen.trust_files, chassis, known))
     memory = replace(memory, snapshot=snapshot, settings=remembered)
     memory, peers, peer_findings = _judge_peers(seen, memory, plan)
@@ -191,23 +192,6 @@ def _is_retired(seen: Observation, memory: AgentMemory, trust: Trust) -> bool:
     return is_loaded and identity.retiring_key_id not in seen.ike.key_ids
 
 
-def _without_revoked(plan: MeshPlan, record: WatchRecord) -> tuple[MeshPlan, frozenset[str]]:
-    names = {name_key(chassis) for chassis in record.revoked_chassis}
-    kept = tuple(c for c in plan.connections if name_key(c.remote_chassis) not in names)
-    gone = frozenset(c.name for c in plan.connections) - {c.name for c in kept}
-    return replace(plan, connections=kept), gone
-
-
-def _peer_revoked(chassis: str) -> Finding:
-    return Finding(
-        "peer-revoked",
-        Severity.INFO,
-        f"peer {chassis}",
-        "its certificate was revoked; it stays closed",
-        "to let it in again, make a new token for it: geneveil operator token NODE",
-    )
-
-
 def explain_error(error: GeneveilError, code: str, subject: str) -> Finding:
     """An error as a health value."""
     what = f"{error.what}: {error.why}" if error.why else error.what
@@ -244,7 +228,8 @@ def _plan_actions(
         return actions, memory
     mesh = for_instance(memory.mesh, seen.ike.instance)
     attempts = track_attempts(mesh, plan.connections, seen.ike, seen.now_seconds)
-    mesh = replace(mesh, attempts=attempts)
+    stale = track_stale(mesh, seen.ike, seen.now_seconds)
+    mesh = replace(mesh, attempts=attempts, stale=stale)
     broken = frozenset(name for name, pair in memory.beginnings.items() if pair.must_repair)
     actions += diff_ike(
         plan.connections, trust.identity, seen.ike, mesh, seen.now_seconds, revoked, broken

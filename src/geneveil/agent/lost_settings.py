@@ -13,8 +13,8 @@ from geneveil.model.errors import GeneveilError
 from geneveil.model.health import Finding, Severity
 
 REMEDY = (
-    "copy settings.json from the state directory of another node of the cluster: it is the same "
-    "on each and holds no secret"
+    "the operator sends them again as soon as it is reached; without it, copy settings.json from "
+    "the state directory of another node: it is the same on each and holds no secret"
 )
 
 

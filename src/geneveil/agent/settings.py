@@ -27,5 +27,6 @@ def parse_stored_settings(data: bytes, file: str) -> ClusterSettings:
         raise TrustError(
             f"{file} is damaged",
             why=str(error),
-            remedy="copy the file from another node of the cluster: it is the same on each",
+            remedy="the operator sends them again as soon as it is reached; without it, copy the "
+            "file from another node of the cluster: it is the same on each",
         ) from None

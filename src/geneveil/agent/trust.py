@@ -82,9 +82,10 @@ def judge_trust(files: TrustFiles, chassis: str, settings: ClusterSettings, now:
         return _refused("trust-incomplete", error)
     parts = [NamedBytes(name, data or b"") for name, data in names.items()]
     try:
-        end = parse_certificate(parts[1]).not_valid_after_utc
-        # One that has ended is still told from one that is damaged.
-        node = parse_identity(parts[0], parts[1], parts[2], chassis, min(now, end))
+        leaf = parse_certificate(parts[1])
+        begin, end = leaf.not_valid_before_utc, leaf.not_valid_after_utc
+        # One whose time is over or has not come is still told from one that is damaged.
+        node = parse_identity(parts[0], parts[1], parts[2], chassis, max(begin, min(now, end)))
         replaced = _replaced(files)
     except TrustError as error:
         return _refused("trust-unusable", error)
@@ -98,8 +99,10 @@ def judge_trust(files: TrustFiles, chassis: str, settings: ClusterSettings, now:
     if is_revoked:
         findings.append(needs_token(RefusedError("certificate-revoked", "")))
     elif now > end:
-        findings.append(needs_token(RefusedError("certificate-expired", "")))
-    usable = not is_revoked and now <= end
+        findings.append(_expired(end, now))
+    elif now < begin:
+        findings.append(_not_yet_valid(begin, now))
+    usable = not is_revoked and begin <= now <= end
     return Trust(
         identity=_identity(node, crls, files, replaced) if usable else None,
         certificate=_status(node, settings),
@@ -187,6 +190,30 @@ def _not_enrolled() -> Finding:
         subject="node certificate",
         what="this node has no certificate yet; every pair stays closed",
         remedy="put a join token into the token file: geneveil operator token NODE",
+    )
+
+
+def _expired(end: datetime, now: datetime) -> Finding:
+    return Finding(
+        "certificate-expired",
+        Severity.ERROR,
+        "node certificate",
+        f"this node's certificate ended at {end:%Y-%m-%d %H:%M:%SZ}, and the clock says "
+        f"{now:%Y-%m-%d %H:%M:%SZ}; no SA is made anew, and those that stand go on until the "
+        "operator has its peers close them, a week after the end",
+        "check this machine's clock; if it is right, put a new token into the token file: "
+        "geneveil operator token NODE",
+    )
+
+
+def _not_yet_valid(begin: datetime, now: datetime) -> Finding:
+    return Finding(
+        "certificate-not-yet-valid",
+        Severity.ERROR,
+        "node certificate",
+        f"this node's certificate begins at {begin:%Y-%m-%d %H:%M:%SZ}, and the clock says "
+        f"{now:%Y-%m-%d %H:%M:%SZ}; no SA is made anew, and those that stand go on",
+        "check this machine's clock, and the operator's when the certificate was made",
     )
 
 

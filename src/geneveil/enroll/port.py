@@ -114,6 +114,10 @@ class WatchAnswer:
         renew_from: SHA-256 of the CA certificate that signs now, 64 hexadecimal digits.
         renew_after: when this node shall renew because of a roll-over; None if it need not.
         held_seconds: how long the operator held the question.
+        expired_chassis: chassis whose latest certificate ended long ago; ascending. Connections
+            with them are to be ended.
+        settings: of the cluster, so that a node that lost them has them again; None from an
+            operator that does not say.
     """
 
     generation: int
@@ -123,6 +127,8 @@ class WatchAnswer:
     renew_from: str
     renew_after: datetime | None
     held_seconds: float
+    expired_chassis: tuple[str, ...] = ()
+    settings: ClusterSettings | None = None
 
 
 class EnrolmentPort(Protocol):

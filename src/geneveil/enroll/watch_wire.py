@@ -5,7 +5,8 @@ POST /v1/renew  {"csr": PEM}
 POST /v1/watch  {"generation", "trusts": [sha256…], "crls": {sha256: number}, "certificate",
                  "inUse": [serial…]}           inUse may be missing
                 -> {"generation", "trustBundle", "crls": [PEM…], "revokedChassis": [name…],
-                    "renewFrom": sha256, "renewAfter": time or null, "heldSeconds"}
+                    "renewFrom": sha256, "renewAfter": time or null, "heldSeconds",
+                    "expiredChassis": [name…], "settings"}   the last two may be missing
 """
 
 import re
@@ -105,6 +106,8 @@ def watch_document(answer: WatchAnswer) -> dict[str, Any]:
         "renewFrom": answer.renew_from,
         "renewAfter": None if due is None else due.strftime(_TIME_FORMAT),
         "heldSeconds": answer.held_seconds,
+        "expiredChassis": list(answer.expired_chassis),
+        **({"settings": settings_document(answer.settings)} if answer.settings else {}),
     }
 
 
@@ -115,25 +118,24 @@ def parse_watch_answer(document: object) -> WatchAnswer:
         ValueError: it has another shape; nothing is guessed.
     """
     generation, held = _field(document, "generation"), _field(document, "heldSeconds")
-    renew_from, chassis = _field(document, "renewFrom"), _field(document, "revokedChassis")
+    renew_from = _field(document, "renewFrom")
     if not isinstance(generation, int) or not _is_number(generation):
         raise ValueError("generation is not a number")
     if isinstance(held, bool) or not isinstance(held, int | float):
         raise ValueError("heldSeconds is not a number")
     if not isinstance(renew_from, str) or not _SHA256.fullmatch(renew_from):
         raise ValueError("renewFrom is no SHA-256")
-    if not isinstance(chassis, list) or not all(
-        isinstance(name, str) and is_chassis_name(name) for name in chassis
-    ):
-        raise ValueError("revokedChassis is not a list of chassis names")
+    has_settings = isinstance(document, dict) and "settings" in document
     return WatchAnswer(
         generation=generation,
         trust_bundle_pem=_pem(_field(document, "trustBundle"), "trustBundle", "CERTIFICATE"),
         crls_pem=_crls(document),
-        revoked_chassis=tuple(sorted(chassis)),
+        revoked_chassis=_chassis(document, "revokedChassis"),
         renew_from=renew_from,
         renew_after=_time(_field(document, "renewAfter"), "renewAfter"),
         held_seconds=float(held),
+        expired_chassis=_chassis(document, "expiredChassis", may_be_missing=True),
+        settings=parse_settings(_field(document, "settings")) if has_settings else None,
     )
 
 
@@ -141,6 +143,17 @@ def _field(document: object, name: str) -> object:
     if not isinstance(document, dict) or name not in document:
         raise ValueError(f"{name} is missing")
     return document[name]
+
+
+def _chassis(document: object, name: str, *, may_be_missing: bool = False) -> tuple[str, ...]:
+    if may_be_missing and isinstance(document, dict) and name not in document:
+        return ()
+    chassis = _field(document, name)
+    if not isinstance(chassis, list) or not all(
+        isinstance(one, str) and is_chassis_name(one) for one in chassis
+    ):
+        raise ValueError(f"{name} is not a list of chassis names")
+    return tuple(sorted(chassis))
 
 
 def _crls(document: object) -> tuple[bytes, ...]:

@@ -79,6 +79,8 @@ class Memory:
             loss of a session, since the same charon may be at its other end.
         moves: connection name to the latest attempts to move children.
         repairs: connection name to the latest repairs.
+        stale: connection name to the unique ids of IKE_SAs that an earlier identity made, and of
+            their children; see `geneveil.mesh.reauthentication.track_stale`.
     """
 
     instance: int = -1
@@ -90,6 +92,7 @@ class Memory:
     since: Mapping[str, Loaded] = field(default_factory=dict)
     moves: Mapping[str, Moves] = field(default_factory=dict)
     repairs: Mapping[str, Repairs] = field(default_factory=dict)
+    stale: Mapping[str, frozenset[int]] = field(default_factory=dict)
 
 
 def for_instance(memory: Memory, instance: int) -> Memory:

@@ -23,7 +23,7 @@ from collections.abc import Iterable
 
 from geneveil.mesh.actions import Action, Initiate, TerminateIkeSa
 from geneveil.mesh.initiation import backoff_seconds, first_attempt_seconds, is_initiator
-from geneveil.mesh.memory import Loaded, Memory, Moves
+from geneveil.mesh.memory import Memory, Moves
 from geneveil.model.connection import (
     ChildName,
     Connection,
@@ -81,9 +81,34 @@ def choose_salt(connection: Connection, observed: ObservedIke, memory: Memory) -
     return memory.salts.get(connection.name, 0)
 
 
-def is_stale(sa: IkeSa, since: Loaded | None, now_seconds: float) -> bool:
+def is_stale(sa: IkeSa, memory: Memory, now_seconds: float) -> bool:
     """Whether an IKE_SA may have been made before the connection was loaded as it is now."""
-    return since is None or now_seconds - sa.age_seconds - 1 <= since.at_seconds
+    since = memory.since.get(sa.connection)
+    if since is None or now_seconds - sa.age_seconds - 1 <= since.at_seconds:
+        return True
+    return bool(_ids(sa) & memory.stale.get(sa.connection, frozenset()))
+
+
+def track_stale(
+    memory: Memory, observed: ObservedIke, now_seconds: float
+) -> dict[str, frozenset[int]]:
+    """Follow what an earlier identity made through its rekeyings; at every turn.
+
+    A rekeyed IKE_SA counts its age from then on, and its children are rekeyed too: a few hours on
+    it looks as if it had been made with the new identity. But it takes its children with it, and a
+    child that replaces one is on the same IKE_SA: whoever shares an id with one that was stale the
+    turn before is stale.
+    """
+    stale: dict[str, frozenset[int]] = {}
+    for sa in observed.sas:
+        if sa.connection in memory.since and is_stale(sa, memory, now_seconds):
+            stale[sa.connection] = stale.get(sa.connection, frozenset()) | _ids(sa)
+    return stale
+
+
+def _ids(sa: IkeSa) -> frozenset[int]:
+    # charon counts IKE_SAs and CHILD_SAs apart: the second are told by their sign.
+    return frozenset({sa.unique_id, *(-child.unique_id for child in sa.children)})
 
 
 def moves(
@@ -106,7 +131,7 @@ def moves(
     newest = _newest(established)
     out = _own(connection)
     since = memory.since.get(connection.name)
-    if identity.retiring_key_id and is_stale(newest, since, now_seconds):
+    if identity.retiring_key_id and is_stale(newest, memory, now_seconds):
         begun = since.at_seconds if since else now_seconds
         before = _moves_to(memory, connection, 0)
         if now_seconds < _due(connection, before, begun + _stagger(connection, peers)):
@@ -162,7 +187,7 @@ def retiring_key_is_idle(
     if identity.retiring_key_id not in observed.key_ids:
         return False
     return not any(
-        is_stale(sa, memory.since.get(connection.name), now_seconds)
+        is_stale(sa, memory, now_seconds)
         for connection in connections
         for sa in observed.sas
         if sa.connection == connection.name

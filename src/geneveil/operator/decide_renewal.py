@@ -5,7 +5,7 @@ The old certificate has been judged before (`clients`): whoever asks is that nod
 
 import hashlib
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from geneveil.model.cluster import CalendarSpan, KeyType
 from geneveil.operator.decide import Issue, IssueAgain, Refuse
@@ -14,6 +14,8 @@ from geneveil.pki.reasons import Finding, Reason
 from geneveil.pki.renewal import open_renewal
 from geneveil.pki.request import ReadRequest
 from geneveil.pki.request_checks import RequestTerms, judge_request
+
+MOST_CLOCK_SKEW = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,8 @@ def _check_time(view: RenewalView) -> Finding | None:
     opens_at = open_renewal(client.not_before, client.not_after, view.renew_after)
     if view.is_rolling_over or view.now >= opens_at:
         return None
+    if view.now < client.not_before - MOST_CLOCK_SKEW:
+        return None  # made while this clock was wrong: it will not be good for long
     return Finding(
         Reason.RENEWAL_TOO_EARLY,
         f"the certificate can be renewed from {opens_at:%Y-%m-%dT%H:%M:%SZ}",

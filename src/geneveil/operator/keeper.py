@@ -10,7 +10,7 @@ Each step is one transaction; the key of a new authority is on the disk before i
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from geneveil.operator.audit import AuditEvent, Event
 from geneveil.operator.clock_leap import Pace, first_pace, follow
@@ -38,6 +38,11 @@ from geneveil.pki.crl import (
 from geneveil.pki.keys import PrivateKey, make_key
 from geneveil.pki.rollover import Phase, RollOverView, Verdict, decide_phase
 
+EXPIRED_FOR = timedelta(days=7)
+"""A certificate renews half a year before its end and warns a month before. Whoever lets it end has
+another week in which what stands goes on; then peers are told to close."""
+
+_EXPIRED_REMEDY = "a new token for each that is to come back: geneveil operator token NODE"
 _log = logging.getLogger(__name__)
 
 
@@ -84,6 +89,7 @@ class Keeper:
                     if not self._step(at_seconds):
                         break
                     self._sign_lists()
+            self._name_expired()
         except BaseException:
             registry.forget_changes()
             raise
@@ -99,6 +105,19 @@ class Keeper:
         if confirmations:
             with self._registry.store.transaction():
                 self._registry.tables.put_confirmations(confirmations)
+
+    def _name_expired(self) -> None:
+        if self._pace is not None and self._pace.is_suspect:
+            return
+        registry = self._registry
+        expired = registry.tables.read_expired_chassis(registry.clock.now() - EXPIRED_FOR)
+        if expired == registry.expired_chassis:
+            return
+        with registry.store.transaction():
+            registry.tables.bump()
+            registry.refresh()
+        registry.expired_chassis = expired
+        _log.warning(log_line("expired", chassis=",".join(expired), remedy=_EXPIRED_REMEDY))
 
     def _sign_lists(self) -> None:
         registry, now = self._registry, self._registry.clock.now()

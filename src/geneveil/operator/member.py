@@ -104,7 +104,8 @@ class MemberService:
         client = self._authenticate(certificate_pem, now)
         if isinstance(client, Finding):
             return refusal_answer(Refuse("", (client,)))
-        answer = build_watch_answer(self._registry.state, client, held_seconds)
+        registry = self._registry
+        answer = build_watch_answer(registry.state, client, held_seconds, registry.expired_chassis)
         return Answer(200, watch_document(answer))
 
     def _is_own(self, client: CertificateRecord, serial: str) -> bool:

@@ -56,6 +56,8 @@ class Registry:
     Args:
         read_key: loads an authority's key; called once for each authority.
         draw: gives so many random bytes.
+
+    `expired_chassis` is what nodes are told; see `keeper`.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Registry:
         self._read_key = read_key
         self._keys: dict[int, Authority] = {}
         self.state = read_trust_state(store, clock.now())
+        self.expired_chassis: tuple[str, ...] = ()
 
     def refresh(self) -> bool:
         """Read the state again if its generation is another; says whether it was."""

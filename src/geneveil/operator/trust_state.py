@@ -56,7 +56,10 @@ def plan_rollover_renewal(state: TrustState, client: CertificateRecord) -> datet
 
 
 def build_watch_answer(
-    state: TrustState, client: CertificateRecord, held_seconds: float
+    state: TrustState,
+    client: CertificateRecord,
+    held_seconds: float,
+    expired_chassis: tuple[str, ...] = (),
 ) -> WatchAnswer:
     """What a node is told."""
     return WatchAnswer(
@@ -67,4 +70,6 @@ def build_watch_answer(
         renew_from=state.sha256[state.signing.authority_id],
         renew_after=plan_rollover_renewal(state, client),
         held_seconds=round(held_seconds, 3),
+        expired_chassis=expired_chassis,
+        settings=state.cluster.settings,
     )

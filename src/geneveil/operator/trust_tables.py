@@ -139,6 +139,15 @@ class TrustTables:
         )
         return tuple(str(row[0]) for row in rows)
 
+    def read_expired_chassis(self, ended_before: datetime) -> tuple[str, ...]:
+        """Chassis whose every certificate ended before a time, whether or not it was revoked."""
+        rows = self._store.read_rows(
+            "SELECT chassis FROM certificates WHERE kind = 'node' GROUP BY chassis"
+            " HAVING max(not_after) < ? ORDER BY chassis",
+            (to_seconds(ended_before),),
+        )
+        return tuple(str(row[0]) for row in rows)
+
     def read_valid_certificates(self, now: datetime) -> dict[str, tuple[tuple[str, int], ...]]:
         """Chassis -> (serial, authority_id) of each certificate of it that is neither revoked nor
         ended, in the order of issue; chassis ascending.

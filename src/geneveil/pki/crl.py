@@ -87,7 +87,8 @@ def explain_new_crl(
     """Say why an authority needs a new list; empty if the one it has will do.
 
     An entry that is only gone because its time is over is no reason: the regular list drops it.
-    Nor is a list that cannot be valid yet, because its authority is not: another would be no better.
+    Nor is a list that cannot be valid yet, because its authority is not: another one could not be
+    either.
     """
     if state is None:
         return "there is none yet"

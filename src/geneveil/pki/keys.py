@@ -31,6 +31,15 @@ def make_key(key_type: KeyType) -> PrivateKey:
     return ec.generate_private_key(_CURVES[key_type]())
 
 
+def key_type_of(key: object) -> KeyType:
+    """The kind of a public key; that of no kind that is used here counts as the default."""
+    if isinstance(key, rsa.RSAPublicKey):
+        return KeyType.RSA_3072
+    if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP384R1):
+        return KeyType.ECDSA_P384
+    return KeyType.ECDSA_P256
+
+
 def encode_key(key: PrivateKey) -> bytes:
     """The key as PKCS #8 PEM without a passphrase: for a file that only its owner can read."""
     return key.private_bytes(

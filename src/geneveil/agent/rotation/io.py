@@ -29,7 +29,7 @@ from geneveil.agent.store import (
 from geneveil.enroll.backoff import backoff_seconds
 from geneveil.enroll.port import EnrolmentPort, NodeCredential, WatchState
 from geneveil.model.clock import Clock
-from geneveil.model.cluster import ClusterSettings
+from geneveil.model.cluster import ClusterSettings, KeyType
 from geneveil.model.errors import (
     GeneveilError,
     OperatorUnreachableError,
@@ -44,7 +44,7 @@ from geneveil.pki.keyfiles import (
     parse_identity,
     parse_private_key,
 )
-from geneveil.pki.keys import build_request, encode_key, make_key
+from geneveil.pki.keys import build_request, encode_key, key_type_of, make_key
 
 SHORTEST_WATCH_SECONDS = 0.5
 """An operator that answers the same at once, again and again, is not asked more often."""
@@ -162,8 +162,9 @@ class Watcher(_Asking):
             return 0.0
         key, certificate, bundle = (self._need(n) for n in (KEY, CERTIFICATE, TRUST_BUNDLE))
         record = parse_record(self._store.read(WATCH))
+        lost = not has_settings(self._store)
         state = WatchState(
-            generation=record.generation,
+            generation=0 if lost else record.generation,  # then the answer comes at once
             trusts=confirmation.trusts,
             crls=confirmation.crls,
             serial=confirmation.serial,
@@ -179,6 +180,10 @@ class Watcher(_Asking):
             raise
         finally:
             self._asked = None
+        if lost and answer.settings is not None:
+            self._store.write(SETTINGS, encode_stored_settings(answer.settings))
+            _log.info("the operator sent the cluster's settings again")
+            self._wake()
         crls, dropped = self._store.read(CRLS), self._store.read(DROPPED)
         update = judge_answer(answer, certificate, bundle, crls, dropped, self._clock.now())
         # What must go first, what says that all is there last.
@@ -257,6 +262,31 @@ class Renewer(_Asking):
         return 1.0
 
 
+def has_settings(store: NodeStore) -> bool:
+    """Whether the cluster's settings are there, and whole."""
+    stored, problem = store.try_read(SETTINGS)
+    if stored is None or problem is not None:
+        return False
+    try:
+        parse_stored_settings(stored, SETTINGS)
+    except TrustError:
+        return False
+    return True
+
+
+def choose_key_type(store: NodeStore) -> KeyType:
+    """As the settings say; while they are lost, that of the certificate in use: the operator took
+    it once. TrustError if neither tells."""
+    stored = store.read(SETTINGS)
+    if stored is not None and has_settings(store):
+        return parse_stored_settings(stored, SETTINGS).certificates.key_type
+    certificate = store.read(CERTIFICATE)
+    if certificate is None:
+        return ClusterSettings().certificates.key_type
+    key = parse_certificate(NamedBytes(CERTIFICATE, certificate)).public_key()
+    return key_type_of(key)
+
+
 def prepare_request(store: NodeStore, chassis: str) -> tuple[bytes, bytes]:
     """A new key and the request for it: the same bytes until an answer has come."""
     key, request = store.read(PENDING_KEY), store.read(PENDING_REQUEST)
@@ -265,9 +295,7 @@ def prepare_request(store: NodeStore, chassis: str) -> tuple[bytes, bytes]:
     except TrustError:
         key = None  # none yet, or one that was being destroyed when the power went
     if key is None:
-        stored = store.read(SETTINGS)
-        known = ClusterSettings() if stored is None else parse_stored_settings(stored, SETTINGS)
-        key, request = encode_key(make_key(known.certificates.key_type)), None
+        key, request = encode_key(make_key(choose_key_type(store))), None
         store.remove(PENDING_REQUEST)
         store.write(PENDING_KEY, key)
     if request is None:

@@ -28,6 +28,11 @@ NEEDS_TOKEN = frozenset(
 )
 
 
+WRONG_CLOCK = timedelta(days=1)
+"""A certificate that begins later than that was made while the operator's clock was wrong, or this
+node's is wrong now; the operator can tell, and makes another in the first case."""
+
+
 @dataclass(frozen=True)
 class Situation:
     """What the state directory holds, beside the certificate that is in use.
@@ -51,7 +56,7 @@ def must_renew(
     """
     if now >= certificate.not_after:
         return False  # it proves nothing any more: only a new token helps
-    if now >= certificate.renew_at:
+    if now >= certificate.renew_at or now < certificate.not_before - WRONG_CLOCK:
         return True
     is_rolling = record.renew_from not in ("", authority)
     return is_rolling and record.renew_after is not None and now >= record.renew_after

@@ -30,6 +30,7 @@ class WatchRecord:
     renew_from: str = ""
     renew_after: datetime | None = None
     heard_at: datetime | None = None
+    expired_chassis: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ def judge_answer(
         renew_from=answer.renew_from,
         renew_after=answer.renew_after,
         heard_at=now,
+        expired_chassis=frozenset(answer.expired_chassis),
     )
     return Update(
         dropped=None if new_dropped == (dropped or b"") else new_dropped,
@@ -108,6 +110,7 @@ def encode_record(record: WatchRecord) -> bytes:
         "revokedChassis": sorted(record.revoked_chassis),
         "renewFrom": record.renew_from,
         "renewAfter": record.renew_after.isoformat() if record.renew_after else None,
+        "expiredChassis": sorted(record.expired_chassis),
         "heardAt": record.heard_at.isoformat() if record.heard_at else None,
     }
     return (json.dumps(document, indent=2) + "\n").encode()
@@ -129,6 +132,7 @@ def parse_record(data: bytes | None) -> WatchRecord:
             renew_from=str(document["renewFrom"]),
             renew_after=_time(document["renewAfter"]),
             heard_at=_time(document["heardAt"]),
+            expired_chassis=frozenset(map(str, document.get("expiredChassis", []))),
         )
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise TrustError(

@@ -1,0 +1,48 @@
+"""Peers that the operator has this node close: revoked, or expired long ago. Pure.
+
+It is the operator's word that ends an SA that stands, never this node's clock alone: a time server
+that sets every clock ten years on would end them all (docs/decisions/0010-expiry.md).
+"""
+
+from dataclasses import replace
+
+from geneveil.agent.rotation.watch import WatchRecord
+from geneveil.mesh.plan import MeshPlan
+from geneveil.model.health import Finding, Severity
+from geneveil.model.names import name_key
+
+
+def close_peers(
+    plan: MeshPlan, record: WatchRecord
+) -> tuple[MeshPlan, frozenset[str], list[Finding]]:
+    """The plan without them, the names of their connections, and what to say about them.
+
+    Fails closed: yes; what the operator said last stays in force while it is silent.
+    """
+    revoked = {name_key(chassis) for chassis in record.revoked_chassis}
+    expired = {name_key(chassis) for chassis in record.expired_chassis} - revoked
+    gone = [c for c in plan.connections if name_key(c.remote_chassis) in revoked | expired]
+    kept = tuple(connection for connection in plan.connections if connection not in gone)
+    findings = [_revoked(chassis) for chassis in sorted(record.revoked_chassis)]
+    findings += [_expired(c.remote_chassis) for c in gone if name_key(c.remote_chassis) in expired]
+    return replace(plan, connections=kept), frozenset(c.name for c in gone), findings
+
+
+def _revoked(chassis: str) -> Finding:
+    return Finding(
+        "peer-revoked",
+        Severity.INFO,
+        f"peer {chassis}",
+        "its certificate was revoked; it stays closed",
+        "to let it in again, make a new token for it: geneveil operator token NODE",
+    )
+
+
+def _expired(chassis: str) -> Finding:
+    return Finding(
+        "peer-expired",
+        Severity.ERROR,
+        f"peer {chassis}",
+        "its certificate ended more than a week ago, says the operator; it stays closed",
+        f"make a new token and put it into its token file: geneveil operator token {chassis}",
+    )
