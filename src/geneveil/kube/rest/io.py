@@ -95,14 +95,14 @@ class RestClient:
         doing = f"watch {path} {name}"
         try:
             with closing(self._connect()) as connection:
+                link = connection.sock  # a response that ends with its connection takes it away
                 connection.request("GET", f"{path}?{urlencode(query)}", headers=self._headers())
                 response = connection.getresponse()
                 if response.status != http.client.OK:
                     deadline = time.monotonic() + self._timeout_seconds
                     body = _read_bounded(response, deadline)
                     raise explain_status(response.status, body, doing, _retry_after(response))
-                if connection.sock is not None:
-                    connection.sock.settimeout(QUIET_SECONDS)
+                link.settimeout(QUIET_SECONDS)
                 while line := response.readline(MAX_ANSWER_BYTES):
                     yield parse_event(line, doing)
         except ssl.SSLCertVerificationError as error:

@@ -1,0 +1,324 @@
+"""The agent's client of the Kubernetes API, against a server that can be made to misbehave."""
+
+import base64
+import contextlib
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from geneveil.agent.kube import io as kube_io
+from geneveil.agent.kube.io import KubeEnrolment
+from geneveil.agent.kube.place import NODES, REQUESTS, TRUST_CONFIG_MAP, TRUST_KEY, Place
+from geneveil.agent.kube.request import request_document, request_name
+from geneveil.enroll.port import JoinToken, NodeCredential, WatchAnswer, WatchState
+from geneveil.enroll.settings import settings_document
+from geneveil.kube.rest.io import RestClient
+from geneveil.kube.rest.port import AbsentError, AccessError, ApiServer, ConflictError, InvalidError
+from geneveil.model.cluster import CalendarSpan, ClusterSettings, KeyType, Mode
+from geneveil.model.errors import (
+    ConfigError,
+    GeneveilError,
+    OperatorUnreachableError,
+    RefusedError,
+    TrustError,
+)
+from geneveil.pki.authority import encode_certificate, make_authority, sign_node
+from geneveil.pki.keys import build_request, encode_key, make_key
+from tests.fake_kube_api import FakeKubeApi, fake_kube_api
+
+NOW = datetime(2026, 11, 24, 0, 0, tzinfo=UTC)
+MAPS = "/api/v1/namespaces/geneveil-system/configmaps"
+TRUST = f"{MAPS}/{TRUST_CONFIG_MAP}"
+NODE = f"{NODES}/node1"
+AUTHORITY = make_authority(
+    "prod", make_key(KeyType.ECDSA_P256), CalendarSpan(120), NOW, bytes([1] * 20)
+)
+KEY = make_key(KeyType.ECDSA_P256)
+CERTIFICATE = encode_certificate(
+    sign_node(AUTHORITY, KEY.public_key(), "node1", "prod", CalendarSpan(60), NOW, bytes([2] * 20))
+)
+BUNDLE = encode_certificate(AUTHORITY.certificate)
+CREDENTIAL = NodeCredential(encode_key(KEY), CERTIFICATE)
+REQUEST = build_request(KEY, "node1")
+STATE = WatchState(0, ("ab" * 32,), (), "02" * 20)
+
+
+def trust(generation: int, **changes: Any) -> dict[str, Any]:
+    document = {
+        "generation": generation,
+        "trustBundle": BUNDLE.decode(),
+        "crls": [],
+        "revokedChassis": [],
+        "renewFrom": AUTHORITY.certificate.fingerprint(
+            AUTHORITY.certificate.signature_hash_algorithm  # type: ignore[arg-type]
+        ).hex(),
+        "wave": None,
+        "settings": settings_document(ClusterSettings(mode=Mode.FULL)),
+        **changes,
+    }
+    return {"metadata": {"name": TRUST_CONFIG_MAP}, "data": {TRUST_KEY: json.dumps(document)}}
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[FakeKubeApi]:
+    with fake_kube_api(tmp_path) as served:
+        served.put(TRUST, trust(1))
+        served.put(NODE, {"metadata": {"name": "node1"}})
+        yield served
+
+
+@pytest.fixture
+def place(api: FakeKubeApi) -> Place:
+    return Place(api.server, "geneveil-system", "node1", "geneveil.io/node")
+
+
+@pytest.fixture
+def enrolment(place: Place) -> KubeEnrolment:
+    return KubeEnrolment(place, RestClient(place.server))
+
+
+def decide(api: FakeKubeApi, **status: Any) -> threading.Thread:
+    """Play the operator: wait for the request, then decide about it."""
+
+    def work() -> None:
+        api.await_asked(1, "GET", "watch=true")
+        path = f"{REQUESTS}/{request_name('node1', REQUEST)}"
+        api.put(path, {**api.objects[path], "status": status})
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
+
+
+def granted() -> dict[str, Any]:
+    return {"certificate": base64.b64encode(CERTIFICATE).decode()}
+
+
+def test_a_request_is_made_awaited_and_granted(api: FakeKubeApi, enrolment: KubeEnrolment) -> None:
+    bootstrap = enrolment.fetch_bootstrap(b"")
+    assert (bootstrap.trust_bundle_pem, bootstrap.settings.mode) == (BUNDLE, Mode.FULL)
+    operator = decide(api, **granted())
+    enrolled = enrolment.enrol(JoinToken("node1", b"", b"", b""), REQUEST, BUNDLE)
+    operator.join()
+    assert enrolled.certificate_pem == CERTIFICATE
+    (made,) = (body for path, body in api.objects.items() if path.startswith(REQUESTS))
+    assert made["spec"]["usages"] == ["ipsec tunnel"]
+    assert made["spec"]["signerName"] == "geneveil.io/node"
+    # The same bytes find the same object, and what was decided.
+    again = enrolment.renew(REQUEST, CREDENTIAL, BUNDLE)
+    assert again.certificate_pem == CERTIFICATE
+
+
+def test_a_denied_request_says_why(api: FakeKubeApi, enrolment: KubeEnrolment) -> None:
+    condition = {"type": "Denied", "reason": "csr-key-weak", "message": "1,024 bits"}
+    operator = decide(api, conditions=[condition])
+    with pytest.raises(RefusedError) as raised:
+        enrolment.renew(REQUEST, CREDENTIAL, BUNDLE)
+    operator.join()
+    assert raised.value.reason == "csr-key-weak"
+    assert "1,024 bits" in raised.value.render()
+
+
+def test_an_undecided_request_is_no_refusal(
+    api: FakeKubeApi, enrolment: KubeEnrolment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kube_io, "DECISION_SECONDS", 0)
+    with pytest.raises(OperatorUnreachableError, match="not decided yet"):
+        enrolment.renew(REQUEST, CREDENTIAL, BUNDLE)
+
+
+def test_somebody_elses_object_of_that_name_is_not_taken_for_ours(
+    api: FakeKubeApi, enrolment: KubeEnrolment
+) -> None:
+    name = request_name("node1", REQUEST)
+    other = build_request(make_key(KeyType.ECDSA_P256), "node1")
+    body = request_document(name, other, "geneveil.io/node") | {"status": granted()}
+    api.put(f"{REQUESTS}/{name}", body)
+    with pytest.raises(TrustError, match="not this node's"):
+        enrolment.renew(REQUEST, CREDENTIAL, BUNDLE)
+
+
+def test_a_forgotten_version_makes_the_request_be_read_anew(
+    api: FakeKubeApi, enrolment: KubeEnrolment
+) -> None:
+    api.forgets = True
+    operator = decide(api, **granted())
+    assert enrolment.renew(REQUEST, CREDENTIAL, BUNDLE).certificate_pem == CERTIFICATE
+    operator.join()
+
+
+def test_a_watch_confirms_and_brings_news(api: FakeKubeApi, enrolment: KubeEnrolment) -> None:
+    first = enrolment.watch(STATE, CREDENTIAL, BUNDLE)
+    assert (first.generation, first.renew_after) == (1, None)
+    path, manager, body = api.applied[-1]
+    assert (path, manager) == (NODE, "geneveil-agent-trust")
+    assert body["status"]["trust"]["trusts"] == ["ab" * 32]
+    assert list(body["status"]) == ["trust"]
+
+    def later() -> None:
+        api.await_asked(1, "GET", "watch=true")
+        api.put(TRUST, trust(2, revokedChassis=["node9"]))
+
+    operator = threading.Thread(target=later)
+    operator.start()
+    second = enrolment.watch(replace(STATE, generation=1), CREDENTIAL, BUNDLE)
+    operator.join()
+    assert (second.generation, second.revoked_chassis) == (2, ("node9",))
+    # The same confirmation is not written again; nothing was read but through one watch.
+    enrolment.watch(replace(STATE, generation=1), CREDENTIAL, BUNDLE)
+    assert len(api.applied) == 2
+    assert sum(path == TRUST for _, path in api.asked) == 1
+
+
+def test_a_held_watch_ends_when_it_is_closed(api: FakeKubeApi, enrolment: KubeEnrolment) -> None:
+    failures: list[GeneveilError] = []
+
+    def hold() -> None:
+        try:
+            enrolment.watch(replace(STATE, generation=1), CREDENTIAL, BUNDLE)
+        except GeneveilError as error:
+            failures.append(error)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    api.await_asked(1, "GET", "watch=true")
+    enrolment.close()
+    holder.join(10)
+    assert not holder.is_alive()
+    assert isinstance(failures[0], OperatorUnreachableError)
+    # A close that met nobody does not end the next one.
+    enrolment.close()
+    assert enrolment.watch(STATE, CREDENTIAL, BUNDLE).generation == 1
+
+
+def test_what_was_missed_is_read_anew(api: FakeKubeApi, enrolment: KubeEnrolment) -> None:
+    enrolment.watch(STATE, CREDENTIAL, BUNDLE)
+    api.await_asked(1, "GET", "watch=true")
+    api.forgets = True  # the next watch is told 410
+    api.cut_watches()
+    answers: list[WatchAnswer] = []
+    api.put(TRUST, trust(5))
+    while not answers:
+        # Whether the cut meets somebody who waits decides if it is told: then there is a back-off.
+        with contextlib.suppress(OperatorUnreachableError):
+            answers.append(enrolment.watch(replace(STATE, generation=1), CREDENTIAL, BUNDLE))
+    assert answers[0].generation == 5
+    api.await_asked(3, "GET", "watch=true")
+    assert not api.forgets
+    api.put(TRUST, trust(6))
+    assert enrolment.watch(replace(STATE, generation=5), CREDENTIAL, BUNDLE).generation == 6
+
+
+def test_a_bookmark_moves_the_version_on(api: FakeKubeApi, enrolment: KubeEnrolment) -> None:
+    enrolment.watch(STATE, CREDENTIAL, BUNDLE)
+    api.await_asked(1, "GET", "watch=true")
+    api.bookmark(TRUST)
+    api.put(TRUST, trust(2))
+    assert enrolment.watch(replace(STATE, generation=1), CREDENTIAL, BUNDLE).generation == 2
+
+
+def test_a_node_without_its_object_goes_on(
+    api: FakeKubeApi, enrolment: KubeEnrolment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api.remove(NODE)
+    monkeypatch.setattr(kube_io, "UNCONFIRMED_HOLD_SECONDS", 0.1)
+    assert enrolment.watch(STATE, CREDENTIAL, BUNDLE).generation == 1
+    assert enrolment.watch(replace(STATE, generation=1), CREDENTIAL, BUNDLE).generation == 1
+    assert not api.applied
+    api.put(NODE, {"metadata": {"name": "node1"}})
+    enrolment.watch(STATE, CREDENTIAL, BUNDLE)
+    assert len(api.applied) == 1
+
+
+def test_a_deleted_or_senseless_config_map_changes_nothing(
+    api: FakeKubeApi, enrolment: KubeEnrolment
+) -> None:
+    enrolment.watch(STATE, CREDENTIAL, BUNDLE)
+    api.await_asked(1, "GET", "watch=true")
+    api.remove(TRUST)
+    with pytest.raises(AbsentError):
+        enrolment.watch(replace(STATE, generation=1), CREDENTIAL, BUNDLE)
+    with pytest.raises(OperatorUnreachableError, match="not published"):
+        enrolment.fetch_bootstrap(b"")
+    api.put(TRUST, {"metadata": {}, "data": {TRUST_KEY: "{}"}})
+    with pytest.raises(TrustError, match="makes no sense"):
+        enrolment.watch(replace(STATE, generation=1), CREDENTIAL, BUNDLE)
+
+
+def test_a_node_of_the_old_authority_is_told_when_it_is_its_turn(
+    api: FakeKubeApi, enrolment: KubeEnrolment
+) -> None:
+    wave = {"since": "2026-11-24T00:00:00Z", "seconds": 86400, "authority": "00" * 32}
+    api.put(TRUST, trust(2, renewFrom="cd" * 32, wave=wave))
+    turn = enrolment.watch(STATE, CREDENTIAL, BUNDLE).renew_after
+    assert turn is not None
+    assert NOW < turn < NOW + timedelta(days=1)
+    api.put(TRUST, trust(3, renewFrom="cd" * 32))
+    late = enrolment.watch(replace(STATE, generation=2), CREDENTIAL, BUNDLE).renew_after
+    assert late is not None
+    assert late <= NOW
+
+
+def test_the_token_is_read_again_for_each_request(api: FakeKubeApi, place: Place) -> None:
+    client = RestClient(place.server)
+    api.tokens = {"second"}
+    with pytest.raises(AccessError, match="does not believe the token"):
+        client.get(TRUST)
+    place.server.token_file.write_text("second")
+    assert client.get(TRUST)["metadata"]["name"] == TRUST_CONFIG_MAP
+    place.server.token_file.unlink()
+    with pytest.raises(AccessError, match="cannot read the token"):
+        client.get(TRUST)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (403, AccessError),
+        (404, AbsentError),
+        (409, ConflictError),
+        (422, InvalidError),
+        (500, OperatorUnreachableError),
+        (504, OperatorUnreachableError),
+        (200, OperatorUnreachableError),
+    ],
+)
+def test_what_the_server_says_is_told_apart(
+    api: FakeKubeApi, place: Place, status: int, kind: type[GeneveilError]
+) -> None:
+    body: Any = ["no object"] if status == 200 else {"message": "because"}
+    api.script.append((status, body, {}))
+    with pytest.raises(kind):
+        RestClient(place.server).get(TRUST)
+
+
+def test_a_busy_server_says_how_long_to_leave_it_alone(api: FakeKubeApi, place: Place) -> None:
+    api.script.append((429, {"message": "too many"}, {"Retry-After": "7"}))
+    with pytest.raises(OperatorUnreachableError) as raised:
+        RestClient(place.server).get(TRUST)
+    assert raised.value.retry_after_seconds == 7
+
+
+def test_a_server_that_is_away_or_another_is_not_believed(
+    api: FakeKubeApi, place: Place, tmp_path: Path
+) -> None:
+    away = replace(place.server, url="https://127.0.0.1:1")
+    with pytest.raises(OperatorUnreachableError, match="does not answer"):
+        RestClient(away).get(TRUST)
+    (tmp_path / "other.crt").write_bytes(BUNDLE)
+    with pytest.raises(TrustError, match="not to be believed"):
+        RestClient(replace(place.server, ca_file=tmp_path / "other.crt")).get(TRUST)
+    with pytest.raises(TrustError, match="cannot use"):
+        RestClient(replace(place.server, ca_file=tmp_path / "none")).get(TRUST)
+
+
+@pytest.mark.parametrize("url", ["http://a", "https://", "https://a:x", "https://a/b", "nonsense"])
+def test_a_url_that_is_none_is_refused(url: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError):
+        RestClient(ApiServer(url, tmp_path, tmp_path))
