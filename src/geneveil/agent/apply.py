@@ -6,6 +6,7 @@ from geneveil.agent.observe import Ports
 from geneveil.mesh.actions import (
     Action,
     ApplyGuard,
+    ApplySentinel,
     ClearCredentials,
     Initiate,
     LoadConnection,
@@ -59,6 +60,8 @@ def describe(action: Action) -> tuple[str, dict[str, object]]:
     match action:
         case ApplyGuard(spec):
             return "guard put in place", {"ports": ",".join(map(str, spec.ports))}
+        case ApplySentinel(spec):
+            return "leak sentinel put in place", {"devices": ",".join(spec.devices)}
         case LoadIdentity(identity):
             return "identity loaded", {"certificate": identity.fingerprint[:16]}
         case LoadCrl(_, fingerprint):
@@ -89,6 +92,8 @@ def _apply(action: Action, ports: Ports) -> str:
     match action:
         case ApplyGuard(spec):
             ports.guard.apply(spec)
+        case ApplySentinel(spec):
+            ports.sentinel.apply(spec)
         case LoadIdentity(identity):
             return ports.ike.load_identity(identity)
         case LoadCrl(crl, _):

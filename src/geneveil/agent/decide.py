@@ -15,6 +15,7 @@ from geneveil.agent.peers import Beginning, KernelView, judge_peer
 from geneveil.agent.rotation.renewal import judge_renewal, judge_watch, must_renew
 from geneveil.agent.rotation.watch import WatchRecord
 from geneveil.agent.trust import Trust, TrustFiles, judge_trust
+from geneveil.agent.wire_watch import Leak, choose_devices, judge_leak, plan_sentinel
 from geneveil.mesh.actions import Action, ApplyGuard
 from geneveil.mesh.diff import diff_ike, track_attempts
 from geneveil.mesh.memory import Memory, for_instance, identity_digest
@@ -59,6 +60,7 @@ class AgentMemory:
     judged: JudgedTrust | None = None
     settings: ClusterSettings | None = None
     growths: Mapping[GuardCounter, Growth] = field(default_factory=dict)
+    leak: Leak = field(default_factory=Leak)
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,9 @@ def decide(seen: Observation, memory: AgentMemory, standing: tuple[Finding, ...]
     memory = replace(memory, snapshot=snapshot, settings=remembered)
     memory, peers, peer_findings = _judge_peers(seen, memory, plan)
     memory, in_clear = _judge_counters(seen, memory, peers, bool(revoked))
-    findings += [*peer_findings, *in_clear]
+    leak, on_wire = judge_leak(seen.sentinel, memory.leak, seen.now_seconds)
+    memory = replace(memory, leak=leak)
+    findings += [*peer_findings, *in_clear, *on_wire]
     actions, memory = _plan_actions(seen, memory, plan, guard, trust, revoked)
     return Decision(
         actions=tuple(actions),
@@ -224,6 +228,8 @@ def _plan_actions(
     actions: list[Action] = []
     if isinstance(seen.guard, GeneveilError) or not seen.guard.stands_for(guard):
         actions.append(ApplyGuard(guard))
+    devices = choose_devices(seen.addresses, memory.snapshot, plan)
+    actions += plan_sentinel(seen.sentinel, devices, guard)
     if plan is None or isinstance(seen.ike, GeneveilError):
         return actions, memory
     mesh = for_instance(memory.mesh, seen.ike.instance)

@@ -27,16 +27,20 @@ from geneveil.agent.rotation.files import finish_switch, put_away
 from geneveil.agent.rotation.io import Renewer, Watcher
 from geneveil.agent.status import build_disabled_status, build_status
 from geneveil.agent.store import SETTINGS, NodeStore
+from geneveil.agent.wire_watch import sentinel_unavailable
 from geneveil.guard.io import NftGuard
 from geneveil.guard.port import Guard
+from geneveil.guard.sentinel.io import NftSentinel
 from geneveil.guard.wire import TABLE
 from geneveil.ike.io import ViciCharon, ViciEvents
 from geneveil.kernel_events.io import IpsecEvents, TableEvents
+from geneveil.mesh.actions import ApplySentinel
 from geneveil.model.clock import Clock, SystemClock
 from geneveil.model.cluster import Mode
 from geneveil.model.errors import GeneveilError
 from geneveil.model.health import Finding, HealthValue, Severity, carry_since
 from geneveil.ovs.io import OvsdbWatch
+from geneveil.underlay.io import KernelAddresses
 from geneveil.xfrm.io import XfrmKernel
 
 PERIOD_SECONDS = 2.0
@@ -110,7 +114,16 @@ class Agent:
         self._table_events = TableEvents(TABLE, guard.tend)
         self._ipsec_events = IpsecEvents(self._wake.set)
         charon, kernel = ViciCharon(config.vici), XfrmKernel()
-        self._ports = Ports(self._ovs, charon, guard, kernel, store, lambda: guard.history)
+        self._ports = Ports(
+            self._ovs,
+            charon,
+            guard,
+            kernel,
+            store,
+            NftSentinel(),
+            KernelAddresses(),
+            lambda: guard.history,
+        )
         self._memory = AgentMemory()
         self._stuck: list[Finding] = []
         self._is_unproven = False
@@ -200,7 +213,9 @@ class Agent:
             event, fields = describe(action)
             _log.info(event, extra={"fields": fields})
         failures = [
-            explain_error(error, "action-failed", describe(action)[0])
+            sentinel_unavailable(error)
+            if isinstance(action, ApplySentinel)
+            else explain_error(error, "action-failed", describe(action)[0])
             for action, error in outcome.failed
         ]
         health = carry_since(self._memory.health, [*decision.findings, *failures], seen.now)

@@ -3,7 +3,7 @@
 Each part is a value or the error that kept it from being read: never an empty value instead.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
@@ -28,15 +28,18 @@ from geneveil.agent.store import (
 )
 from geneveil.agent.trust import TrustFiles
 from geneveil.guard.port import Guard
+from geneveil.guard.sentinel.port import Sentinel
 from geneveil.ike.port import IkeDaemon
 from geneveil.model.cluster import ClusterSettings
 from geneveil.model.connection import ObservedIke
 from geneveil.model.errors import GeneveilError, TrustError
 from geneveil.model.guard import ObservedGuard
 from geneveil.model.health import Finding
+from geneveil.model.sentinel import ObservedSentinel
 from geneveil.model.tunnel import OvsSnapshot
 from geneveil.model.xfrm import XfrmPolicy, XfrmState
 from geneveil.ovs.port import TunnelSource
+from geneveil.underlay.port import Addresses
 from geneveil.xfrm.port import KernelIpsec
 
 ValueT = TypeVar("ValueT")
@@ -52,6 +55,8 @@ class Ports:
     guard: Guard
     kernel: KernelIpsec
     store: NodeStore
+    sentinel: Sentinel
+    addresses: Addresses
     guard_history: Callable[[], History] = History
 
 
@@ -75,6 +80,7 @@ class Observation:
         record: what the operator said last.
         situation: how far a new certificate has come.
         guard_history: who touched the guard.
+        addresses: each local address to the name of its interface.
     """
 
     config: AgentConfig
@@ -92,6 +98,8 @@ class Observation:
     situation: Situation = field(default_factory=Situation)
     failures: Failures = field(default_factory=Failures)
     guard_history: History = field(default_factory=History)
+    sentinel: ObservedSentinel | GeneveilError = ObservedSentinel(None, {})
+    addresses: Mapping[str, str] | GeneveilError = field(default_factory=dict)
 
 
 def observe(
@@ -118,6 +126,8 @@ def observe(
         record=_attempt(lambda: parse_record(ports.store.read(WATCH))),
         situation=_read_situation(ports.store),
         failures=failures,
+        sentinel=_attempt(ports.sentinel.read),
+        addresses=_attempt(ports.addresses.read),
         guard_history=ports.guard_history(),  # after the guard was read: that may add to it
     )
 

@@ -10,9 +10,9 @@ from geneveil.agent.rotation.renewal import renewal_state
 from geneveil.agent.rotation.watch import WatchRecord, fingerprints
 from geneveil.model.cluster import Mode
 from geneveil.model.errors import GeneveilError
-from geneveil.model.guard import ObservedGuard
 from geneveil.model.health import HealthValue
-from geneveil.model.node_status import GuardStatus, NodeStatus
+from geneveil.model.node_status import GuardStatus, NodeStatus, SentinelStatus
+from geneveil.model.sentinel import ObservedSentinel
 from geneveil.model.trust_status import AuthorityStatus, CrlStatus, TrustStatus
 
 
@@ -30,7 +30,8 @@ def build_status(
         tunnels=None if isinstance(seen.ovs, GeneveilError) else len(seen.ovs.tunnels),
         peers=decision.peers,
         certificate=decision.trust.certificate,
-        guard=_guard_status(seen.guard, decision),
+        guard=_guard_status(seen, decision),
+        sentinel=_sentinel_status(seen.sentinel),
         health=health,
         trust=_trust_status(seen, decision),
     )
@@ -87,7 +88,20 @@ def build_disabled_status(config: AgentConfig, now: datetime, pid: int) -> NodeS
     )
 
 
-def _guard_status(guard: ObservedGuard | GeneveilError, decision: Decision) -> GuardStatus | None:
+def _guard_status(seen: Observation, decision: Decision) -> GuardStatus | None:
+    guard = seen.guard
     if isinstance(guard, GeneveilError):
         return None
-    return GuardStatus(guard.stands_for(decision.guard), guard.ports or (), guard.counters)
+    return GuardStatus(
+        guard.stands_for(decision.guard),
+        guard.ports or (),
+        guard.counters,
+        seen.guard_history.count,
+        seen.guard_history.latest_at,
+    )
+
+
+def _sentinel_status(sentinel: ObservedSentinel | GeneveilError) -> SentinelStatus | None:
+    if isinstance(sentinel, GeneveilError):
+        return None
+    return SentinelStatus(sentinel.spec.devices if sentinel.spec else (), sentinel.counters)

@@ -21,6 +21,7 @@ from geneveil.model.node_status import (
     PeerStatus,
     parse_status,
 )
+from geneveil.model.sentinel import SentinelCounter
 from geneveil.model.trust_status import RenewalState
 
 _STATE_STYLE = {
@@ -180,6 +181,24 @@ def _print_guard(console: Console, status: NodeStatus) -> None:
         for counter, text in _COUNTER_TEXT.items()
     )
     console.print(f"guard: {state} for UDP {ports or '-'}; packets: {counts}")
+    if guard.disturbed_at is not None:
+        console.print(
+            f"guard touched by others: {guard.disturbances} times, "
+            f"last {_moment(guard.disturbed_at)}",
+            style="red",
+        )
+    sentinel = status.sentinel
+    if sentinel is None or not sentinel.devices:
+        console.print("leak sentinel: not in place")
+        return
+    out, came = (
+        sentinel.counters.get(counter, Tally()).packets
+        for counter in (SentinelCounter.WIRE_OUT, SentinelCounter.WIRE_IN)
+    )
+    console.print(
+        f"leak sentinel on {', '.join(sentinel.devices)}: {out} frames left in clear, "
+        f"{came} came in clear"
+    )
 
 
 def _print_daemons(console: Console, status: NodeStatus) -> None:

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from geneveil.model.connection import ChildName, Connection, Identity
 from geneveil.model.guard import GuardSpec
+from geneveil.model.sentinel import SentinelSpec
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,13 @@ class ApplyGuard:
     """Make the guard stand."""
 
     spec: GuardSpec
+
+
+@dataclass(frozen=True)
+class ApplySentinel:
+    """Count Geneve in clear on these interfaces."""
+
+    spec: SentinelSpec
 
 
 @dataclass(frozen=True)
@@ -101,6 +109,7 @@ class Initiate:
 
 Action: TypeAlias = (
     ApplyGuard
+    | ApplySentinel
     | LoadIdentity
     | LoadCrl
     | ClearCredentials

@@ -13,6 +13,7 @@ from typing import Any
 
 from geneveil.model.guard import GuardCounter, Tally
 from geneveil.model.health import Finding, HealthValue, Severity
+from geneveil.model.sentinel import SentinelCounter
 from geneveil.model.trust_status import TrustStatus, parse_trust, trust_document
 
 SCHEMA = "geneveil.io/node-status/v1"
@@ -82,11 +83,25 @@ class CertificateStatus:
 
 @dataclass(frozen=True)
 class GuardStatus:
-    """The guard as it was read; `in_place` only if it stands unaltered for all ports."""
+    """The guard as it was read; `in_place` only if it stands unaltered for all ports.
+
+    Attributes:
+        disturbances: how often somebody touched it in this agent's life; the latest when.
+    """
 
     in_place: bool
     ports: tuple[int, ...]
     counters: Mapping[GuardCounter, Tally]
+    disturbances: int = 0
+    disturbed_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class SentinelStatus:
+    """The leak sentinel as it was read; no devices while it does not stand."""
+
+    devices: tuple[str, ...]
+    counters: Mapping[SentinelCounter, Tally]
 
 
 @dataclass(frozen=True)
@@ -112,6 +127,7 @@ class NodeStatus:
     guard: GuardStatus | None
     health: tuple[HealthValue, ...]
     trust: TrustStatus | None = None
+    sentinel: SentinelStatus | None = None
 
     @property
     def is_well(self) -> bool:
@@ -165,6 +181,7 @@ def status_document(status: NodeStatus) -> dict[str, Any]:
         "peers": [_peer_document(peer) for peer in status.peers],
         "certificate": _certificate_document(status.certificate) if status.certificate else None,
         "guard": _guard_document(status.guard) if status.guard else None,
+        "sentinel": _sentinel_document(status.sentinel) if status.sentinel else None,
         "health": [_health_document(value) for value in status.health],
         "trust": trust_document(status.trust) if status.trust else None,
     }
@@ -180,6 +197,7 @@ def parse_status(document: Mapping[str, Any]) -> NodeStatus:
         if document["schema"] != SCHEMA:
             raise ValueError(f"schema is {document['schema']!r}, not {SCHEMA!r}")
         certificate, guard = document["certificate"], document["guard"]
+        sentinel = document.get("sentinel")
         trust = document.get("trust")
         return NodeStatus(
             written_at=_parse_time(document["writtenAt"]),
@@ -194,6 +212,7 @@ def parse_status(document: Mapping[str, Any]) -> NodeStatus:
             guard=_parse_guard(guard) if guard else None,
             health=tuple(_parse_health(value) for value in document["health"]),
             trust=parse_trust(trust) if trust else None,
+            sentinel=_parse_sentinel(sentinel) if sentinel else None,
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not a node's status: {error!r}") from None
@@ -262,11 +281,32 @@ def _parse_certificate(document: Mapping[str, Any]) -> CertificateStatus:
 
 
 def _guard_document(guard: GuardStatus) -> dict[str, Any]:
-    counters = {
-        counter.value: {"packets": tally.packets, "bytes": tally.bytes}
-        for counter, tally in guard.counters.items()
+    return {
+        "inPlace": guard.in_place,
+        "ports": list(guard.ports),
+        "counters": _tallies(guard.counters),
+        "disturbances": guard.disturbances,
+        "disturbedAt": _time(guard.disturbed_at) if guard.disturbed_at else None,
     }
-    return {"inPlace": guard.in_place, "ports": list(guard.ports), "counters": counters}
+
+
+def _sentinel_document(sentinel: SentinelStatus) -> dict[str, Any]:
+    return {"devices": list(sentinel.devices), "counters": _tallies(sentinel.counters)}
+
+
+def _parse_sentinel(document: Mapping[str, Any]) -> SentinelStatus:
+    counters = {
+        SentinelCounter(name): Tally(int(body["packets"]), int(body["bytes"]))
+        for name, body in document["counters"].items()
+    }
+    return SentinelStatus(tuple(document["devices"]), counters)
+
+
+def _tallies(counters: Mapping[Any, Tally]) -> dict[str, Any]:
+    return {
+        counter.value: {"packets": tally.packets, "bytes": tally.bytes}
+        for counter, tally in counters.items()
+    }
 
 
 def _parse_guard(document: Mapping[str, Any]) -> GuardStatus:
@@ -274,7 +314,14 @@ def _parse_guard(document: Mapping[str, Any]) -> GuardStatus:
         GuardCounter(name): Tally(int(body["packets"]), int(body["bytes"]))
         for name, body in document["counters"].items()
     }
-    return GuardStatus(bool(document["inPlace"]), tuple(document["ports"]), counters)
+    disturbed_at = document.get("disturbedAt")
+    return GuardStatus(
+        bool(document["inPlace"]),
+        tuple(document["ports"]),
+        counters,
+        int(document.get("disturbances", 0)),
+        _parse_time(disturbed_at) if disturbed_at else None,
+    )
 
 
 def _health_document(value: HealthValue) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""One `nft` for all of our tables."""

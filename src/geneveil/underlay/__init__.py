@@ -1,0 +1,1 @@
+"""Which network interface holds which address: where the wire is."""

@@ -1,0 +1,129 @@
+"""The leak sentinel on a real kernel: it counts what is in clear and drops nothing."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from geneveil.guard.io import NftGuard
+from geneveil.guard.sentinel.io import NftSentinel
+from geneveil.model.guard import GuardSpec
+from geneveil.model.sentinel import SentinelCounter, SentinelSpec
+from tests.real.programs import network_namespace, run, wrapper
+
+pytestmark = pytest.mark.real
+
+SPEC = SentinelSpec(("eth0",), (6081,))
+SEND = (
+    "import socket, sys\n"
+    "v6 = ':' in sys.argv[1]\n"
+    "s = socket.socket(socket.AF_INET6 if v6 else socket.AF_INET, socket.SOCK_DGRAM)\n"
+    "for _ in range(int(sys.argv[3])):\n"
+    "    try: s.sendto(b'probe' * int(sys.argv[4]), (sys.argv[1], int(sys.argv[2])))\n"
+    "    except PermissionError: sys.exit(3)\n"
+)
+
+
+@dataclass(frozen=True)
+class Wire:
+    """Two ends of one wire; `near` has the sentinel."""
+
+    near: str
+    far: str
+    nft: Path
+
+    @property
+    def sentinel(self) -> NftSentinel:
+        return NftSentinel(str(self.nft))
+
+    def send(self, source: str, address: str, port: int, count: int = 1, words: int = 1) -> int:
+        argv = ["ip", "netns", "exec", source, sys.executable, "-c", SEND, address, str(port)]
+        return subprocess.run([*argv, str(count), str(words)], timeout=20).returncode
+
+    def counts(self) -> tuple[int, int]:
+        counters = self.sentinel.read().counters
+        return (
+            counters[SentinelCounter.WIRE_OUT].packets,
+            counters[SentinelCounter.WIRE_IN].packets,
+        )
+
+
+@pytest.fixture
+def wire(tmp_path: Path) -> Iterator[Wire]:
+    with network_namespace() as near, network_namespace() as far:
+        run(
+            *("ip", "-n", near, "link", "add", "eth0", "type", "veth"),
+            *("peer", "name", "eth0", "netns", far),
+        )
+        for name, last in ((near, 1), (far, 2)):
+            run("ip", "-n", name, "addr", "add", f"192.0.2.{last}/24", "dev", "eth0")
+            run("ip", "-n", name, "addr", "add", f"2001:db8::{last}/64", "dev", "eth0", "nodad")
+            own = f"02:00:00:00:00:0{last}"
+            run("ip", "-n", name, "link", "set", "eth0", "address", own, "up")
+        for name, other in ((near, 2), (far, 1)):  # so that nothing waits for neighbours
+            card = ("lladdr", f"02:00:00:00:00:0{other}", "dev", "eth0")
+            for network in ("192.0.2.", "2001:db8::"):
+                run("ip", "-n", name, "neigh", "replace", f"{network}{other}", *card)
+        yield Wire(near, far, wrapper(tmp_path, "nft", near))
+
+
+def test_it_reads_back_as_it_was_written_and_is_written_once(wire: Wire) -> None:
+    run("ip", "-n", wire.near, "link", "add", "eth1", "type", "bridge")
+    assert wire.sentinel.read().spec is None
+    for spec in (SPEC, SentinelSpec(("eth0", "eth1"), (4789, 6081), (47,))):
+        assert wire.sentinel.apply(spec) is True
+        assert wire.sentinel.read().spec == spec
+        assert wire.sentinel.apply(spec) is False
+
+
+@pytest.mark.parametrize("network", ["192.0.2.", "2001:db8::"])
+def test_what_leaves_and_arrives_in_clear_is_counted_and_passes(wire: Wire, network: str) -> None:
+    wire.sentinel.apply(SPEC)
+    assert wire.send(wire.near, f"{network}2", 6081, 3) == 0
+    assert wire.send(wire.near, f"{network}2", 6082, 5) == 0  # the control: another port
+    assert wire.send(wire.far, f"{network}1", 6081, 2) == 0
+    assert wire.counts() == (3, 2)
+
+
+def test_what_the_guard_drops_is_not_on_the_wire(wire: Wire) -> None:
+    wire.sentinel.apply(SPEC)
+    guard = NftGuard(str(wire.nft))
+    guard.apply(GuardSpec((6081,)))
+    assert wire.send(wire.near, "192.0.2.2", 6081, 1) == 3
+    assert wire.counts() == (0, 0)
+    guard.remove()
+    assert wire.send(wire.near, "192.0.2.2", 6081, 1) == 0  # the control
+    assert wire.counts() == (1, 0)
+
+
+def test_a_fragmented_packet_counts_once(wire: Wire) -> None:
+    wire.sentinel.apply(SPEC)
+    assert wire.send(wire.near, "192.0.2.2", 6081, 1, words=600) == 0
+    assert wire.counts() == (1, 0)
+
+
+def test_what_is_altered_is_replaced_with_its_counts_and_others_stay(wire: Wire) -> None:
+    run(str(wire.nft), "add table netdev theirs; add table inet theirs")
+    before = run(str(wire.nft), "list ruleset")
+    wire.sentinel.apply(SPEC)
+    wire.send(wire.near, "192.0.2.2", 6081, 4)
+    run(str(wire.nft), "flush chain netdev geneveil egress")
+    assert wire.sentinel.read().spec is None
+    assert wire.sentinel.apply(SPEC) is True
+    assert wire.counts() == (4, 0)
+    wire.sentinel.remove()
+    wire.sentinel.remove()
+    assert run(str(wire.nft), "list ruleset") == before
+
+
+def test_a_device_that_goes_takes_no_other_with_it(wire: Wire) -> None:
+    run("ip", "-n", wire.near, "link", "add", "eth1", "type", "bridge")
+    both = SentinelSpec(("eth0", "eth1"), (6081,))
+    wire.sentinel.apply(both)
+    run("ip", "-n", wire.near, "link", "delete", "eth1")
+    wire.sentinel.apply(SPEC)
+    wire.send(wire.near, "192.0.2.2", 6081)
+    assert wire.counts() == (1, 0)
