@@ -98,7 +98,9 @@ class Observation:
     situation: Situation = field(default_factory=Situation)
     failures: Failures = field(default_factory=Failures)
     guard_history: History = field(default_factory=History)
-    sentinel: ObservedSentinel | GeneveilError = ObservedSentinel(None, {})
+    sentinel: ObservedSentinel | GeneveilError = field(
+        default_factory=lambda: ObservedSentinel(None, {})
+    )
     addresses: Mapping[str, str] | GeneveilError = field(default_factory=dict)
 
 

@@ -44,7 +44,7 @@ def choose_devices(
 def plan_sentinel(
     observed: ObservedSentinel | GeneveilError, devices: tuple[str, ...], guard: GuardSpec
 ) -> list[ApplySentinel]:
-    """Put it where the tunnels end, for what the guard covers; it stays while nobody knows where."""
+    """Put it where the tunnels end, for what the guard covers; unknown ends change nothing."""
     if not devices:
         return []
     spec = SentinelSpec(devices, guard.ports, guard.protocols)
