@@ -7,15 +7,15 @@ PYTHON := .venv/bin/python
 COMPILE_LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header --no-annotate --quiet $(if $(UPGRADE),--upgrade)
 
-.PHONY: help demo lab test lint setup venv soak bench clean distclean lock
+.PHONY: help demo lab test lint setup guests venv soak bench clean distclean lock
 
 help: ## List what can be made.
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
-demo: setup ## Show an encrypted cluster on this machine, proved on the wire (out/demo/).
+demo: guests ## Show an encrypted cluster on this machine, proved on the wire (out/demo/).
 	@$(PYTHON) -m lab demo
 
-lab: setup ## Bring up a lab of three nodes and leave it running.
+lab: guests ## Bring up a lab of three nodes and leave it running.
 	@$(PYTHON) -m lab up
 
 test: setup lint ## Check the code and run all tests, those on lab guests too.
@@ -27,13 +27,17 @@ lint: venv ## Check style, types and layers.
 	@$(PYTHON) -m mypy
 	@.venv/bin/lint-imports
 
-setup: venv ## Install and build all that the lab needs, once.
+setup: venv ## Install and build all that the lab and the tests need, once.
 	@$(PYTHON) -m lab setup
+
+# The API server takes minutes to build: who does not use it does not wait for it.
+guests: venv
+	@$(PYTHON) -m lab setup $(if $(KUBERNETES),,--no-api-server)
 
 venv: ## Make .venv from the locked requirements.
 	@requirements/install
 
-soak: setup ## Play every scenario (table: out/soak.md); kill the operator in a burst of 1,000 nodes.
+soak: guests ## Play every scenario (table: out/soak.md); kill the operator in a burst of 1,000 nodes.
 	@$(PYTHON) -m lab scenario --all --results out/soak.md
 	@GENEVEIL_SOAK=1 $(PYTHON) -m pytest tests/real/test_operator_burst_real.py
 

@@ -1,17 +1,18 @@
-"""The four artifacts of a lab, built where they are missing."""
+"""The four artifacts of a lab's guests, built where they are missing; and what is there of all."""
 
 from collections.abc import Collection
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-from lab.build import code, kernel, rootfs, site
+from lab.build import code, kernel, kubernetes, rootfs, site
 from lab.build.cache import Cache, Recipe, default_root
 from lab.build.progress import Reporter, Silent
+from lab.build.together import run_together
 from lab.build.workbench import Stop
 
-KINDS = ("kernel", "rootfs", "site", "code")
+GUEST_KINDS = ("kernel", "rootfs", "site", "code")
+KINDS = (*GUEST_KINDS, *kubernetes.KINDS)
 
 
 @dataclass(frozen=True)
@@ -73,26 +74,17 @@ def ensure(
         code.prune(place, copy)
         return root, obtain(site.recipe(root)), copy
 
-    with ThreadPoolExecutor(2) as pool:
-        try:
-            kernel_built = pool.submit(obtain, kernel.recipe())
-            rest_built = pool.submit(for_guests)
-            _wait_for_all(kernel_built, rest_built)
-        except BaseException as error:
-            # Leaving the pool waits for its threads: their programs must be ended first.
-            stop.now()
-            if isinstance(error, KeyboardInterrupt):
-                reporter.say("interrupted; removing what is half made")
-            raise
-    root, packages, copy = rest_built.result()
-    return Artifacts(kernel=kernel_built.result(), rootfs=root, site=packages, code=copy)
+    built, (root, packages, copy) = run_together(
+        [partial(obtain, kernel.recipe()), for_guests], stop, reporter
+    )
+    return Artifacts(kernel=built, rootfs=root, site=packages, code=copy)
 
 
 def status(cache: Cache | None = None) -> list[State]:
     """What is there and what is missing; reads the cache folder alone."""
     place = cache or Cache(default_root())
     states = []
-    for recipe in _recipes():
+    for recipe in (*_recipes(), *kubernetes.recipes()):
         record = place.record(recipe) or {}
         states.append(
             State(
@@ -113,17 +105,10 @@ def clean(*, everything: bool = False, cache: Cache | None = None) -> list[Path]
     place = cache or Cache(default_root())
     if everything:
         return place.remove_all()
-    return place.remove_others(_recipes())
+    return place.remove_others([*_recipes(), *kubernetes.recipes()])
 
 
 def _recipes() -> list[Recipe]:
-    """All recipes, for asking what is there; `make` of the last two has no root file system."""
+    """A lab's recipes, for asking what is there; the last two have no root file system to use."""
     nowhere = Path()
     return [kernel.recipe(), rootfs.recipe(), site.recipe(nowhere), code.recipe(nowhere)]
-
-
-def _wait_for_all(*futures: Future[Any]) -> None:
-    """Wait until all are done or one has failed; raise its error."""
-    done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-    for future in done:
-        future.result()

@@ -21,13 +21,23 @@ def setup(
     ] = False,
     rebuild: Annotated[
         list[str] | None,
-        typer.Option(help="Build this anew: kernel, rootfs, site or code. May be given twice."),
+        typer.Option(
+            help="Build this anew: kernel, rootfs, site, code, kubernetes or helm. "
+            "May be given twice."
+        ),
     ] = None,
+    api_server: Annotated[
+        bool,
+        typer.Option(
+            "--api-server/--no-api-server",
+            help="Also build Kubernetes' API server and helm, which the tests need.",
+        ),
+    ] = True,
     output: Annotated[
         str, typer.Option("--output", "-o", help="For --status: table or json.")
     ] = "table",
 ) -> None:
-    """Build what the lab's guests are made of, once, into the cache folder.
+    """Build what the lab and the tests are made of, once, into the cache folder.
 
     Installs what the machine lacks if run as root, and says what. An interrupted build leaves no
     half-made cache.
@@ -38,11 +48,15 @@ def setup(
 
       python -m lab setup --status
 
+      python -m lab setup --no-api-server    (enough for a cluster without Kubernetes)
+
+      KUBEBUILDER_ASSETS=/opt/kubebuilder/bin python -m lab setup
+
       python -m lab setup --rebuild rootfs   (takes newer packages from Debian's archive)
 
       GENEVEIL_CACHE=/mnt/big/geneveil python -m lab setup
     """
-    from lab.build import artifacts, machine, prerequisites, progress
+    from lab.build import artifacts, kubernetes, machine, prerequisites, progress
     from lab.build.status import show_json, show_table
 
     if output not in ("table", "json"):
@@ -58,6 +72,10 @@ def setup(
         prerequisites.provide(reporter.say)
         artifacts.ensure(reporter, anew=rebuild or ())
         reporter.say("the lab's kernel, root file system, packages and programs are built")
+        if api_server:
+            kubernetes.provide_go(reporter.say)
+            kubernetes.ensure(reporter, anew=rebuild or ())
+            reporter.say("etcd, kube-apiserver, kubectl and helm are built")
 
 
 def clean(

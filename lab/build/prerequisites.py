@@ -6,7 +6,7 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +54,8 @@ NEEDS = (
     Need("ssh", "openssh-client", "open a shell in a guest"),
     Need("openssl", "openssl", "test our certificates against another implementation"),
 )  # fmt: skip
+# Only where the API server is built.
+GO_NEED = Need("go", "golang-go", "build Kubernetes' API server for the tests")
 
 
 @dataclass(frozen=True)
@@ -81,24 +83,24 @@ def plan_installation(missing: Iterable[Need]) -> Installation:
     return Installation({package: ", ".join(why) for package, why in reasons.items()})
 
 
-def missing_needs(is_root: bool) -> list[Need]:
+def missing_needs(is_root: bool, needs: Iterable[Need] = NEEDS) -> list[Need]:
     """What this machine has not; only looks."""
     path = search_path()
 
     def there(what: str) -> bool:
         return Path(what).exists() if "/" in what else shutil.which(what, path=path) is not None
 
-    return [n for n in NEEDS if not (n.ordinary_only and is_root) and not there(n.what)]
+    return [n for n in needs if not (n.ordinary_only and is_root) and not there(n.what)]
 
 
-def provide(say: Callable[[str], None]) -> None:
+def provide(say: Callable[[str], None], needs: Sequence[Need] = NEEDS) -> None:
     """See to it that the machine has what the lab needs; silent if it has.
 
     Raises:
         HostError: something is missing and this user or system can't install it; or apt failed.
     """
     is_root = os.geteuid() == 0
-    missing = missing_needs(is_root)
+    missing = missing_needs(is_root, needs)
     if not missing:
         return
     names = ", ".join(need.what for need in missing)
@@ -117,7 +119,7 @@ def provide(say: Callable[[str], None]) -> None:
         say(f"  {package}, to {plan.reasons[package]}")
     _apt(["apt-get", "update"])
     _apt(plan.command)
-    still = missing_needs(is_root)
+    still = missing_needs(is_root, needs)
     if still:
         names = ", ".join(need.what for need in still)
         raise HostError(f"apt-get installed {', '.join(plan.packages)}, yet there is no {names}")

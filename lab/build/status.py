@@ -53,4 +53,6 @@ def _what(state: State) -> str:
         return ", ".join(f"{name} {facts[shown[name]]}" for name in shown if shown[name] in facts)
     if state.kind == "site":
         return f"{len(facts)} packages" if facts else ""
+    if state.kind in ("kubernetes", "helm"):
+        return ", ".join(f"{name} {version}" for name, version in facts.items())
     return f"{facts['files']} files" if "files" in facts else ""
