@@ -153,6 +153,7 @@ def test_ending_the_agent_leaves_the_guard_and_the_next_start_changes_nothing(
     again = node.start()
     node.await_status(again.pid)
     assert "guard put in place" not in node.log
+    assert node.log.count("guard set at the start") == 1
 
 
 def test_a_second_agent_is_refused_and_the_first_goes_on(node: Node) -> None:

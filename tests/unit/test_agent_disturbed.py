@@ -1,6 +1,7 @@
 """Who touched the guard: counted once, said for ten minutes, and never a storm of lines."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from geneveil.agent.disturbed import SEEN_FOR_SECONDS, Disturbance, History, judge_disturbances
@@ -8,7 +9,7 @@ from geneveil.agent.guard_keeper.io import GuardKeeper
 from geneveil.guard.wire import ABSENT
 from geneveil.kernel_events.wire import TableChange
 from geneveil.model.errors import KernelError
-from geneveil.model.guard import GuardSpec, ObservedGuard
+from geneveil.model.guard import GuardCounter, GuardSpec, ObservedGuard, Tally
 from geneveil.model.health import Severity
 
 NOW = datetime(2026, 11, 23, 12, 0, 3, tzinfo=UTC)
@@ -38,6 +39,12 @@ class Table:
         self.writes += 1
         return True
 
+    def restore(self, spec: GuardSpec, tallies: Mapping[GuardCounter, Tally]) -> ObservedGuard:
+        found = self.stands
+        if self.apply(spec):
+            self.stands = replace(self.stands, counters={**tallies, **found.counters})
+        return found
+
     def cover(self, spec: GuardSpec) -> tuple[GuardSpec, bool]:
         return spec, self.apply(spec)
 
@@ -61,6 +68,17 @@ def test_a_removed_guard_is_put_back_by_whoever_hears_of_it_and_counted_once() -
     assert (record.count, record.culprit, record.at) == (1, "nft (process 123)", NOW)
     keeper.tend(TableChange(200, "nft"))  # that was us
     assert (keeper.history.count, table.writes, table.woken) == (1, 2, 1)
+
+
+def test_counters_that_went_with_the_table_go_on_from_the_last_reading() -> None:
+    table = Table()
+    keeper = keeper_of(table)
+    keeper.cover(SPEC)
+    table.stands = ObservedGuard(True, (6081,), {GuardCounter.CLEARTEXT_OUT: Tally(7, 700)})
+    keeper.read()
+    table.stands = ABSENT
+    keeper.tend(BY_NFT)
+    assert keeper.read().counters == {GuardCounter.CLEARTEXT_OUT: Tally(7, 700)}
 
 
 def test_the_loop_that_saw_it_first_counts_it_once_too() -> None:

@@ -241,7 +241,7 @@ def set_guard(config: AgentConfig, store: NodeStore, guard: Guard) -> None:
     plan = plan_boot_guard(config, Seal.SEALED, settings, None)
     try:
         if plan.spec is not None and guard.cover(plan.spec)[1]:
-            _log.info("guard put in place at the start")
+            _log.info("guard set at the start")
     except GeneveilError as error:
         _log.error("no guard", extra={"fields": {"why": error.render()}})
 

@@ -1,5 +1,7 @@
 """The guard's table in the kernel. Imports little: the boot waits for it."""
 
+from collections.abc import Mapping
+
 from geneveil.guard.nft.io import Nft
 from geneveil.guard.wire import (
     ABSENT,
@@ -10,7 +12,7 @@ from geneveil.guard.wire import (
     parse_table,
 )
 from geneveil.model.errors import KernelError
-from geneveil.model.guard import GuardSpec, ObservedGuard
+from geneveil.model.guard import GuardCounter, GuardSpec, ObservedGuard, Tally
 
 
 class NftGuard:
@@ -51,6 +53,22 @@ class NftGuard:
         observed = self._observed()
         wide = spec.widened_by(observed)
         return wide, self._put(wide, observed)
+
+    def restore(self, spec: GuardSpec, tallies: Mapping[GuardCounter, Tally]) -> ObservedGuard:
+        """As `apply`, in as few steps as can be: for a guard that somebody touched just now.
+
+        Args:
+            tallies: the last readings, in case the counters went with the table.
+        Returns:
+            What was found.
+        Raises:
+            DaemonError, KernelError: as `apply`.
+        """
+        listing = self._nft.try_list_table(FAMILY, TABLE)
+        observed = ABSENT if listing is None else parse_table(listing)
+        if not observed.stands_for(spec):
+            self._nft.commit(encode_replace(spec, {**tallies, **observed.counters}))
+        return observed
 
     def remove(self) -> None:
         """Take the guard away: only for a node that leaves the cluster for good."""

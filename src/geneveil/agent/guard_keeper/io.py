@@ -13,10 +13,10 @@ from collections.abc import Callable
 from datetime import datetime
 
 from geneveil.agent.disturbed import Disturbance, History
-from geneveil.guard.port import Guard
+from geneveil.guard.port import RestorableGuard
 from geneveil.kernel_events.wire import TableChange
 from geneveil.model.errors import GeneveilError
-from geneveil.model.guard import GuardSpec, ObservedGuard
+from geneveil.model.guard import GuardCounter, GuardSpec, ObservedGuard, Tally
 
 _log = logging.getLogger("geneveil.agent")
 
@@ -29,7 +29,9 @@ class GuardKeeper:
         wake: called after the guard was mended.
     """
 
-    def __init__(self, guard: Guard, now: Callable[[], datetime], wake: Callable[[], None]) -> None:
+    def __init__(
+        self, guard: RestorableGuard, now: Callable[[], datetime], wake: Callable[[], None]
+    ) -> None:
         self._guard = guard
         self._now = now
         self._wake = wake
@@ -37,6 +39,7 @@ class GuardKeeper:
         self._spec: GuardSpec | None = None
         self._is_disturbed = False
         self._culprit = ""
+        self._tallies: dict[GuardCounter, Tally] = {}
         self._history = History()
 
     @property
@@ -71,12 +74,15 @@ class GuardKeeper:
             if change is not None:
                 self._culprit = f"{change.process} (process {change.pid})" if change.pid else ""
             try:
-                observed = self._read()
+                observed = self._guard.restore(self._spec, self._tallies)
+                self._notice(observed)
+                self._is_disturbed = False
+                self._culprit = ""
                 if observed.stands_for(self._spec):
-                    self._culprit = ""
                     return
-                self._apply(self._spec)
             except GeneveilError as error:
+                with contextlib.suppress(GeneveilError):
+                    self._read()
                 _log.error("the guard cannot be mended", extra={"fields": {"why": error.render()}})
             else:
                 _log.info("guard put back")
@@ -84,13 +90,17 @@ class GuardKeeper:
 
     def _read(self) -> ObservedGuard:
         observed = self._guard.read()
+        self._notice(observed)
+        return observed
+
+    def _notice(self, observed: ObservedGuard) -> None:
         is_whole = self._spec is None or observed.stands_for(self._spec)
         if not is_whole and not self._is_disturbed:
             self._is_disturbed = True
             kind = Disturbance.ALTERED if observed.present else Disturbance.MISSING
             at = (self._now(), time.monotonic())
             self._history = self._history.with_another(kind, self._culprit, *at)
-        return observed
+        self._tallies = {**self._tallies, **observed.counters}
 
     def _apply(self, spec: GuardSpec) -> bool:
         changed = self._guard.apply(spec)

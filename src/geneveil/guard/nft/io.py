@@ -26,6 +26,12 @@ class Nft:
         self._subject = subject
         self._lacks = lacks
 
+    def try_list_table(self, family: str, table: str) -> Json | None:
+        """As `list_table` with one run instead of two, for who writes next whatever it is: None
+        also if it cannot be read."""
+        done = self._run(["-j", "-p", "list", "table", family, table], "")
+        return self._decode(done.stdout) if done.returncode == 0 else None
+
     def list_table(self, family: str, table: str) -> Json | None:
         """A table as nft prints it; None if there is none.
 
