@@ -7,7 +7,7 @@ PYTHON := .venv/bin/python
 COMPILE_LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header --no-annotate --quiet $(if $(UPGRADE),--upgrade)
 
-.PHONY: help demo lab test lint setup guests venv soak bench clean distclean lock
+.PHONY: help demo lab test lint setup guests venv soak bench clean distclean lock manifests
 
 help: ## List what can be made.
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -43,6 +43,9 @@ soak: guests ## Play every scenario (table: out/soak.md); kill the operator in a
 
 bench: venv ## Measure enrolments against one operator at up to 5,000 nodes (out/bench/).
 	@$(PYTHON) -m bench.enrolment
+
+manifests: venv ## Make deploy/manifests anew from the Helm chart.
+	@$(PYTHON) -m lab.manifests
 
 clean: ## Remove what was made in this folder.
 	@rm -rf .venv out dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -18,3 +18,32 @@ system:serviceaccount:{{ .Release.Namespace }}:geneveil-agent
 {{- define "geneveil.policyNames" -}}
 geneveil-keep-switch, geneveil-keep-crds, geneveil-keep-namespace, geneveil-keep-state, geneveil-node-status, geneveil-operator-limits
 {{- end }}
+
+{{- define "geneveil.agentConfig" -}}
+apiVersion: geneveil.io/v1alpha1
+kind: AgentConfig
+mode: {{ .Values.mode }}
+genevePorts: {{ toJson .Values.genevePorts }}
+vici: unix:///run/geneveil-charon/charon.vici
+controlPlane: kubernetes
+kubernetes:
+  {{- with .Values.agent.apiServer }}
+  apiServer: {{ . }}
+  {{- end }}
+  namespace: {{ .Release.Namespace }}
+  signerName: {{ .Values.signerName }}
+{{- end }}
+
+{{- /* The Pod's own identity, and where the API server is recognised by. Renewed by the kubelet. */}}
+{{- define "geneveil.identity" -}}
+- name: identity
+  projected:
+    defaultMode: 0400
+    sources:
+      - serviceAccountToken: {path: token, expirationSeconds: 3607}
+      - configMap:
+          name: kube-root-ca.crt
+          items: [{key: ca.crt, path: ca.crt}]
+      - downwardAPI:
+          items: [{path: namespace, fieldRef: {apiVersion: v1, fieldPath: metadata.namespace}}]
+{{- end }}
