@@ -21,9 +21,7 @@ RENDERINGS: dict[str, tuple[tuple[str, ...], str]] = {
 }
 
 
-def render(
-    helm: Path, values: tuple[str, ...], only: str = "", namespace: str = NAMESPACE
-) -> str:
+def render(helm: Path, values: tuple[str, ...], only: str = "", namespace: str = NAMESPACE) -> str:
     """What `helm template` makes of the chart.
 
     Args:
