@@ -18,3 +18,18 @@ async def signal_agent(stage: Stage, node: str, signal: str) -> None:
 
 async def start_agent(stage: Stage, node: str) -> None:
     await stage.running.remote(node).check(START_AGENT)
+
+
+async def signal_charon(stage: Stage, node: str, signal: str) -> None:
+    """Send charon a signal; what keeps it running starts it again when it ends."""
+    await stage.running.remote(node).check(f"kill -{signal} $(cat /run/charon-systemd.pid)")
+
+
+async def keep_charon_away(stage: Stage, node: str, signal: str) -> None:
+    """End charon and let nobody start it again."""
+    await stage.running.remote(node).check("touch /run/charon-stays-away")
+    await signal_charon(stage, node, signal)
+
+
+async def let_charon_back(stage: Stage, node: str) -> None:
+    await stage.running.remote(node).check("rm /run/charon-stays-away")
