@@ -8,6 +8,7 @@ from geneveil.mesh.actions import (
     ApplyGuard,
     ApplySentinel,
     ClearCredentials,
+    DeleteState,
     Initiate,
     LoadConnection,
     LoadCrl,
@@ -81,6 +82,8 @@ def describe(action: Action) -> tuple[str, dict[str, object]]:
             return "IKE_SA closed", {"connection": connection, "id": unique_id, "why": why}
         case TerminateChildSa(unique_id, connection, why):
             return "CHILD_SA closed", {"connection": connection, "id": unique_id, "why": why}
+        case DeleteState(destination, spi, _):
+            return "orphaned SA deleted", {"destination": destination, "spi": f"{spi:08x}"}
         case Initiate(connection, child, None):
             return "initiating", {"connection": connection, "child": str(child)}
         case Initiate(connection, child, target):
@@ -110,6 +113,8 @@ def _apply(action: Action, ports: Ports) -> str:
             ports.ike.terminate(unique_id, at_once)
         case TerminateChildSa(unique_id, _, _):
             ports.ike.terminate_child(unique_id)
+        case DeleteState(destination, spi, protocol):
+            ports.kernel.delete_state(destination, spi, protocol)
         case Initiate(connection_name, child, _):
             ports.ike.initiate(connection_name, child)
     return ""

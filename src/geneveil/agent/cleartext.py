@@ -6,6 +6,10 @@ from dataclasses import dataclass, replace
 from geneveil.model.guard import GuardCounter, ObservedGuard
 from geneveil.model.health import Finding, Severity
 
+GOES_ON_SECONDS = 3.0
+"""A burst within this time may be from the moment in which a pair's SAs were replaced: the pair may
+have been down and up again between two looks."""
+
 QUIET_SECONDS = 60.0
 """A finding ends when its counter has stood still for this long."""
 
@@ -21,6 +25,7 @@ class Growth:
 
     packets: int
     grown_packets: int = 0
+    first_seconds: float = 0.0
     latest_seconds: float = 0.0
 
 
@@ -42,9 +47,10 @@ def judge_cleartext(
             growth = Growth(growth.packets)
         more = packets - growth.packets
         if more > 0 and all_up:
-            growth = Growth(packets, growth.grown_packets + more, now_seconds)
+            first = growth.first_seconds if growth.grown_packets else now_seconds
+            growth = Growth(packets, growth.grown_packets + more, first, now_seconds)
         growths[counter] = growth = replace(growth, packets=packets)
-        if growth.grown_packets:
+        if growth.latest_seconds - growth.first_seconds >= GOES_ON_SECONDS:
             findings.append(_finding(counter, growth.grown_packets, words))
     return growths, findings
 

@@ -11,12 +11,13 @@ from geneveil.agent.disturbed import judge_disturbances
 from geneveil.agent.kube.remedies import reword
 from geneveil.agent.lost_settings import are_lost, guess_encapsulation, settings_missing
 from geneveil.agent.observe import Observation
+from geneveil.agent.orphans import Key, Orphans, Sighting, judge_orphans
 from geneveil.agent.peers import Beginning, KernelView, judge_peer
 from geneveil.agent.rotation.renewal import judge_renewal, judge_watch, must_renew
 from geneveil.agent.rotation.watch import WatchRecord
 from geneveil.agent.trust import Trust, TrustFiles, judge_trust
 from geneveil.agent.wire_watch import Leak, choose_devices, judge_leak, plan_sentinel
-from geneveil.mesh.actions import Action, ApplyGuard
+from geneveil.mesh.actions import Action, ApplyGuard, DeleteState
 from geneveil.mesh.diff import diff_ike, track_attempts
 from geneveil.mesh.memory import Memory, for_instance, identity_digest
 from geneveil.mesh.plan import MeshPlan, plan_mesh
@@ -61,6 +62,7 @@ class AgentMemory:
     settings: ClusterSettings | None = None
     growths: Mapping[GuardCounter, Growth] = field(default_factory=dict)
     leak: Leak = field(default_factory=Leak)
+    sightings: Mapping[Key, Sighting] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -124,12 +126,13 @@ def decide(seen: Observation, memory: AgentMemory, standing: tuple[Finding, ...]
         findings += closed
     memory = _remember_trust(seen, memory, trust, (seen.trust_files, chassis, known))
     memory = replace(memory, snapshot=snapshot, settings=remembered)
-    memory, peers, peer_findings = _judge_peers(seen, memory, plan)
+    orphans = _judge_orphans(seen, memory, plan)
+    memory, peers, peer_findings = _judge_peers(seen, memory, plan, orphans)
     memory, in_clear = _judge_counters(seen, memory, peers, bool(revoked))
     leak, on_wire = judge_leak(seen.sentinel, memory.leak, seen.now_seconds)
     memory = replace(memory, leak=leak)
     findings += [*peer_findings, *in_clear, *on_wire]
-    actions, memory = _plan_actions(seen, memory, plan, guard, trust, revoked)
+    actions, memory = _plan_actions(seen, memory, plan, guard, trust, revoked, orphans)
     return Decision(
         actions=tuple(actions),
         memory=memory,
@@ -224,6 +227,7 @@ def _plan_actions(
     guard: GuardSpec,
     trust: Trust,
     revoked: frozenset[str],
+    orphans: Orphans,
 ) -> tuple[list[Action], AgentMemory]:
     actions: list[Action] = []
     if isinstance(seen.guard, GeneveilError) or not seen.guard.stands_for(guard):
@@ -232,19 +236,31 @@ def _plan_actions(
     actions += plan_sentinel(seen.sentinel, devices, guard)
     if plan is None or isinstance(seen.ike, GeneveilError):
         return actions, memory
-    mesh = for_instance(memory.mesh, seen.ike.instance)
-    attempts = track_attempts(mesh, plan.connections, seen.ike, seen.now_seconds)
+    carried = orphans.carried
+    mesh = for_instance(memory.mesh, seen.ike.instance, seen.now_seconds)
+    attempts = track_attempts(mesh, plan.connections, seen.ike, seen.now_seconds, carried)
     stale = track_stale(mesh, seen.ike, seen.now_seconds)
     mesh = replace(mesh, attempts=attempts, stale=stale)
     broken = frozenset(name for name, pair in memory.beginnings.items() if pair.must_repair)
     actions += diff_ike(
-        plan.connections, trust.identity, seen.ike, mesh, seen.now_seconds, revoked, broken
+        plan.connections, trust.identity, seen.ike, mesh, seen.now_seconds, revoked, broken, carried
     )
+    actions += [DeleteState(s.destination, s.spi, s.protocol) for s in orphans.replaced]
     return actions, replace(memory, mesh=mesh)
 
 
+def _judge_orphans(seen: Observation, memory: AgentMemory, plan: MeshPlan | None) -> Orphans:
+    return judge_orphans(
+        plan.connections if plan else (),
+        None if isinstance(seen.ike, GeneveilError) else seen.ike.sas,
+        None if isinstance(seen.states, GeneveilError) else seen.states,
+        memory.sightings,
+        seen.now_seconds,
+    )
+
+
 def _judge_peers(
-    seen: Observation, memory: AgentMemory, plan: MeshPlan | None
+    seen: Observation, memory: AgentMemory, plan: MeshPlan | None, orphans: Orphans
 ) -> tuple[AgentMemory, tuple[PeerStatus, ...], list[Finding]]:
     sas = None if isinstance(seen.ike, GeneveilError) else seen.ike.sas
     kernel = KernelView(
@@ -256,11 +272,12 @@ def _judge_peers(
     beginnings: dict[str, Beginning] = {}
     for connection in plan.connections if plan else ():
         before = memory.beginnings.get(connection.name)
-        peer, finding, beginning = judge_peer(connection, sas, kernel, before, seen.now)
+        is_carried = connection.name in orphans.carried
+        peer, finding, beginning = judge_peer(connection, sas, kernel, before, seen.now, is_carried)
         peers.append(peer)
         findings += [finding] if finding else []
         beginnings[connection.name] = beginning
-    return replace(memory, beginnings=beginnings), tuple(peers), findings
+    return replace(memory, beginnings=beginnings, sightings=orphans.sightings), tuple(peers), findings
 
 
 def _reading_findings(seen: Observation) -> list[Finding]:

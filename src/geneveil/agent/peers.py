@@ -57,6 +57,7 @@ def judge_peer(
     kernel: KernelView,
     before: Beginning | None,
     now: datetime,
+    is_carried: bool = False,
 ) -> tuple[PeerStatus, Finding | None, Beginning]:
     """Decide a pair's state, and what is wrong with it.
 
@@ -64,6 +65,7 @@ def judge_peer(
         sas: charon's, or None if they could not be read.
         kernel: what it says.
         before: what was decided the turn before.
+        is_carried: see `geneveil.agent.orphans`.
     Fails closed: yes; an SA that cannot be found in the kernel proves nothing. What could not be
         read is not missing: it is no reason to repair anything.
     """
@@ -71,7 +73,7 @@ def judge_peer(
     carrying = _find_carrying(connection, own, kernel.states or ())
     complaints: list[str] = []
     is_doubted = is_missing = False
-    if sas is None:
+    if sas is None or is_carried:
         state = PeerState.UNKNOWN
     elif missing_children(connection, own):
         state = PeerState.CONNECTING if _is_under_way(own) else PeerState.DOWN
@@ -84,7 +86,7 @@ def judge_peer(
         state = PeerState.UNPROVEN if complaints else PeerState.UP
     since = _since(state, before, own, now)
     status = _status(connection, state, since, carrying, now)
-    finding = _finding(connection, state, complaints)
+    finding = _finding(connection, state, complaints, is_carried)
     must_repair = is_missing and before is not None and before.is_missing
     return status, finding, Beginning(state, since, is_doubted, is_missing, must_repair)
 
@@ -223,7 +225,9 @@ def _status(
     )
 
 
-def _finding(connection: Connection, state: PeerState, complaints: list[str]) -> Finding | None:
+def _finding(
+    connection: Connection, state: PeerState, complaints: list[str], is_carried: bool
+) -> Finding | None:
     subject = f"peer {connection.remote_chassis} at {connection.remote_ip}"
     if state is PeerState.UNPROVEN:
         return Finding(
@@ -233,6 +237,15 @@ def _finding(connection: Connection, state: PeerState, complaints: list[str]) ->
             "; ".join(complaints),
             "what is not in the kernel is made anew; if it lasts, look at charon's log, "
             "`ip xfrm state` and `ip xfrm policy`, and at what removes them",
+        )
+    if state is PeerState.UNKNOWN and is_carried:
+        return Finding(
+            "peer-carried-over",
+            Severity.WARNING,
+            subject,
+            "SAs that charon does not know carry its traffic; they are being replaced",
+            "if it lasts, look at the peer's agent and charon; if it was not restarted on purpose, "
+            "find out why charon ended",
         )
     if state in (PeerState.UP, PeerState.UNKNOWN):
         return None  # that charon is away is a finding of its own, once for all peers

@@ -51,9 +51,11 @@ def encode_connection(connection: Connection, identity: Identity, salt: int = 0)
     guard holds back traffic meanwhile. A trap policy would make crossing initiations, and an
     acquire that fails would block its flow.
 
-    `unique = no`: two nodes that initiate at the same moment would, with `replace`, each close the
-    other's SA. A peer that lost its memory still replaces its old SAs, by INITIAL_CONTACT
-    (RFC 7296 §2.4), which charon sends and honours with `no`; it is only ignored with `never`.
+    `unique = never`: two nodes that initiate at the same moment would, with `replace`, each close
+    the other's SA. And with `no` a charon that was restarted would say INITIAL_CONTACT (RFC 7296
+    §2.4), upon which its peer closes the old SAs before it has new ones, although both kernels
+    carry on with them. An IKE_SA whose other end is gone is found by asking it, or closed as a
+    double.
 
     `revocation` of the peer stays relaxed: a certificate that stands on a loaded CRL is refused,
     also when that CRL is past its nextUpdate; with no CRL at all nobody is refused. Strict would
@@ -71,7 +73,7 @@ def encode_connection(connection: Connection, identity: Identity, salt: int = 0)
             "fragmentation": "yes",
             "dpd_delay": f"{DPD_SECONDS}s",
             "keyingtries": "1",  # trying again is the agent's decision
-            "unique": "no",
+            "unique": "never",
             "reauth_time": "0s",
             "rekey_time": f"{IKE_REKEY_SECONDS}s",
             "over_time": f"{IKE_OVER_SECONDS + salt % SALTS}s",
@@ -190,6 +192,7 @@ def _encode_child(child: ChildName, connection: Connection) -> Message:
         "remote_ts": [remote + ("[udp]" if inbound else port)],
         "esp_proposals": list(ESP_PROPOSALS),
         "policies": "yes",
+        "reqid": str(connection.reqid(child)),
         "rekey_time": f"{CHILD_REKEY_SECONDS}s",
         # No hard limit: the kernel counts SAs' lives by the wall clock (xfrm_timer_handler), and a
         # clock that is set forward in an SA's first second would end it with nothing in its place.

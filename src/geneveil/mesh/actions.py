@@ -95,6 +95,15 @@ class TerminateChildSa:
 
 
 @dataclass(frozen=True)
+class DeleteState:
+    """Take one state of ours, that charon does not know and nothing uses, out of the kernel."""
+
+    destination: str
+    spi: int
+    protocol: int
+
+
+@dataclass(frozen=True)
 class Initiate:
     """Ask for a child, and for its IKE_SA where there is none.
 
@@ -118,5 +127,6 @@ Action: TypeAlias = (
     | UnloadConnection
     | TerminateIkeSa
     | TerminateChildSa
+    | DeleteState
     | Initiate
 )

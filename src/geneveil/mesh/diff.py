@@ -33,10 +33,14 @@ from geneveil.mesh.reauthentication import (
 from geneveil.model.connection import (
     OWNED_PREFIX,
     Connection,
+    Direction,
     Identity,
     IkeSa,
     ObservedIke,
 )
+
+CARRIED_SECONDS = 10.0
+"""How long the peer of a pair that is carried has to make its own child, before this node does."""
 
 REPAIR_SECONDS = 10.0
 """A pair that is down this soon after its repair is down because of it."""
@@ -50,6 +54,7 @@ def diff_ike(
     now_seconds: float,
     revoked: frozenset[str] = frozenset(),
     broken: frozenset[str] = frozenset(),
+    carried: frozenset[str] = frozenset(),
 ) -> list[Action]:
     """Decide what to do in charon.
 
@@ -62,6 +67,8 @@ def diff_ike(
             was revoked: their SAs end at once, whether or not the peer answers.
         broken: names of connections whose children charon lists and the kernel lacks. charon does
             not look there, and would go on so until the next rekeying: it has to make them anew.
+        carried: names of connections that charon does not know to be up, but whose traffic SAs in
+            the kernel carry, of a charon before this one.
     """
     actions: list[Action] = []
     if identity is not None:
@@ -74,7 +81,8 @@ def diff_ike(
         for connection in connections:
             if connection.name in broken:
                 actions += _repairs(connection, observed, memory, now_seconds)
-            actions += _initiations(connection, observed, memory, now_seconds)
+            is_carried = connection.name in carried
+            actions += _initiations(connection, observed, memory, now_seconds, is_carried)
         loads = any(isinstance(action, LoadConnection) for action in actions)
         for connection in () if loads else whole:
             actions += moves(connection, identity, observed, memory, now_seconds, len(connections))
@@ -84,15 +92,25 @@ def diff_ike(
 
 
 def track_attempts(
-    memory: Memory, connections: tuple[Connection, ...], observed: ObservedIke, now_seconds: float
+    memory: Memory,
+    connections: tuple[Connection, ...],
+    observed: ObservedIke,
+    now_seconds: float,
+    carried: frozenset[str] = frozenset(),
 ) -> dict[str, Attempts]:
-    """Keep the count for the pairs that are still down, begin it for those that are now."""
+    """Keep the count for the pairs that are still down, begin it for those that are now.
+
+    A pair that this node took down to repair it, that is carried without its charon knowing, or
+    that its charon lost with its memory, is begun at once: nobody else may know.
+    """
+    is_anew = now_seconds - memory.anew_seconds < REPAIR_SECONDS
     down = [c.name for c in connections if missing_children(c, observed.sas)]
     begun = {}
     for name in down:
         repair = memory.repairs.get(name)
         is_ours = repair is not None and now_seconds - repair.latest < REPAIR_SECONDS
-        begun[name] = Attempts(down_since=now_seconds, at_once=is_ours)
+        at_once = is_ours or is_anew or name in carried
+        begun[name] = Attempts(down_since=now_seconds, at_once=at_once)
     return {name: memory.attempts.get(name, begun[name]) for name in down}
 
 
@@ -185,11 +203,19 @@ def _surplus(connection: Connection, sas: list[IkeSa]) -> list[Action]:
 
 
 def _initiations(
-    connection: Connection, observed: ObservedIke, memory: Memory, now_seconds: float
+    connection: Connection,
+    observed: ObservedIke,
+    memory: Memory,
+    now_seconds: float,
+    is_carried: bool,
 ) -> list[Action]:
     missing = missing_children(connection, observed.sas)
     attempts = memory.attempts.get(connection.name)
-    if not missing or attempts is None:
+    if attempts is None:
+        return []
+    if is_carried and now_seconds - attempts.down_since < CARRIED_SECONDS:
+        missing = [child for child in missing if child.direction is Direction.OUT]
+    if not missing:
         return []
     own = [sa for sa in observed.sas if sa.connection == connection.name]
     under_way = any(sa.is_starting or sa.is_busy for sa in own)

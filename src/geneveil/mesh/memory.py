@@ -4,6 +4,7 @@ All of it may be lost: an agent that starts anew loads everything once more, whi
 in charon, and counts its attempts from zero.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
@@ -81,6 +82,7 @@ class Memory:
         repairs: connection name to the latest repairs.
         stale: connection name to the unique ids of IKE_SAs that an earlier identity made, and of
             their children; see `geneveil.mesh.reauthentication.track_stale`.
+        anew_seconds: when this agent last met another charon than before, or lost sight of it.
     """
 
     instance: int = -1
@@ -93,13 +95,22 @@ class Memory:
     moves: Mapping[str, Moves] = field(default_factory=dict)
     repairs: Mapping[str, Repairs] = field(default_factory=dict)
     stale: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    anew_seconds: float = -math.inf
 
 
-def for_instance(memory: Memory, instance: int) -> Memory:
+def for_instance(memory: Memory, instance: int, now_seconds: float = -math.inf) -> Memory:
     """Forget what was loaded when this may be another charon."""
     if memory.instance == instance:
         return memory
-    return replace(memory, instance=instance, identity="", key_id="", loaded={})
+    is_first = memory.instance == Memory.instance
+    return replace(
+        memory,
+        instance=instance,
+        identity="",
+        key_id="",
+        loaded={},
+        anew_seconds=memory.anew_seconds if is_first else now_seconds,
+    )
 
 
 def record(memory: Memory, action: Action, answer: str, now_seconds: float) -> Memory:

@@ -1,5 +1,6 @@
 """IKE connections and SAs as values: what this node should have, and what charon says it has."""
 
+import hashlib
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -85,6 +86,16 @@ class Connection:
     @property
     def children(self) -> tuple[ChildName, ...]:
         return tuple(child for port in self.ports for child in children_of(port))
+
+    def reqid(self, child: ChildName) -> int:
+        """What ties the kernel's policies and states of a child together.
+
+        The same in every life of charon: so the SAs that a charon left behind still match the
+        policies of the next, and are known for ours. Above the numbers that charon (from 1) and
+        the kernel (up to 0x3fff, IPSEC_MANUAL_REQID_MAX) hand out.
+        """
+        digest = hashlib.sha256(f"geneveil reqid {self.name} {child}".encode()).digest()
+        return 1 << 30 | int.from_bytes(digest[:4]) >> 2
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,8 @@ class PeerState(Enum):
     DOWN = "down"
     """No exchange is under way; the next attempt waits for its time."""
     UNKNOWN = "unknown"
-    """charon cannot be asked; SAs that stand in the kernel go on carrying."""
+    """charon cannot be asked, or has lost its memory; SAs that stand in the kernel go on
+    carrying."""
     UNPROVEN = "unproven"
     """Children stand, but not with the cipher, mode or kernel state that is promised."""
 

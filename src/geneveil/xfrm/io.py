@@ -1,6 +1,8 @@
 """The netlink socket that dumps states and policies. Reading needs CAP_NET_ADMIN."""
 
 import contextlib
+import errno
+import os
 import socket
 
 from geneveil.model.errors import KernelError
@@ -31,6 +33,26 @@ class XfrmKernel:
         """Every policy; KernelError rather than a part of them."""
         payloads = self._dump(wire.XFRM_MSG_GETPOLICY, wire.XFRM_MSG_NEWPOLICY)
         return tuple(wire.parse_policy(payload) for payload in payloads)
+
+    def delete_state(self, destination: str, spi: int, protocol: int) -> None:
+        """Exactly this state; one that is not there is no error."""
+        self._sequence += 1
+        request = wire.encode_delete_request(destination, spi, protocol, self._sequence)
+        raw = socket.SOCK_RAW | socket.SOCK_CLOEXEC
+        try:
+            with contextlib.closing(socket.socket(socket.AF_NETLINK, raw, NETLINK_XFRM)) as sock:
+                sock.settimeout(TIMEOUT_SECONDS)
+                sock.bind((0, 0))
+                sock.send(request)
+                code = wire.parse_errno(sock.recv(RECEIVE_BYTES))
+        except OSError as error:
+            code = error.errno or errno.EIO
+        if code not in (0, errno.ESRCH):
+            raise KernelError(
+                f"cannot delete the SA {spi:08x} to {destination}",
+                why=os.strerror(code),
+                remedy="run as root",
+            )
 
     def _dump(self, request: int, wanted: int) -> list[bytes]:
         try:

@@ -24,6 +24,8 @@ Layouts, all in host byte order except where it says be:
         64 name, u32 key length in bits, u32 ICV length in bits, then the key
     xfrm_algo
         64 name, u32 key length in bits, then the key
+    xfrm_usersa_id, 24 bytes
+        16 daddr, be32 spi, u16 family, u8 proto; padded to 8
     xfrm_encap_tmpl
         u16 type, be16 sport, be16 dport, 2 pad, 16 oa
     xfrm_replay_state_esn
@@ -34,7 +36,7 @@ import struct
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
 from geneveil.model.errors import KernelError
@@ -53,10 +55,12 @@ from geneveil.model.xfrm import (
 NLMSG_ERROR = 2
 NLMSG_DONE = 3
 NLM_F_REQUEST = 0x001
+NLM_F_ACK = 0x004
 NLM_F_DUMP_INTERRUPTED = 0x010
 NLM_F_DUMP = 0x300
 
 XFRM_MSG_NEWSA = 0x10
+XFRM_MSG_DELSA = 0x11
 XFRM_MSG_GETSA = 0x12
 XFRM_MSG_NEWPOLICY = 0x13
 XFRM_MSG_GETPOLICY = 0x15
@@ -84,6 +88,7 @@ _STATE_TAIL = struct.Struct("=IIIIIHBBB")
 _POLICY_TAIL = struct.Struct("=IIBBBB")
 _TEMPLATE = struct.Struct("=16s4sB3xH2x16sIBBBx12x")
 _REPLAY_ESN = struct.Struct("=6I")
+_STATE_ID = struct.Struct("=16s4sHBx")
 
 _STATE_SIZE = 224
 _POLICY_SIZE = 168
@@ -106,6 +111,16 @@ def encode_dump_request(message_type: int, sequence: int) -> bytes:
     size = _GETSA_PAYLOAD_SIZE if message_type == XFRM_MSG_GETSA else _GETPOLICY_PAYLOAD_SIZE
     flags = NLM_F_REQUEST | NLM_F_DUMP
     return _HEADER.pack(_HEADER.size + size, message_type, flags, sequence, 0) + bytes(size)
+
+
+def encode_delete_request(destination: str, spi: int, protocol: int, sequence: int) -> bytes:
+    """Ask to delete exactly one state (XFRM_MSG_DELSA), and for an answer."""
+    address = ip_address(destination)
+    family = AF_INET6 if address.version == 6 else AF_INET
+    payload = _STATE_ID.pack(address.packed.ljust(16, b"\0"), spi.to_bytes(4), family, protocol)
+    flags = NLM_F_REQUEST | NLM_F_ACK
+    size = _HEADER.size + len(payload)
+    return _HEADER.pack(size, XFRM_MSG_DELSA, flags, sequence, 0) + payload
 
 
 def parse_reply(datagram: bytes, wanted_type: int, sequence: int) -> Reply:
@@ -255,6 +270,14 @@ def _direction(index: int, direction: int) -> XfrmDirection:
     if (index & 7) >= 3 or direction not in (0, 1, 2):
         return XfrmDirection.OTHER
     return XfrmDirection(direction)
+
+
+def parse_errno(datagram: bytes) -> int:
+    """The error number in an acknowledgement; 0: it was done."""
+    _length, kind, _flags, _sequence, _pid = _unpack(_HEADER, datagram, 0)
+    if kind != NLMSG_ERROR:
+        raise KernelError("cannot change the IPsec database", why="no acknowledgement came")
+    return -int(_unpack(struct.Struct("=i"), datagram, _HEADER.size)[0])
 
 
 def _check_errno(payload: bytes) -> None:

@@ -1,0 +1,103 @@
+"""SAs of ours that charon does not know: what a charon that died left in the kernel. Pure.
+
+They go on carrying, and the peer goes on believing in them. So a charon that is back does not begin
+as for a pair that is down: it makes the child that carries this node's own traffic, and the peer,
+which sees a newer IKE_SA, makes its own there (`geneveil.mesh.reauthentication` says why each its
+own). Only when a direction has been replaced and nothing comes through the orphan any more is it
+deleted: exactly that state, by its address, protocol and SPI.
+
+An SA is ours if it has the reqid that we gave to the child, between the pair's addresses.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from geneveil.mesh.reauthentication import missing_children
+from geneveil.model.connection import Connection, Direction, IkeSa
+from geneveil.model.xfrm import XfrmState
+
+QUIET_SECONDS = 10.0
+"""An orphan is deleted after it has carried nothing for this long. Packets that are under way need
+milliseconds; charon and the kernel are read one after the other, and an SA that is just being made
+is no orphan the next time."""
+
+ESP = 50
+Key = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """An orphan, how much it had carried, and since when it has not carried more."""
+
+    packets: int
+    still_since_seconds: float
+
+
+@dataclass(frozen=True)
+class Orphans:
+    """What was found.
+
+    Attributes:
+        carried: names of connections that charon lacks children of, and whose Geneve orphans carry
+            both ways.
+        replaced: states that can go.
+        sightings: what to remember until the next turn.
+    """
+
+    carried: frozenset[str] = frozenset()
+    replaced: tuple[XfrmState, ...] = ()
+    sightings: Mapping[Key, Sighting] = field(default_factory=dict)
+
+
+def judge_orphans(
+    connections: tuple[Connection, ...],
+    sas: tuple[IkeSa, ...] | None,
+    states: tuple[XfrmState, ...] | None,
+    before: Mapping[Key, Sighting],
+    now_seconds: float,
+) -> Orphans:
+    """Decide what the orphans are and which of them can go.
+
+    Args:
+        sas, states: None for what could not be read: then nothing is an orphan, nothing goes and
+            nothing is forgotten.
+    """
+    if sas is None or states is None:
+        return Orphans(sightings=before)
+    known = {spi for sa in sas for child in sa.children for spi in (child.spi_in, child.spi_out)}
+    carried: set[str] = set()
+    replaced: list[XfrmState] = []
+    sightings: dict[Key, Sighting] = {}
+    for connection in connections:
+        own = [state for state in states if _is_ours(state, connection) and state.spi not in known]
+        missing = missing_children(connection, sas)
+        if missing and all(_carries(own, connection, str(child)) for child in missing):
+            carried.add(connection.name)
+        for state in own:
+            key = (state.destination, state.spi)
+            seen = before.get(key)
+            if seen is None or seen.packets != state.packets:
+                seen = Sighting(state.packets, now_seconds)
+            sightings[key] = seen
+            if not missing and now_seconds - seen.still_since_seconds >= QUIET_SECONDS:
+                replaced.append(state)
+    return Orphans(frozenset(carried), tuple(replaced), sightings)
+
+
+def _is_ours(state: XfrmState, connection: Connection) -> bool:
+    ends = (connection.local_ip, connection.remote_ip)
+    return (
+        state.protocol == ESP
+        and state.aead is not None  # what only holds a place goes by itself
+        and (state.source, state.destination) in (ends, ends[::-1])
+        and state.reqid in {connection.reqid(child) for child in connection.children}
+    )
+
+
+def _carries(own: list[XfrmState], connection: Connection, name: str) -> bool:
+    child = next(child for child in connection.children if str(child) == name)
+    destination = connection.remote_ip
+    if child.direction is Direction.IN:
+        destination = connection.local_ip
+    wanted = (destination, connection.reqid(child))
+    return any((state.destination, state.reqid) == wanted for state in own)
