@@ -14,8 +14,8 @@ _LOOKS = {
     "xfrm-policy.txt": "ip xfrm policy",
     "xfrm-stat.txt": "cat /proc/net/xfrm_stat",
     "nft.txt": "nft list ruleset",
-    "swanctl.txt": "swanctl --uri unix:///run/charon.vici --list-conns; "
-    "swanctl --uri unix:///run/charon.vici --list-sas",
+    "swanctl.txt": "swanctl --list-conns --uri unix:///run/charon.vici; "
+    "swanctl --list-sas --uri unix:///run/charon.vici",
     "ovs.txt": "ovs-vsctl show; ovs-vsctl list Open_vSwitch",
     "processes.txt": "ps -eo pid,ppid,stat,etimes,args; ip -br addr; tc qdisc; date",
 }

@@ -26,6 +26,10 @@ from lab.traffic import Mark, PairLoss, Traffic
 
 SETTLE_SECONDS = 0.5
 SHOWN_FROM_SECONDS = 5.0
+LINGERING = frozenset({"guard-missing", "guard-altered"})
+"""Said on purpose for ten minutes after they are over (`geneveil.agent.disturbed`): not waited
+for."""
+
 _POLL_SECONDS = 0.4
 _STATE = re.compile(r"^src (\S+) dst (\S+)\n\tproto esp spi (0x[0-9a-f]+)", re.MULTILINE)
 _CODE = re.compile(r"\bcode=(\S+)")
@@ -113,7 +117,7 @@ class FaultPlayer:
 
     async def _play(self, fault: Fault) -> FaultOutcome:
         stage, notes = self.stage, _Notes()
-        await stage.await_well()
+        await self._await_well(fault.well_seconds)
         if self._mark is None:
             await belongings.put(stage.running)
         others, spis = await asyncio.gather(belongings.read(stage.running), read_spis(stage))
@@ -126,9 +130,9 @@ class FaultPlayer:
         if fault.heal is not None:
             moment = await self._traffic.mark()
             await fault.heal(stage)
-        well_after = await stage.await_well(seconds=fault.well_seconds)
+        well_after = await self._await_well(fault.well_seconds)
         await asyncio.sleep(SETTLE_SECONDS)
-        await stage.await_well(seconds=fault.well_seconds)
+        await self._await_well(fault.well_seconds)
         if fault.takes:
             await belongings.put(stage.running, fault.takes)
         self._mark = end = await self._traffic.mark()
@@ -151,6 +155,9 @@ class FaultPlayer:
             *belongings.changes(others, others_after),
         ]
         return FaultOutcome(fault, clear, losses, recovery, named, well_after, rate, tuple(broken))
+
+    async def _await_well(self, seconds: float) -> float:
+        return await self.stage.await_well(seconds=seconds, apart_from=LINGERING)
 
     async def _hold(self, fault: Fault, notes: _Notes) -> None:
         """Wait while it lasts, and note what every node's status says meanwhile."""

@@ -1,6 +1,9 @@
 """charon ends, or stands still; the kernel's SAs go on."""
 
+import re
+
 from lab.daemons import keep_charon_away, let_charon_back, signal_charon
+from lab.deadline import wait_until
 from lab.fault import Belonging, Fault, Keeps, codes
 from lab.stage import Stage
 
@@ -38,15 +41,30 @@ async def _continue(stage: Stage) -> None:
     await signal_charon(stage, "node1", "CONT")
 
 
+async def _orphans_go(stage: Stage) -> None:
+    """The kernel's SAs that the dead charon left end, and no other."""
+    remote = stage.running.remote("node1")
+
+    async def gone() -> bool:
+        listed = await remote.check("swanctl --list-sas --uri unix:///run/charon.vici")
+        known = set(re.findall(r"^ +(?:in|out) +([0-9a-f]{8})", listed, re.MULTILINE))
+        text = await remote.check("ip xfrm state")
+        ours = set(re.findall(r"^src 192\.0\.2.*\n.*spi 0x([0-9a-f]{8}) ", text, re.MULTILINE))
+        return len(ours) >= 8 and ours == known
+
+    await wait_until(gone, "orphaned SAs to be deleted", 40, poll_seconds=1)
+
+
 FAULTS = (
     Fault(
         "charon_killed",
         "charon: SIGKILL, restarted at once",
         _kill,
+        _orphans_go,
         touches=("node1",),
-        hold_seconds=12,
+        hold_seconds=2,
+        says=codes(["node1"], "peer-carried-over"),
         most_outage_seconds=1.0,
-        most_recovery_seconds=None,
         takes=_ITS_MEMORY,
         is_short=True,
     ),
@@ -57,7 +75,7 @@ FAULTS = (
         _let_back,
         touches=("node1",),
         hold_seconds=30,
-        says=codes(["node1"], "charon-away"),
+        says=codes(["node1"], "charon-away") | codes(["node2", "node3"], "peer-silent"),
         most_outage_seconds=1.0,
         takes=_ITS_MEMORY,
     ),
@@ -85,7 +103,7 @@ FAULTS = (
         _stop,
         _continue,
         hold_seconds=60,
-        says=codes(["node1"], "charon-away"),
+        says=codes(["node1"], "charon-away") | codes(["node2", "node3"], "peer-silent"),
         keeps=Keeps.ALL,
     ),
 )

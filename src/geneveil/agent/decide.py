@@ -15,6 +15,7 @@ from geneveil.agent.orphans import Key, Orphans, Sighting, judge_orphans
 from geneveil.agent.peers import Beginning, KernelView, judge_peer
 from geneveil.agent.rotation.renewal import judge_renewal, judge_watch, must_renew
 from geneveil.agent.rotation.watch import WatchRecord
+from geneveil.agent.silence import judge_silence
 from geneveil.agent.trust import Trust, TrustFiles, judge_trust
 from geneveil.agent.wire_watch import Leak, choose_devices, judge_leak, plan_sentinel
 from geneveil.mesh.actions import Action, ApplyGuard, DeleteState
@@ -63,6 +64,7 @@ class AgentMemory:
     growths: Mapping[GuardCounter, Growth] = field(default_factory=dict)
     leak: Leak = field(default_factory=Leak)
     sightings: Mapping[Key, Sighting] = field(default_factory=dict)
+    asked_since: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -277,7 +279,12 @@ def _judge_peers(
         peers.append(peer)
         findings += [finding] if finding else []
         beginnings[connection.name] = beginning
-    return replace(memory, beginnings=beginnings, sightings=orphans.sightings), tuple(peers), findings
+    asked, silent = judge_silence(
+        plan.connections if plan else (), sas, memory.asked_since, seen.now_seconds
+    )
+    sightings = orphans.sightings
+    memory = replace(memory, beginnings=beginnings, asked_since=asked, sightings=sightings)
+    return memory, tuple(peers), [*findings, *silent]
 
 
 def _reading_findings(seen: Observation) -> list[Finding]:

@@ -15,7 +15,7 @@ drawn anew at every look it would never be the same twice, and no test could for
     initiator:   at once, then 1, 2, 4, 8, 15, 15 ... seconds after the attempt before
     the other:   after 5 to 7.5 s of a pair that is down, then with the same back-off
 
-A quarter more or less each. An attempt in charon itself lasts up to 12.8 s
+A quarter more or less each. An attempt in charon itself lasts up to 72 s
 (deploy/strongswan.conf); none is made while another is under way.
 """
 

@@ -25,7 +25,8 @@ CHILD_REKEY_SECONDS = 3600
 
 DPD_SECONDS = 5
 """How long a peer may be silent before it is asked; with the retransmissions of
-deploy/strongswan.conf (12.8 s) a dead peer is found after at most 18 s."""
+deploy/strongswan.conf (72 s) a dead peer's SAs end after at most 77 s. A peer that was restarted,
+and that lost its SAs, makes new ones by itself long before."""
 
 REPLAY_WINDOW_PACKETS = 1024
 """Reordering across queues and paths at line rate exceeds the default of 32; the kernel allows
@@ -174,6 +175,11 @@ class IkeSa:
     def is_busy(self) -> bool:
         """A child is being made, or waits for its turn."""
         return "CHILD_CREATE" in self.tasks
+
+    @property
+    def is_asking(self) -> bool:
+        """charon waits for a sign of life."""
+        return "IKE_DPD" in self.tasks
 
     @property
     def age_seconds(self) -> int:
