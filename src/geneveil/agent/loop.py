@@ -37,7 +37,7 @@ from geneveil.kernel_events.io import IpsecEvents, TableEvents
 from geneveil.mesh.actions import ApplySentinel
 from geneveil.model.clock import Clock, SystemClock
 from geneveil.model.cluster import Mode
-from geneveil.model.errors import GeneveilError
+from geneveil.model.errors import ConfigError, GeneveilError
 from geneveil.model.health import Finding, HealthValue, Severity, carry_since
 from geneveil.ovs.io import OvsdbWatch
 from geneveil.underlay.io import KernelAddresses
@@ -72,6 +72,7 @@ def run_agent(config: AgentConfig) -> None:
     _catch_signals()
     try:
         store = NodeStore(config.state_dir)
+        refuse_if_decommissioned(store)
         verdict = judge_mode(config.mode, store.read_seal())
         wake = threading.Event()
         guard = GuardKeeper(NftGuard(), SystemClock().now, wake.set)
@@ -232,6 +233,16 @@ class Agent:
         self._wake.wait(seconds)
         time.sleep(SHORTEST_PERIOD_SECONDS)
         self._wake.clear()
+
+
+def refuse_if_decommissioned(store: NodeStore) -> None:
+    """Raise ConfigError on a node that was told to leave the cluster."""
+    since = store.decommissioned_since()
+    if since:
+        raise ConfigError(
+            f"this node was decommissioned ({since}); the agent does not start",
+            remedy="geneveil node recommission, if it is to come back",
+        )
 
 
 def set_guard(config: AgentConfig, store: NodeStore, guard: Guard) -> None:

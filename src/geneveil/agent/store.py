@@ -33,6 +33,8 @@ CRLS = "crls.pem"
 WATCH = "watch.json"
 DROPPED = "dropped-authorities"
 OPERATOR_URL = "operator.url"
+DECOMMISSIONED = "decommissioned"
+"""While it is there no agent starts and no guard is set; its content says since when."""
 
 
 def read_agent_config(path: Path) -> AgentConfig:
@@ -83,6 +85,12 @@ class NodeStore:
         if data is None:
             return Seal.ABSENT
         return Seal.SEALED if data == SEAL_TEXT.encode() else Seal.UNREADABLE
+
+    def decommissioned_since(self) -> str:
+        """When `geneveil node decommission` was run here; empty if it was not. A mark that cannot
+        be read is no reason to stay open: it counts as none."""
+        data, _unreadable = self.try_read(DECOMMISSIONED)
+        return "" if data is None else data.decode("ascii", "replace").strip() or "some time ago"
 
     def write_seal(self) -> None:
         """Remember for good that this node encrypts."""

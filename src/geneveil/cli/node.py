@@ -113,7 +113,8 @@ def mtu(underlay: int = _UNDERLAY, output: Output = _OUTPUT) -> None:
     help="Put the guard in place: Geneve leaves and arrives inside IPsec, or not at all.\n\n"
     "Runs at boot, before Open vSwitch. Repeating it changes nothing. With mode Disabled it says "
     "so and does nothing. With a configuration file that cannot be used it fails with status 2, "
-    "and sets the guard all the same if this node was ever told to encrypt.\n\n"
+    "and sets the guard all the same if this node was ever told to encrypt. Status 1: a guard is "
+    "needed and does not stand.\n\n"
     "Example: geneveil guard apply --config /etc/geneveil/agent.yaml",
 )
 def guard_apply(config: Path = _CONFIG, output: Output = _OUTPUT) -> None:
@@ -124,10 +125,17 @@ def guard_apply(config: Path = _CONFIG, output: Output = _OUTPUT) -> None:
 
     try:
         agent_config = read_agent_config(config)
-    except ConfigError:
-        guard_without_config(_complain)
+    except ConfigError as error:
+        if not guard_without_config(_complain):
+            _complain(error.render())
+            raise typer.Exit(1) from None
         raise
     store = NodeStore(agent_config.state_dir)
+    since = store.decommissioned_since()
+    if since:
+        text = f"this node was decommissioned ({since}): no guard is set"
+        _say(output, {"mode": "Decommissioned", "changed": False}, text)
+        return
     plan = plan_boot_guard(agent_config, store.read_seal(), *store.try_read(SETTINGS))
     for finding in plan.findings:
         _complain(f"{finding.what} ({finding.remedy})")

@@ -1,0 +1,1 @@
+"""A node leaves the cluster for good: everything of ours goes, and nothing of anybody else."""

@@ -1,0 +1,85 @@
+"""`geneveil node decommission` and `recommission`: the node leaves for good, or may come back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from geneveil.cli.node import DEFAULT_CONFIG, Output
+from geneveil.model.errors import ConfigError
+
+if TYPE_CHECKING:
+    from geneveil.agent.config import AgentConfig
+
+node_app = typer.Typer(help="This node's part in the cluster.", no_args_is_help=True)
+
+_CONFIG = typer.Option(DEFAULT_CONFIG, "--config", "-c", help="The agent's configuration file.")
+_OUTPUT = typer.Option(Output.TABLE, "--output", "-o", help="For people or for machines.")
+
+
+@node_app.command(
+    "decommission",
+    epilog="Example: systemctl stop geneveil-agent && geneveil node decommission --yes",
+)
+def decommission(
+    yes: bool = typer.Option(False, "--yes", help="Do not ask."),
+    config: Path = _CONFIG,
+    output: Output = _OUTPUT,
+) -> None:
+    """Take geneveil off this node for good: guard, connections, key and certificate.
+
+    The only command that takes the guard out. The agent must be stopped before. Repeating it is
+    harmless. Exit status 0 only if nothing of geneveil is left.
+    """
+    import json
+    import sys
+
+    from geneveil.agent.decommission.io import decommission as carry_out
+    from geneveil.agent.decommission.plan import MEANING, Outcome, is_complete, steps_document
+    from geneveil.model.clock import SystemClock
+
+    agent_config = _read_config(config)
+    typer.echo(MEANING, err=True)
+    if not yes:
+        if not sys.stdin.isatty():
+            raise ConfigError("nobody is there to be asked", remedy="say --yes if it is meant")
+        typer.confirm("Take geneveil off this node?", abort=True, err=True)
+    steps = carry_out(agent_config, SystemClock().now().isoformat(timespec="seconds"))
+    if output is Output.JSON:
+        typer.echo(json.dumps(steps_document(steps), indent=2))
+    else:
+        words = {
+            Outcome.DONE: "removed",
+            Outcome.NOTHING: "nothing there",
+            Outcome.FAILED: "FAILED",
+        }
+        for step in steps:
+            detail = f": {step.detail}" if step.detail else ""
+            typer.echo(f"{step.part}: {words[step.outcome]}{detail}")
+    if not is_complete(steps):
+        typer.echo("geneveil: something is left; see above, and repeat", err=True)
+        raise typer.Exit(1)
+    typer.echo(
+        "this node is decommissioned; on the operator: geneveil operator remove NODE", err=True
+    )
+
+
+@node_app.command("recommission", epilog="Example: geneveil node recommission")
+def recommission(config: Path = _CONFIG) -> None:
+    """Let the agent run again on a node that was decommissioned; it has to enrol anew."""
+    from geneveil.agent.decommission.io import recommission as carry_out
+
+    if carry_out(_read_config(config)):
+        typer.echo("the agent may run again; give it a join token and start guard and agent")
+    else:
+        typer.echo("this node is not decommissioned; nothing changed")
+
+
+def _read_config(path: Path) -> AgentConfig:
+    from geneveil.agent.config import AgentConfig
+    from geneveil.agent.store import read_agent_config
+
+    # A package that was removed takes its configuration along: the rest stands at its usual place.
+    return read_agent_config(path) if path.exists() else AgentConfig()

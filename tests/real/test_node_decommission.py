@@ -1,0 +1,108 @@
+"""A node leaves for good: all of ours goes, nothing of others, and the agent stays away."""
+
+import json
+import os
+import pty
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.real.programs import DEADLINE_SECONDS, network_namespace, wrapper
+from tests.real.test_agent_process import Node
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    with ExitStack() as stack:
+        name = stack.enter_context(network_namespace())
+        wrapper(tmp_path, "nft", name)
+        made = Node(tmp_path, name, stack)
+        made.configure()
+        yield made
+
+
+def left(node: Node) -> list[str]:
+    return sorted(path.name for path in (node.folder / "state").iterdir())
+
+
+def decommission(node: Node, *more: str) -> subprocess.CompletedProcess[str]:
+    return node.geneveil("node", "decommission", "--config", str(node.config), *more)
+
+
+def test_all_of_ours_goes_and_nothing_else_and_it_does_not_come_back(node: Node) -> None:
+    subprocess.run([node.folder / "nft", "add table inet theirs"], check=True)
+    agent = node.start()
+    node.await_status(agent.pid)
+    running = decommission(node, "--yes")
+    assert running.returncode == 2
+    assert f"another agent (process {agent.pid}) runs" in running.stderr
+    assert node.geneveil("guard", "show").returncode == 0
+    agent.terminate()
+    agent.wait(DEADLINE_SECONDS)
+    for name in ("node.key", "pending.key", "node.crt", "trust-bundle.pem"):
+        (node.folder / "state" / name).write_text("x")
+
+    unasked = decommission(node)
+    assert unasked.returncode == 2
+    assert "nothing here keeps Geneve from leaving in clear" in unasked.stderr
+    assert "say --yes" in unasked.stderr
+    assert node.geneveil("guard", "show").returncode == 0
+
+    done = decommission(node, "--yes", "-o", "json")
+    assert done.returncode == 0, done.stderr + done.stdout
+    document = json.loads(done.stdout)
+    assert document["complete"] is True
+    outcomes = {step["part"]: step["outcome"] for step in document["steps"]}
+    assert outcomes["guard"] == outcomes["node.key"] == "done"
+    assert left(node) == ["decommissioned"]
+    assert node.listing_of_all().strip() == "table inet theirs {\n}"
+
+    again = decommission(node, "--yes", "-o", "json")
+    assert again.returncode == 0
+    assert "done" not in {step["outcome"] for step in json.loads(again.stdout)["steps"]}
+
+    refused = node.geneveil("agent", "--config", str(node.config))
+    assert refused.returncode == 2
+    assert "this node was decommissioned" in refused.stderr
+    at_boot = node.geneveil("guard", "apply", "--config", str(node.config))
+    assert (at_boot.returncode, "decommissioned" in at_boot.stdout) == (0, True)
+    node.config.write_text("mode: [")  # a broken file brings no guard back either
+    assert node.geneveil("guard", "apply", "--config", str(node.config)).returncode == 2
+    assert node.geneveil("guard", "show").stdout.startswith("guard: absent")
+
+    node.configure()
+    back = node.geneveil("node", "recommission", "--config", str(node.config))
+    assert back.returncode == 0
+    node.await_status(node.start().pid)
+    assert node.geneveil("guard", "show").returncode == 0
+
+
+def test_what_cannot_be_removed_is_named_and_the_rest_goes(node: Node) -> None:
+    node.geneveil("guard", "apply", "--config", str(node.config))
+    (node.folder / "state/node.crt").mkdir()
+    (node.folder / "state/node.key").write_text("x")
+    done = decommission(node, "--yes")
+    assert done.returncode == 1
+    assert "certificate and settings: FAILED" in done.stdout
+    assert "guard: removed" in done.stdout
+    assert "node.key: removed: overwritten and removed" in done.stdout
+
+
+def test_at_a_terminal_it_asks_and_no_changes_nothing(node: Node) -> None:
+    node.geneveil("guard", "apply", "--config", str(node.config))
+    ours, theirs = pty.openpty()
+    command = node.inside("node", "decommission", "--config", str(node.config))
+    environment = {**os.environ, **node.environment}
+    with subprocess.Popen(
+        command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, close_fds=True
+    ) as asked:
+        os.write(ours, b"n\n")
+        assert asked.wait(DEADLINE_SECONDS) == 1
+    os.close(ours)
+    os.close(theirs)
+    assert node.geneveil("guard", "show").returncode == 0
