@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from geneveil.kube.rest.port import ApiServer
+from geneveil.kube.access import KubeAccess, Material
 
 TOKEN = "first"
 
@@ -38,7 +38,7 @@ class FakeKubeApi:
         forgets: whether a watch is told that its version is too old, once.
     """
 
-    server: ApiServer
+    access: KubeAccess
     objects: dict[str, dict[str, Any]] = field(default_factory=dict)
     tokens: set[str] = field(default_factory=lambda: {TOKEN})
     script: list[tuple[int, dict[str, Any], dict[str, str]]] = field(default_factory=list)
@@ -137,7 +137,9 @@ def _handler(api: FakeKubeApi) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.close_connection = True
             if api.forgets:
-                api.forgets = False
+                with api.changed:
+                    api.forgets = False
+                    api.changed.notify_all()
                 self._line("ERROR", {"kind": "Status", "code": 410, "message": "too old"})
                 return
             cut = api.cut
@@ -168,7 +170,7 @@ def _handler(api: FakeKubeApi) -> type[BaseHTTPRequestHandler]:
                 return
             path = f"{self.path}/{document['metadata']['name']}"
             if path in api.objects:
-                self._answer(409, {"kind": "Status", "message": "already exists"}, {})
+                self._answer(409, {"kind": "Status", "reason": "AlreadyExists"}, {})
             else:
                 self._answer(201, api.put(path, document, "ADDED"), {})
 
@@ -202,7 +204,9 @@ def fake_kube_api(folder: Path) -> Iterator[FakeKubeApi]:
     listener.daemon_threads = True
     listener.socket = context.wrap_socket(listener.socket, server_side=True)
     url = f"https://127.0.0.1:{listener.server_port}"
-    api = FakeKubeApi(ApiServer(url, folder / "ca.crt", folder / "token"))
+    api = FakeKubeApi(
+        KubeAccess(url, Material(path=str(folder / "ca.crt")), "", token_file=str(folder / "token"))
+    )
     listener.RequestHandlerClass = _handler(api)
     thread = threading.Thread(target=lambda: listener.serve_forever(0.02), daemon=True)
     thread.start()

@@ -107,10 +107,10 @@ def test_a_pod_knows_what_the_configuration_leaves_open(host: str, url: str) -> 
     place = find_place(
         KubernetesConfig(), {"KUBERNETES_SERVICE_HOST": host, "NODE_NAME": "worker-1"}
     )
-    assert (place.server.url, place.node) == (url, "worker-1")
+    assert (place.access.server, place.node) == (url, "worker-1")
     written = KubernetesConfig(api_server="https://a:6443", node_name="worker-2")
     place = find_place(written, {"KUBERNETES_SERVICE_HOST": host, "NODE_NAME": "worker-1"})
-    assert (place.server.url, place.node) == ("https://a:6443", "worker-2")
+    assert (place.access.server, place.node) == ("https://a:6443", "worker-2")
 
 
 @pytest.mark.parametrize("environment", [{}, {"KUBERNETES_SERVICE_HOST": "10.96.0.1"}])

@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import json
+import os
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,13 +14,15 @@ from typing import Any
 import pytest
 
 from geneveil.agent.kube import io as kube_io
-from geneveil.agent.kube.io import KubeEnrolment
-from geneveil.agent.kube.place import NODES, REQUESTS, TRUST_CONFIG_MAP, TRUST_KEY, Place
+from geneveil.agent.kube.io import KubeConnector, KubeEnrolment
+from geneveil.agent.kube.news import TRUST_KEY
+from geneveil.agent.kube.place import Place
 from geneveil.agent.kube.request import request_document, request_name
 from geneveil.enroll.port import JoinToken, NodeCredential, WatchAnswer, WatchState
 from geneveil.enroll.settings import settings_document
-from geneveil.kube.rest.io import RestClient
-from geneveil.kube.rest.port import AbsentError, AccessError, ApiServer, ConflictError, InvalidError
+from geneveil.kube.access import KubeAccess, Material
+from geneveil.kube.errors import MissingError
+from geneveil.kube.kinds import TRUST_CONFIG_MAP
 from geneveil.model.cluster import CalendarSpan, ClusterSettings, KeyType, Mode
 from geneveil.model.errors import (
     ConfigError,
@@ -35,7 +38,8 @@ from tests.fake_kube_api import FakeKubeApi, fake_kube_api
 NOW = datetime(2026, 11, 24, 0, 0, tzinfo=UTC)
 MAPS = "/api/v1/namespaces/geneveil-system/configmaps"
 TRUST = f"{MAPS}/{TRUST_CONFIG_MAP}"
-NODE = f"{NODES}/node1"
+NODE = "/apis/geneveil.io/v1alpha1/nodeipsecs/node1"
+REQUESTS = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
 AUTHORITY = make_authority(
     "prod", make_key(KeyType.ECDSA_P256), CalendarSpan(120), NOW, bytes([1] * 20)
 )
@@ -75,19 +79,19 @@ def api(tmp_path: Path) -> Iterator[FakeKubeApi]:
 
 @pytest.fixture
 def place(api: FakeKubeApi) -> Place:
-    return Place(api.server, "geneveil-system", "node1", "geneveil.io/node")
+    return Place(api.access, "geneveil-system", "node1", "geneveil.io/node")
 
 
 @pytest.fixture
 def enrolment(place: Place) -> KubeEnrolment:
-    return KubeEnrolment(place, RestClient(place.server))
+    return KubeEnrolment(place, KubeConnector(place).connect)
 
 
 def decide(api: FakeKubeApi, **status: Any) -> threading.Thread:
     """Play the operator: wait for the request, then decide about it."""
 
     def work() -> None:
-        api.await_asked(1, "GET", "watch=true")
+        api.await_asked(1, "GET", "watch=1")
         path = f"{REQUESTS}/{request_name('node1', REQUEST)}"
         api.put(path, {**api.objects[path], "status": status})
 
@@ -162,7 +166,7 @@ def test_a_watch_confirms_and_brings_news(api: FakeKubeApi, enrolment: KubeEnrol
     assert list(body["status"]) == ["trust"]
 
     def later() -> None:
-        api.await_asked(1, "GET", "watch=true")
+        api.await_asked(1, "GET", "watch=1")
         api.put(TRUST, trust(2, revokedChassis=["node9"]))
 
     operator = threading.Thread(target=later)
@@ -187,7 +191,7 @@ def test_a_held_watch_ends_when_it_is_closed(api: FakeKubeApi, enrolment: KubeEn
 
     holder = threading.Thread(target=hold)
     holder.start()
-    api.await_asked(1, "GET", "watch=true")
+    api.await_asked(1, "GET", "watch=1")
     enrolment.close()
     holder.join(10)
     assert not holder.is_alive()
@@ -199,7 +203,7 @@ def test_a_held_watch_ends_when_it_is_closed(api: FakeKubeApi, enrolment: KubeEn
 
 def test_what_was_missed_is_read_anew(api: FakeKubeApi, enrolment: KubeEnrolment) -> None:
     enrolment.watch(STATE, CREDENTIAL, BUNDLE)
-    api.await_asked(1, "GET", "watch=true")
+    api.await_asked(1, "GET", "watch=1")
     api.forgets = True  # the next watch is told 410
     api.cut_watches()
     answers: list[WatchAnswer] = []
@@ -209,15 +213,15 @@ def test_what_was_missed_is_read_anew(api: FakeKubeApi, enrolment: KubeEnrolment
         with contextlib.suppress(OperatorUnreachableError):
             answers.append(enrolment.watch(replace(STATE, generation=1), CREDENTIAL, BUNDLE))
     assert answers[0].generation == 5
-    api.await_asked(3, "GET", "watch=true")
-    assert not api.forgets
+    with api.changed:
+        assert api.changed.wait_for(lambda: not api.forgets, 10)
     api.put(TRUST, trust(6))
     assert enrolment.watch(replace(STATE, generation=5), CREDENTIAL, BUNDLE).generation == 6
 
 
 def test_a_bookmark_moves_the_version_on(api: FakeKubeApi, enrolment: KubeEnrolment) -> None:
     enrolment.watch(STATE, CREDENTIAL, BUNDLE)
-    api.await_asked(1, "GET", "watch=true")
+    api.await_asked(1, "GET", "watch=1")
     api.bookmark(TRUST)
     api.put(TRUST, trust(2))
     assert enrolment.watch(replace(STATE, generation=1), CREDENTIAL, BUNDLE).generation == 2
@@ -240,9 +244,9 @@ def test_a_deleted_or_senseless_config_map_changes_nothing(
     api: FakeKubeApi, enrolment: KubeEnrolment
 ) -> None:
     enrolment.watch(STATE, CREDENTIAL, BUNDLE)
-    api.await_asked(1, "GET", "watch=true")
+    api.await_asked(1, "GET", "watch=1")
     api.remove(TRUST)
-    with pytest.raises(AbsentError):
+    with pytest.raises(MissingError):
         enrolment.watch(replace(STATE, generation=1), CREDENTIAL, BUNDLE)
     with pytest.raises(OperatorUnreachableError, match="not published"):
         enrolment.fetch_bootstrap(b"")
@@ -265,60 +269,46 @@ def test_a_node_of_the_old_authority_is_told_when_it_is_its_turn(
     assert late <= NOW
 
 
-def test_the_token_is_read_again_for_each_request(api: FakeKubeApi, place: Place) -> None:
-    client = RestClient(place.server)
-    api.tokens = {"second"}
-    with pytest.raises(AccessError, match="does not believe the token"):
-        client.get(TRUST)
-    place.server.token_file.write_text("second")
-    assert client.get(TRUST)["metadata"]["name"] == TRUST_CONFIG_MAP
-    place.server.token_file.unlink()
-    with pytest.raises(AccessError, match="cannot read the token"):
-        client.get(TRUST)
-
-
-@pytest.mark.parametrize(
-    ("status", "kind"),
-    [
-        (403, AccessError),
-        (404, AbsentError),
-        (409, ConflictError),
-        (422, InvalidError),
-        (500, OperatorUnreachableError),
-        (504, OperatorUnreachableError),
-        (200, OperatorUnreachableError),
-    ],
-)
-def test_what_the_server_says_is_told_apart(
-    api: FakeKubeApi, place: Place, status: int, kind: type[GeneveilError]
+def test_a_refusal_of_the_api_server_is_not_the_operators(
+    api: FakeKubeApi, enrolment: KubeEnrolment
 ) -> None:
-    body: Any = ["no object"] if status == 200 else {"message": "because"}
-    api.script.append((status, body, {}))
-    with pytest.raises(kind):
-        RestClient(place.server).get(TRUST)
+    api.tokens = {"second"}
+    with pytest.raises(TrustError, match="not accepted"):
+        enrolment.renew(REQUEST, CREDENTIAL, BUNDLE)
+    with pytest.raises(TrustError, match="not accepted"):
+        enrolment.watch(STATE, CREDENTIAL, BUNDLE)
+    Path(api.access.token_file).write_text("second")
+    assert enrolment.watch(STATE, CREDENTIAL, BUNDLE).generation == 1
 
 
-def test_a_busy_server_says_how_long_to_leave_it_alone(api: FakeKubeApi, place: Place) -> None:
+def test_a_server_that_is_busy_away_or_another_is_told_apart(
+    api: FakeKubeApi, enrolment: KubeEnrolment, place: Place, tmp_path: Path
+) -> None:
     api.script.append((429, {"message": "too many"}, {"Retry-After": "7"}))
     with pytest.raises(OperatorUnreachableError) as raised:
-        RestClient(place.server).get(TRUST)
+        enrolment.fetch_bootstrap(b"")
     assert raised.value.retry_after_seconds == 7
 
+    def of(access: KubeAccess) -> KubeEnrolment:
+        other = replace(place, access=access)
+        return KubeEnrolment(other, KubeConnector(other).connect)
 
-def test_a_server_that_is_away_or_another_is_not_believed(
-    api: FakeKubeApi, place: Place, tmp_path: Path
-) -> None:
-    away = replace(place.server, url="https://127.0.0.1:1")
-    with pytest.raises(OperatorUnreachableError, match="does not answer"):
-        RestClient(away).get(TRUST)
-    (tmp_path / "other.crt").write_bytes(BUNDLE)
-    with pytest.raises(TrustError, match="not to be believed"):
-        RestClient(replace(place.server, ca_file=tmp_path / "other.crt")).get(TRUST)
-    with pytest.raises(TrustError, match="cannot use"):
-        RestClient(replace(place.server, ca_file=tmp_path / "none")).get(TRUST)
-
-
-@pytest.mark.parametrize("url", ["http://a", "https://", "https://a:x", "https://a/b", "nonsense"])
-def test_a_url_that_is_none_is_refused(url: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError):
-        RestClient(ApiServer(url, tmp_path, tmp_path))
+    away = of(replace(place.access, server="https://127.0.0.1:1"))
+    for ask in (
+        lambda: away.fetch_bootstrap(b""),
+        lambda: away.renew(REQUEST, CREDENTIAL, BUNDLE),
+        lambda: away.watch(STATE, CREDENTIAL, BUNDLE),
+    ):
+        with pytest.raises(OperatorUnreachableError, match="no answer"):
+            ask()
+    other = tmp_path / "other.crt"
+    stranger = of(replace(place.access, authority=Material(path=str(other))))
+    with pytest.raises(ConfigError, match="can't be read"):
+        stranger.fetch_bootstrap(b"")
+    other.write_bytes(BUNDLE)
+    with pytest.raises(TrustError, match="not this cluster's API server"):
+        stranger.fetch_bootstrap(b"")
+    # Once the right file is there it is used, without a restart.
+    other.write_bytes((tmp_path / "ca.crt").read_bytes())
+    os.utime(other, (1, 1))
+    assert stranger.fetch_bootstrap(b"").trust_bundle_pem == BUNDLE

@@ -5,12 +5,16 @@ writes the name of its node into every request. What was the token's pin is the 
 file: whoever it believes may write the ConfigMap is believed to speak for the operator.
 """
 
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from geneveil.agent.kube.follow.io import TrustFollower
 from geneveil.agent.kube.news import News, parse_news, plan_due
 from geneveil.agent.kube.node_ipsec import TRUST_MANAGER, confirmation_document
-from geneveil.agent.kube.place import NODES, REQUESTS, TRUST_CONFIG_MAP, Place
+from geneveil.agent.kube.place import Place
 from geneveil.agent.kube.request import judge_request, request_document, request_name
 from geneveil.enroll.port import (
     Bootstrap,
@@ -21,9 +25,10 @@ from geneveil.enroll.port import (
     WatchAnswer,
     WatchState,
 )
-from geneveil.kube.rest.io import RestClient, quoted
-from geneveil.kube.rest.port import AbsentError, ConflictError, Document, GoneError
-from geneveil.kube.rest.wire import version_of
+from geneveil.kube.errors import ApiRefusedError, ExistsError, GoneError, MissingError
+from geneveil.kube.io import KubeClient
+from geneveil.kube.kinds import CONFIG_MAPS, NODE_IPSECS, SIGNING_REQUESTS, TRUST_CONFIG_MAP
+from geneveil.kube.port import Change, Document, KubePort, Selection
 from geneveil.model.errors import GeneveilError, OperatorUnreachableError, TrustError
 
 HOLD_SECONDS = 60.0
@@ -42,27 +47,30 @@ class KubeEnrolment:
     Calls may come from several threads; `watch` from one at a time.
     """
 
-    def __init__(self, place: Place, client: RestClient) -> None:
+    def __init__(self, place: Place, connect: Callable[[], KubePort]) -> None:
         self._place = place
-        self._client = client
-        self._follower = TrustFollower(client, place)
+        self._connect = connect
+        self._follower = TrustFollower(place, connect)
         self._confirmed: WatchState | None = None
 
     def fetch_bootstrap(self, ca_pin: bytes) -> Bootstrap:
         """See `EnrolmentPort.fetch_bootstrap`; the pin is not used. Fails closed: yes."""
-        news = self._read_news()
+        with _allowed():
+            news = self._read_news()
         return Bootstrap(news.answer.trust_bundle_pem, news.settings)
 
     def enrol(self, token: JoinToken, csr_pem: bytes, trust_bundle_pem: bytes) -> Enrolment:
         """See `EnrolmentPort.enrol`; the token is not used. Fails closed: yes."""
-        certificate = self._ask(csr_pem)
-        news = self._read_news()
+        with _allowed():
+            certificate = self._ask(csr_pem)
+            news = self._read_news()
         return Enrolment(certificate, news.answer.trust_bundle_pem, news.settings)
 
     def renew(self, csr_pem: bytes, identity: NodeCredential, trust_bundle_pem: bytes) -> Renewal:
         """See `EnrolmentPort.renew`; the Pod's token is the proof. Fails closed: yes."""
-        certificate = self._ask(csr_pem)
-        news = self._read_news()
+        with _allowed():
+            certificate = self._ask(csr_pem)
+            news = self._read_news()
         return Renewal(
             certificate, news.answer.trust_bundle_pem, news.settings, news.answer.crls_pem
         )
@@ -73,10 +81,11 @@ class KubeEnrolment:
         """See `EnrolmentPort.watch`: the confirmation is written if it changed, then the ConfigMap
         is waited for. Fails closed: yes."""
         self._follower.calm()
-        is_confirmed = self._confirm(state)
-        hold_seconds = HOLD_SECONDS if is_confirmed else UNCONFIRMED_HOLD_SECONDS
         try:
-            news, held_seconds = self._follower.await_news(state.generation, hold_seconds)
+            with _allowed():
+                is_confirmed = self._confirm(state)
+                hold_seconds = HOLD_SECONDS if is_confirmed else UNCONFIRMED_HOLD_SECONDS
+                news, held_seconds = self._follower.await_news(state.generation, hold_seconds)
         except GeneveilError:
             # whoever was away may have come back as an older one, from a snapshot
             self._confirmed = None
@@ -98,8 +107,10 @@ class KubeEnrolment:
 
     def _read_news(self) -> News:
         try:
-            return parse_news(self._client.get(f"{self._place.config_maps}/{TRUST_CONFIG_MAP}"))
-        except AbsentError as error:
+            return parse_news(
+                self._connect().read(CONFIG_MAPS, TRUST_CONFIG_MAP, self._place.namespace)
+            )
+        except MissingError as error:
             raise OperatorUnreachableError(
                 "the operator has not published the cluster's trust yet", why=error.why
             ) from None
@@ -107,11 +118,10 @@ class KubeEnrolment:
     def _confirm(self, state: WatchState) -> bool:
         if state == self._confirmed:
             return True
-        path = f"{NODES}/{quoted(self._place.node)}/status"
         document = confirmation_document(self._place.node, state)
         try:
-            self._client.apply(path, document, TRUST_MANAGER)
-        except AbsentError:
+            self._connect().apply(NODE_IPSECS, document, TRUST_MANAGER, "status")
+        except MissingError:
             return False
         self._confirmed = state
         return True
@@ -133,22 +143,56 @@ class KubeEnrolment:
                     remedy=f"is it running? kubectl describe csr {name}",
                 )
             self._await_change(name, document, left_seconds)
-            document = self._client.get(f"{REQUESTS}/{quoted(name)}")
+            document = self._connect().read(SIGNING_REQUESTS, name)
             certificate = judge_request(document, csr_pem, self._place.signer)
         return certificate
 
     def _make_request(self, name: str, csr_pem: bytes) -> Document:
+        wanted = request_document(name, csr_pem, self._place.signer)
         try:
-            wanted = request_document(name, csr_pem, self._place.signer)
-            return self._client.create(REQUESTS, wanted)
-        except ConflictError:
-            return self._client.get(f"{REQUESTS}/{quoted(name)}")
+            return self._connect().create(SIGNING_REQUESTS, wanted)
+        except ExistsError:
+            return self._connect().read(SIGNING_REQUESTS, name)
 
     def _await_change(self, name: str, document: Document, seconds: int) -> None:
         """Until the request's object differs, or so long."""
+        only = Selection(SIGNING_REQUESTS, fields=f"metadata.name={name}")
+        version = str(document["metadata"]["resourceVersion"])
         try:
-            for event in self._client.watch(REQUESTS, name, version_of(document), seconds):
-                if event.kind != "BOOKMARK":
+            for event in self._connect().watch(only, version, seconds):
+                if event.change is not Change.BOOKMARK:
                     return
         except GoneError:
             return  # too much has happened meanwhile: look at it anew
+
+
+class KubeConnector:
+    """Makes the client when it is needed, and anew when the CA file was replaced."""
+
+    def __init__(self, place: Place) -> None:
+        self._access = place.access
+        self._lock = threading.Lock()
+        self._client: KubeClient | None = None
+        self._authority_changed_at: float | None = None
+
+    def connect(self) -> KubePort:
+        """The client; ConfigError when the CA file cannot be used."""
+        with self._lock:
+            try:
+                changed_at = Path(self._access.authority.path).stat().st_mtime
+            except OSError:
+                changed_at = None
+            if self._client is None or changed_at != self._authority_changed_at:
+                # The one before may still be in use by another thread, which closes it by ending.
+                self._client = KubeClient(self._access)
+                self._authority_changed_at = changed_at
+            return self._client
+
+
+@contextmanager
+def _allowed() -> Iterator[None]:
+    """The API server's own refusals are not the operator's: no request is spent by them."""
+    try:
+        yield
+    except ApiRefusedError as error:
+        raise TrustError(error.what, why=error.why, remedy=error.remedy) from None

@@ -15,18 +15,18 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import NameOID
 
-from geneveil.agent.kube.place import TRUST_CONFIG_MAP, TRUST_KEY
 from geneveil.enroll.port import WatchAnswer
 from geneveil.enroll.settings import parse_settings
 from geneveil.enroll.watch_wire import parse_watch_answer
-from geneveil.kube.rest.port import Document
-from geneveil.kube.rest.wire import field
+from geneveil.kube.kinds import TRUST_CONFIG_MAP
+from geneveil.kube.port import Document
 from geneveil.model.cluster import ClusterSettings
 from geneveil.model.errors import TrustError
 from geneveil.pki.keyfiles import NamedBytes, find_issuer, parse_bundle, parse_certificate
 from geneveil.pki.renewal import renewal_fraction
 from geneveil.pki.rollover import plan_wave
 
+TRUST_KEY = "trust.json"
 _LONGEST_WAVE_SECONDS = 100 * 365 * 86400
 
 
@@ -63,9 +63,8 @@ def parse_news(config_map: Document) -> News:
         TrustError: it says something else; nothing is guessed. Fails closed: yes, what the node
             has stays in force.
     """
-    text = field(config_map, "data", TRUST_KEY)
     try:
-        document = json.loads(text if isinstance(text, str) else "")
+        document = json.loads(config_map["data"][TRUST_KEY])
         if not isinstance(document, dict):
             raise ValueError("not an object")
         answer = parse_watch_answer({**document, "renewAfter": None, "heldSeconds": 0})
@@ -106,8 +105,10 @@ def _chassis(leaf: x509.Certificate) -> str:
 def _wave(document: object) -> Wave | None:
     if document is None:
         return None
-    since, seconds = field(document, "since"), field(document, "seconds")
-    if not isinstance(since, str) or type(seconds) not in (int, float):
+    if not isinstance(document, dict):
+        raise ValueError("wave is no object")
+    since, seconds = document.get("since"), document.get("seconds")
+    if not isinstance(since, str) or not isinstance(seconds, int | float):
         raise ValueError("wave has no since and seconds")
     if not 0 <= seconds <= _LONGEST_WAVE_SECONDS:
         raise ValueError("wave.seconds makes no sense")

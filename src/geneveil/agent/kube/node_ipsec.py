@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from geneveil.agent.kube.field import field
 from geneveil.enroll.port import WatchState
-from geneveil.kube.rest.port import Document
-from geneveil.kube.rest.wire import field
+from geneveil.kube.port import Document
 from geneveil.model.guard import GuardCounter
 from geneveil.model.health import Severity
 from geneveil.model.node_status import NodeStatus, PeerState
@@ -159,8 +159,6 @@ def _camel(code: str) -> str:
 
 def _document(node: str, status: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "apiVersion": "geneveil.io/v1alpha1",
-        "kind": "NodeIPsec",
         "metadata": {"name": node},
         "status": dict(status),
     }

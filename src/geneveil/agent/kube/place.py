@@ -2,16 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from geneveil.agent.config import KubernetesConfig
-from geneveil.kube.rest.port import ApiServer
+from geneveil.kube.access import KubeAccess, Material
+from geneveil.kube.kinds import CONFIG_MAPS, TRUST_CONFIG_MAP
+from geneveil.kube.port import Selection
 from geneveil.model.errors import ConfigError
-
-TRUST_CONFIG_MAP = "geneveil-trust"
-TRUST_KEY = "trust.json"
-NODES = "/apis/geneveil.io/v1alpha1/nodeipsecs"
-REQUESTS = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
 
 
 @dataclass(frozen=True)
@@ -23,15 +19,15 @@ class Place:
         signer: the signerName of certificate signing requests.
     """
 
-    server: ApiServer
+    access: KubeAccess
     namespace: str
     node: str
     signer: str
 
     @property
-    def config_maps(self) -> str:
-        """The collection that the trust is in."""
-        return f"/api/v1/namespaces/{self.namespace}/configmaps"
+    def trust(self) -> Selection:
+        """The one ConfigMap that the trust is in."""
+        return Selection(CONFIG_MAPS, self.namespace, fields=f"metadata.name={TRUST_CONFIG_MAP}")
 
 
 def find_place(config: KubernetesConfig, environment: Mapping[str, str]) -> Place:
@@ -58,7 +54,12 @@ def find_place(config: KubernetesConfig, environment: Mapping[str, str]) -> Plac
             remedy="write kubernetes: {nodeName: NAME}, or set NODE_NAME from spec.nodeName",
         )
     return Place(
-        server=ApiServer(url, Path(config.ca_file), Path(config.token_file)),
+        access=KubeAccess(
+            server=url,
+            authority=Material(path=str(config.ca_file)),
+            namespace=config.namespace,
+            token_file=str(config.token_file),
+        ),
         namespace=config.namespace,
         node=node,
         signer=config.signer_name,

@@ -14,8 +14,8 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from geneveil.kube.rest.port import Document
-from geneveil.kube.rest.wire import field
+from geneveil.agent.kube.field import field
+from geneveil.kube.port import Document
 from geneveil.model.errors import RefusedError, TrustError
 
 USAGES = ("ipsec tunnel",)
@@ -31,8 +31,6 @@ def request_name(node: str, csr_pem: bytes) -> str:
 def request_document(name: str, csr_pem: bytes, signer: str) -> dict[str, Any]:
     """The object to make."""
     return {
-        "apiVersion": "certificates.k8s.io/v1",
-        "kind": "CertificateSigningRequest",
         "metadata": {"name": name},
         "spec": {
             "request": base64.b64encode(csr_pem).decode("ascii"),

@@ -111,15 +111,14 @@ class KubernetesPlane:
     needs_token = False
 
     def __init__(self, config: AgentConfig, clock: Clock) -> None:
-        from geneveil.agent.kube.io import KubeEnrolment
+        from geneveil.agent.kube.io import KubeConnector, KubeEnrolment
         from geneveil.agent.kube.place import find_place
         from geneveil.agent.kube.report.io import Reporter
-        from geneveil.kube.rest.io import RestClient
 
         place = find_place(config.kubernetes, os.environ)
-        client = RestClient(place.server)
-        self._enrolment = KubeEnrolment(place, client)
-        self._reporter = Reporter(place, client, clock)
+        connector = KubeConnector(place)
+        self._enrolment = KubeEnrolment(place, connector.connect)
+        self._reporter = Reporter(place, connector.connect, clock)
 
     def start(self) -> None:
         """See `ControlPlane.start`."""

@@ -8,12 +8,13 @@ import hashlib
 import logging
 import threading
 import time
+from collections.abc import Callable
 
 from geneveil.agent.kube.news import News, parse_news
-from geneveil.agent.kube.place import TRUST_CONFIG_MAP, Place
-from geneveil.kube.rest.io import RestClient
-from geneveil.kube.rest.port import AbsentError, GoneError
-from geneveil.kube.rest.wire import version_of
+from geneveil.agent.kube.place import Place
+from geneveil.kube.errors import GoneError, MissingError
+from geneveil.kube.kinds import CONFIG_MAPS, TRUST_CONFIG_MAP
+from geneveil.kube.port import Change, KubePort
 from geneveil.model.errors import GeneveilError, OperatorUnreachableError
 
 SHORTEST_STREAM_SECONDS = 240
@@ -26,9 +27,9 @@ _log = logging.getLogger("geneveil.agent")
 class TrustFollower:
     """The latest content of the ConfigMap. Its methods may be called from any thread."""
 
-    def __init__(self, client: RestClient, place: Place) -> None:
-        self._client = client
+    def __init__(self, place: Place, connect: Callable[[], KubePort]) -> None:
         self._place = place
+        self._connect = connect
         self._changed = threading.Condition()
         self._news: News | None = None
         self._failure: GeneveilError | None = None
@@ -97,21 +98,21 @@ class TrustFollower:
 
     def _read_and_watch(self) -> None:
         """Read the object, then hear of its changes until it must be read anew."""
-        document = self._client.get(f"{self._place.config_maps}/{TRUST_CONFIG_MAP}")
+        client = self._connect()
+        document = client.read(CONFIG_MAPS, TRUST_CONFIG_MAP, self._place.namespace)
         self._tell(parse_news(document))
-        version = version_of(document)
+        version = str(document["metadata"]["resourceVersion"])
         rounds = 0
         while True:
             rounds += 1
             seconds = stream_seconds(f"{self._place.node} {rounds}")
-            events = self._client.watch(self._place.config_maps, TRUST_CONFIG_MAP, version, seconds)
             begun = time.monotonic()
             try:
-                for event in events:
-                    if event.kind == "DELETED":
-                        raise AbsentError(f"the ConfigMap {TRUST_CONFIG_MAP} was deleted")
-                    version = version_of(event.document) or version
-                    if event.kind != "BOOKMARK":
+                for event in self._connect().watch(self._place.trust, version, seconds):
+                    version = event.version
+                    if event.change is Change.DELETED:
+                        raise MissingError(f"the ConfigMap {TRUST_CONFIG_MAP} was deleted")
+                    if event.change is not Change.BOOKMARK:
                         self._tell(parse_news(event.document))
             except GoneError:
                 return

@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from geneveil.agent.kube.node_ipsec import (
@@ -13,10 +13,11 @@ from geneveil.agent.kube.node_ipsec import (
     status_fields,
 )
 from geneveil.agent.kube.pace import heartbeat_seconds, is_due
-from geneveil.agent.kube.place import NODES, Place
+from geneveil.agent.kube.place import Place
 from geneveil.enroll.backoff import backoff_seconds
-from geneveil.kube.rest.io import RestClient, quoted
-from geneveil.kube.rest.port import AbsentError
+from geneveil.kube.errors import MissingError
+from geneveil.kube.kinds import NODE_IPSECS
+from geneveil.kube.port import KubePort
 from geneveil.model.clock import Clock
 from geneveil.model.errors import GeneveilError
 from geneveil.model.node_status import NodeStatus
@@ -37,11 +38,10 @@ class Reporter:
     does.
     """
 
-    def __init__(self, place: Place, client: RestClient, clock: Clock) -> None:
+    def __init__(self, place: Place, connect: Callable[[], KubePort], clock: Clock) -> None:
         self._place = place
-        self._client = client
+        self._connect = connect
         self._clock = clock
-        self._path = f"{NODES}/{quoted(place.node)}"
         self._heartbeat = heartbeat_seconds(place.node)
         self._told = threading.Event()
         self._latest: NodeStatus | None = None
@@ -69,7 +69,7 @@ class Reporter:
             try:
                 self._write_if_due()
                 attempts, self._complaint = 0, ""
-            except AbsentError:
+            except MissingError:
                 pause = ABSENT_SECONDS
             except GeneveilError as error:
                 attempts += 1
@@ -92,14 +92,15 @@ class Reporter:
             return
         before = self._known_transitions()
         document = status_document(self._place.node, fields, before, self._clock.now())
-        self._client.apply(f"{self._path}/status", document, STATUS_MANAGER)
+        self._connect().apply(NODE_IPSECS, document, STATUS_MANAGER, "status")
         self._transitions = read_transitions(document)
         self._written, self._written_at = fields, time.monotonic()
 
     def _known_transitions(self) -> Mapping[str, tuple[str, str]]:
         """Since when each condition is as it is: an agent that was restarted reads it once."""
         if self._transitions is None:
-            self._transitions = read_transitions(self._client.get(self._path))
+            document = self._connect().read(NODE_IPSECS, self._place.node)
+            self._transitions = read_transitions(document)
         return self._transitions
 
     def _complain(self, error: GeneveilError) -> None:

@@ -1,1 +1,0 @@
-"""A lean client of the Kubernetes API, for agents, who have to live in little memory."""
