@@ -60,8 +60,8 @@ class FakeCharon:
     reachable: bool = True
     next_id: int = 1
     done: list[Action] = field(default_factory=list)
-    configurations: dict[str, tuple[str, str, int]] = field(default_factory=dict)
-    made_with: dict[int, tuple[str, str, int]] = field(default_factory=dict)
+    configurations: dict[str, tuple[Connection, str, int]] = field(default_factory=dict)
+    made_with: dict[int, tuple[Connection, str, int]] = field(default_factory=dict)
 
     def read(self) -> ObservedIke:
         own = [
@@ -86,7 +86,7 @@ class FakeCharon:
             case LoadConnection(new, identity, salt):
                 assert self.keys, "a connection came before its key"
                 self.connections[new.name] = new
-                self.configurations[new.name] = (new.name, identity.fingerprint, salt)
+                self.configurations[new.name] = (new, identity.fingerprint, salt)
             case UnloadConnection(name):
                 assert name not in self.foreign
                 self.connections.pop(name, None)
@@ -308,14 +308,28 @@ def test_a_double_stays_until_the_other_is_complete_and_settled() -> None:
         assert sum(isinstance(a, TerminateIkeSa) for a in actions) <= 1
 
 
-def test_an_sa_in_clear_udp_less_form_is_replaced_once_encapsulation_is_forced() -> None:
+@pytest.mark.parametrize("peer", [PEER, WAITED_FOR])
+def test_once_encapsulation_is_forced_a_new_ike_sa_takes_over_before_the_old_one_goes(
+    peer: str,
+) -> None:
     charon = FakeCharon()
-    _, memory = turn(charon, Memory(), (connection(),))
-    forced = replace(connection(), force_encapsulation=True)
+    _, memory = turn(charon, Memory(), (connection(peer),), now=0)
+    _, memory = turn(charon, memory, (connection(peer),), now=8)
+    (plain,) = charon.sas
+    forced = replace(connection(peer), force_encapsulation=True)
     actions, memory = turn(charon, memory, (forced,), now=10)
-    assert kinds(actions) == ["LoadConnection", "TerminateIkeSa"]
-    _, memory = turn(charon, memory, (forced,), now=11)
-    assert all(c.encapsulated for sa in charon.sas for c in sa.children)
+    assert kinds(actions) == ["LoadConnection"]
+    actions, memory = turn(charon, memory, (forced,), now=11)
+    assert kinds(actions) == ["Initiate", "Initiate"]
+    assert plain in charon.sas
+    (new,) = (sa for sa in charon.sas if sa is not plain)
+    assert {c.name for c in new.children if c.encapsulated} == {"in", "out"}
+    younger = tuple(replace(c, installed_seconds=8) for c in new.children)
+    charon.sas[1] = replace(new, established_seconds=8, children=younger)
+    for now in (19, 20):
+        _, memory = turn(charon, memory, (forced,), now=now)
+    assert (plain in charon.sas) is not is_initiator(ME, peer)
+    assert len(charon.sas) == 1 + (plain in charon.sas)
 
 
 def test_a_port_that_is_no_tunnels_any_more_loses_its_children_alone() -> None:

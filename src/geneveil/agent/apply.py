@@ -7,6 +7,7 @@ from geneveil.mesh.actions import (
     Action,
     ApplyGuard,
     ApplySentinel,
+    AskEcho,
     ClearCredentials,
     DeleteState,
     Initiate,
@@ -89,6 +90,8 @@ def describe(action: Action) -> tuple[str, dict[str, object]]:
         case Initiate(connection, child, target):
             to = str(target or "a new one")
             return "moving", {"connection": connection, "child": str(child), "to": to}
+        case AskEcho(connection, _, _):
+            return "echo in ESP asked for", {"connection": connection}
 
 
 def _apply(action: Action, ports: Ports) -> str:
@@ -117,4 +120,6 @@ def _apply(action: Action, ports: Ports) -> str:
             ports.kernel.delete_state(destination, spi, protocol)
         case Initiate(connection_name, child, _):
             ports.ike.initiate(connection_name, child)
+        case AskEcho(_, local_ip, remote_ip):
+            ports.esp.ask((local_ip, remote_ip))
     return ""

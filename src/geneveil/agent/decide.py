@@ -8,6 +8,7 @@ from geneveil.agent.cleartext import Growth, judge_cleartext
 from geneveil.agent.closed_peers import close_peers
 from geneveil.agent.config import ControlPlaneKind, guarded_ports
 from geneveil.agent.disturbed import judge_disturbances
+from geneveil.agent.esp import fallback_since, judge_esp
 from geneveil.agent.kube.remedies import reword
 from geneveil.agent.lost_settings import are_lost, guess_encapsulation, settings_missing
 from geneveil.agent.observe import Observation
@@ -74,6 +75,7 @@ class Decision:
     Attributes:
         must_renew: the operator is to be asked for a new certificate.
         is_retired: charon has forgotten the key that was replaced: its file can go.
+        answered_pairs: addresses of the pairs whose echoes are to be answered.
     """
 
     actions: tuple[Action, ...]
@@ -86,6 +88,7 @@ class Decision:
     findings: tuple[Finding, ...]
     must_renew: bool = False
     is_retired: bool = False
+    answered_pairs: frozenset[tuple[str, str]] = frozenset()
 
 
 def decide(seen: Observation, memory: AgentMemory, standing: tuple[Finding, ...]) -> Decision:
@@ -99,13 +102,9 @@ def decide(seen: Observation, memory: AgentMemory, standing: tuple[Finding, ...]
     findings = [*standing, *_reading_findings(seen)]
     snapshot = memory.snapshot if isinstance(seen.ovs, GeneveilError) else seen.ovs
     chassis = seen.config.chassis or (snapshot.system_id if snapshot else "")
-    settings = seen.settings if isinstance(seen.settings, ClusterSettings) else None
     is_lost = are_lost(seen.settings, seen.trust_files)
-    findings += _settings_findings(settings, is_missing=is_lost and seen.settings is None)
-    remembered = settings or (memory.settings if is_lost else None)
-    known = remembered or ClusterSettings()
-    if is_lost and remembered is None:
-        known = replace(known, encapsulation=guess_encapsulation(seen.ike))
+    known, remembered, settings_findings = _judge_settings(seen, memory, is_lost=is_lost)
+    findings += settings_findings
     ports = guarded_ports(seen.config, remembered)
     plan = None
     if snapshot is not None and chassis:
@@ -122,21 +121,22 @@ def decide(seen: Observation, memory: AgentMemory, standing: tuple[Finding, ...]
     guard = plan.guard if plan else GuardSpec(ports)
     if plan is None or is_lost:
         guard = _never_narrower(seen, guard)
-    revoked: frozenset[str] = frozenset()
+    revoked, esp = frozenset[str](), None
     if plan is not None:
         plan, revoked, closed = close_peers(plan, record)
-        findings += closed
+        esp = judge_esp(seen, memory.mesh.esp, plan)
+        plan, memory = esp.plan, replace(memory, mesh=replace(memory.mesh, esp=esp.watches))
+        findings += (*closed, *esp.findings)
     memory = _remember_trust(seen, memory, trust, (seen.trust_files, chassis, known))
-    memory = replace(memory, snapshot=snapshot, settings=remembered)
+    leak, on_wire = judge_leak(seen.sentinel, memory.leak, seen.now_seconds)
+    memory = replace(memory, snapshot=snapshot, settings=remembered, leak=leak)
     orphans = _judge_orphans(seen, memory, plan)
     memory, peers, peer_findings = _judge_peers(seen, memory, plan, orphans)
     memory, in_clear = _judge_counters(seen, memory, peers, bool(revoked))
-    leak, on_wire = judge_leak(seen.sentinel, memory.leak, seen.now_seconds)
-    memory = replace(memory, leak=leak)
     findings += [*peer_findings, *in_clear, *on_wire]
     actions, memory = _plan_actions(seen, memory, plan, guard, trust, revoked, orphans)
     return Decision(
-        actions=tuple(actions),
+        actions=(*actions, *(esp.asks if esp else ())),
         memory=memory,
         chassis=chassis,
         plan=plan,
@@ -146,12 +146,26 @@ def decide(seen: Observation, memory: AgentMemory, standing: tuple[Finding, ...]
         findings=_worded(seen, findings),
         must_renew=renews,
         is_retired=_is_retired(seen, memory, trust),
+        answered_pairs=esp.answered_pairs if esp else frozenset(),
     )
 
 
 def _worded(seen: Observation, findings: list[Finding]) -> tuple[Finding, ...]:
     is_kubernetes = seen.config.control_plane is ControlPlaneKind.KUBERNETES
     return tuple(map(reword, findings) if is_kubernetes else findings)
+
+
+def _judge_settings(
+    seen: Observation, memory: AgentMemory, *, is_lost: bool
+) -> tuple[ClusterSettings, ClusterSettings | None, list[Finding]]:
+    """What is in force, and of that what is known."""
+    settings = seen.settings if isinstance(seen.settings, ClusterSettings) else None
+    findings = _settings_findings(settings, is_missing=is_lost and seen.settings is None)
+    remembered = settings or (memory.settings if is_lost else None)
+    known = remembered or ClusterSettings()
+    if is_lost and remembered is None:
+        known = replace(known, encapsulation=guess_encapsulation(seen.ike))
+    return known, remembered, findings
 
 
 def _judge_certificate(
@@ -276,7 +290,8 @@ def _judge_peers(
         before = memory.beginnings.get(connection.name)
         is_carried = connection.name in orphans.carried
         peer, finding, beginning = judge_peer(connection, sas, kernel, before, seen.now, is_carried)
-        peers.append(peer)
+        watch = memory.mesh.esp.get(connection.name)
+        peers.append(replace(peer, fallback_since=fallback_since(watch, seen)))
         findings += [finding] if finding else []
         beginnings[connection.name] = beginning
     asked, silent = judge_silence(

@@ -28,13 +28,14 @@ from geneveil.agent.rotation.io import Renewer, Watcher
 from geneveil.agent.status import build_disabled_status, build_status
 from geneveil.agent.store import SETTINGS, NodeStore
 from geneveil.agent.wire_watch import sentinel_unavailable
+from geneveil.especho.io import RawEspEcho
 from geneveil.guard.io import NftGuard
 from geneveil.guard.port import Guard
 from geneveil.guard.sentinel.io import NftSentinel
 from geneveil.guard.wire import TABLE
 from geneveil.ike.io import ViciCharon, ViciEvents
 from geneveil.kernel_events.io import IpsecEvents, TableEvents
-from geneveil.mesh.actions import ApplySentinel
+from geneveil.mesh.actions import ApplySentinel, AskEcho
 from geneveil.model.clock import Clock, SystemClock
 from geneveil.model.cluster import Mode
 from geneveil.model.errors import ConfigError, GeneveilError
@@ -123,6 +124,7 @@ class Agent:
             store,
             NftSentinel(),
             KernelAddresses(),
+            RawEspEcho(),
             lambda: guard.history,
         )
         self._memory = AgentMemory()
@@ -162,6 +164,7 @@ class Agent:
         self._enroller.update(decision.chassis, decision.trust.identity is not None)
         self._renewer.update(decision.chassis, decision.must_renew)
         self._watcher.update(confirm(seen, decision))
+        self._ports.esp.listen(decision.answered_pairs)
         outcome = apply_actions(decision.actions, self._ports, decision.memory.mesh, now_seconds)
         self._put_away(decision)
         self._unsealed = self._seal()  # after the guard, never in its way
@@ -212,7 +215,8 @@ class Agent:
     ) -> tuple[HealthValue, ...]:
         for action in outcome.done:
             event, fields = describe(action)
-            _log.info(event, extra={"fields": fields})
+            level = logging.DEBUG if isinstance(action, AskEcho) else logging.INFO
+            _log.log(level, event, extra={"fields": fields})
         failures = [
             sentinel_unavailable(error)
             if isinstance(action, ApplySentinel)

@@ -31,7 +31,7 @@ def guess_encapsulation(ike: ObservedIke | GeneveilError) -> Encapsulation:
     children = [
         child for sa in ike.sas if sa.connection.startswith(OWNED_PREFIX) for child in sa.children
     ]
-    if children and not any(child.encapsulated for child in children):
+    if children and not all(child.encapsulated for child in children):
         return Encapsulation.AUTO
     return Encapsulation.ALWAYS
 

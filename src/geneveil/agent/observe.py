@@ -27,6 +27,7 @@ from geneveil.agent.store import (
     NodeStore,
 )
 from geneveil.agent.trust import TrustFiles
+from geneveil.especho.port import AddressPair, EspEcho
 from geneveil.guard.port import Guard
 from geneveil.guard.sentinel.port import Sentinel
 from geneveil.ike.port import IkeDaemon
@@ -57,6 +58,7 @@ class Ports:
     store: NodeStore
     sentinel: Sentinel
     addresses: Addresses
+    esp: EspEcho
     guard_history: Callable[[], History] = History
 
 
@@ -81,6 +83,7 @@ class Observation:
         situation: how far a new certificate has come.
         guard_history: who touched the guard.
         addresses: each local address to the name of its interface.
+        echoes: the pairs whose peer answered in plain ESP since the turn before.
     """
 
     config: AgentConfig
@@ -102,6 +105,7 @@ class Observation:
         default_factory=lambda: ObservedSentinel(None, {})
     )
     addresses: Mapping[str, str] | GeneveilError = field(default_factory=dict)
+    echoes: frozenset[AddressPair] | GeneveilError = frozenset()
 
 
 def observe(
@@ -131,6 +135,7 @@ def observe(
         sentinel=_attempt(ports.sentinel.read),
         addresses=_attempt(ports.addresses.read),
         guard_history=ports.guard_history(),  # after the guard was read: that may add to it
+        echoes=_attempt(ports.esp.read),
     )
 
 

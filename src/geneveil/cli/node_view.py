@@ -132,6 +132,8 @@ def _peer_cells(peer: PeerStatus, now: datetime) -> list[Text | str]:
     state = Text(peer.state.value, style=_STATE_STYLE[peer.state])
     state.append(f"\n{_moment(peer.since)}", style="default")
     cipher = peer.cipher + (" in UDP" if peer.encapsulated else "")
+    if peer.fallback_since:
+        cipher += f" (ESP blocked since {_moment(peer.fallback_since)})"
     rekey = f"in {_span(peer.next_rekey - now)}" if peer.next_rekey else "-"
     return [
         f"{peer.chassis}\n{peer.remote_ip}",

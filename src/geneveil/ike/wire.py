@@ -152,6 +152,7 @@ def parse_ike_sa(event: Mapping[str, Any]) -> IkeSa:
             rekey_seconds=_seconds(body, "rekey-time"),
             children=tuple(sorted(children, key=lambda c: (c.name, c.unique_id))),
             tasks=_texts(body.get("tasks-active", []) + body.get("tasks-queued", [])),
+            is_nat_faked=_text(body.get("nat-fake", b"no")) == "yes",
         )
     except (KeyError, ValueError, AttributeError, TypeError) as error:
         raise _unexpected("IKE_SA", error) from None

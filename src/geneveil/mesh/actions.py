@@ -116,6 +116,15 @@ class Initiate:
     moving_to: int | None = None
 
 
+@dataclass(frozen=True)
+class AskEcho:
+    """Send the peer an echo in plain ESP, to learn whether it gets through."""
+
+    connection: str
+    local_ip: str
+    remote_ip: str
+
+
 Action: TypeAlias = (
     ApplyGuard
     | ApplySentinel
@@ -129,4 +138,5 @@ Action: TypeAlias = (
     | TerminateChildSa
     | DeleteState
     | Initiate
+    | AskEcho
 )

@@ -192,9 +192,6 @@ def _surplus(connection: Connection, sas: list[IkeSa]) -> list[Action]:
     wanted = {str(child) for child in connection.children}
     actions: list[Action] = []
     for sa in established:
-        if connection.force_encapsulation and any(not c.encapsulated for c in sa.children):
-            actions.append(TerminateIkeSa(sa.unique_id, sa.connection, "it is not encapsulated"))
-            continue
         for child in sa.children:
             if child.name not in wanted:
                 why = "its port is no tunnel's any more"

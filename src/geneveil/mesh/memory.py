@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 from geneveil.mesh.actions import (
     Action,
+    AskEcho,
     ClearCredentials,
     Initiate,
     LoadConnection,
@@ -19,6 +20,7 @@ from geneveil.mesh.actions import (
     TerminateIkeSa,
     UnloadConnection,
 )
+from geneveil.mesh.encapsulation import EspWatch
 from geneveil.model.connection import Connection, Identity
 
 QUIET_SECONDS = 60.0
@@ -83,6 +85,7 @@ class Memory:
         stale: connection name to the unique ids of IKE_SAs that an earlier identity made, and of
             their children; see `geneveil.mesh.reauthentication.track_stale`.
         anew_seconds: when this agent last met another charon than before, or lost sight of it.
+        esp: connection name to whether ESP gets through.
     """
 
     instance: int = -1
@@ -96,6 +99,7 @@ class Memory:
     repairs: Mapping[str, Repairs] = field(default_factory=dict)
     stale: Mapping[str, frozenset[int]] = field(default_factory=dict)
     anew_seconds: float = -math.inf
+    esp: Mapping[str, EspWatch] = field(default_factory=dict)
 
 
 def for_instance(memory: Memory, instance: int, now_seconds: float = -math.inf) -> Memory:
@@ -131,6 +135,9 @@ def record(memory: Memory, action: Action, answer: str, now_seconds: float) -> M
             return _record_attempt(memory, name, now_seconds)
         case Initiate(name, _, int(target)):
             return _record_move(memory, name, target, now_seconds)
+        case AskEcho(name) if name in memory.esp:
+            asked = replace(memory.esp[name], asked_at=now_seconds)
+            return replace(memory, esp={**memory.esp, name: asked})
         case _:
             return memory
 

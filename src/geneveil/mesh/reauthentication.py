@@ -22,6 +22,7 @@ import hashlib
 from collections.abc import Iterable
 
 from geneveil.mesh.actions import Action, Initiate, TerminateIkeSa
+from geneveil.mesh.encapsulation import EspPhase, EspWatch
 from geneveil.mesh.initiation import backoff_seconds, first_attempt_seconds, is_initiator
 from geneveil.mesh.memory import Memory, Moves
 from geneveil.model.connection import (
@@ -137,6 +138,9 @@ def moves(
         if now_seconds < _due(connection, before, begun + _stagger(connection, peers)):
             return []
         return [Initiate(connection.name, child, 0) for child in out]
+    remakes = _remakes(connection, newest, memory, now_seconds)
+    if remakes is not None:
+        return remakes
     lacking = [child for child in out if str(child) not in _installed(newest)]
     elsewhere = [sa for sa in established if {str(child) for child in lacking} & _installed(sa)]
     if not lacking or newest.age_seconds < 1:
@@ -147,6 +151,25 @@ def moves(
     if before.count >= MOST_MOVES or now_seconds < _again_at(connection, before):
         return []
     return [Initiate(connection.name, child, newest.unique_id) for child in lacking]
+
+
+def _remakes(
+    connection: Connection, newest: IkeSa, memory: Memory, now_seconds: float
+) -> list[Action] | None:
+    """A new IKE_SA for a pair whose encapsulation is not what it should be; None if it is.
+
+    A pair that is to be encapsulated because nothing comes in has nothing to lose by it: all its
+    children are made from here, so that it works again at once, whoever the peer is.
+    """
+    watch = memory.esp.get(connection.name, EspWatch())
+    lacks = connection.force_encapsulation and any(not c.encapsulated for c in newest.children)
+    is_over = watch.phase is EspPhase.RETURNING and newest.is_nat_faked
+    if not lacks and not is_over:
+        return None
+    if now_seconds < _again_at(connection, _moves_to(memory, connection, 0)):
+        return []
+    children = connection.children if lacks else _own(connection)
+    return [Initiate(connection.name, child, 0) for child in children]
 
 
 def doubles(connection: Connection, established: list[IkeSa]) -> list[Action]:

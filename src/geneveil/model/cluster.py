@@ -88,7 +88,8 @@ class ClusterSettings:
     Attributes:
         name: the cluster's name, as it stands in the CA's subject.
         mode: off by default; sealed at init.
-        encapsulation: AUTO lets IKE detect a NAT; ALWAYS forces UDP 4500.
+        encapsulation: AUTO uses UDP 4500 where IKE detects a NAT, or the agent that ESP is blocked;
+            ALWAYS forces it.
         geneve_ports: UDP destination ports of the overlay, ascending, at least one.
         certificates: lifetimes and key type.
     """

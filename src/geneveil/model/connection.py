@@ -157,7 +157,12 @@ class ChildSa:
 
 @dataclass(frozen=True)
 class IkeSa:
-    """One IKE_SA as charon lists it; `tasks` are those under way or waiting."""
+    """One IKE_SA as charon lists it.
+
+    Attributes:
+        tasks: those under way or waiting.
+        is_nat_faked: this node asked for encapsulation, whether or not there is a NAT.
+    """
 
     connection: str
     unique_id: int
@@ -170,6 +175,7 @@ class IkeSa:
     rekey_seconds: int | None
     children: tuple[ChildSa, ...]
     tasks: tuple[str, ...] = ()
+    is_nat_faked: bool = False
 
     @property
     def is_busy(self) -> bool:

@@ -50,7 +50,10 @@ class PeerStatus:
         cipher: such as `AES-GCM-16-256/ESN`, from the kernel; empty while there is none.
         spi_out: of the SA that carries Geneve from here: outbound of the `out` child.
         spi_in: of the SA that carries it to here: inbound of the `in` child.
+        encapsulated: ESP rides in UDP 4500.
         next_rekey: of whichever child is first.
+        fallback_since: when this node found that plain ESP does not get through, and began to
+            encapsulate because of that; None if it has not, or no more.
     """
 
     chassis: str
@@ -67,6 +70,7 @@ class PeerStatus:
     bytes_out: int = 0
     bytes_in: int = 0
     next_rekey: datetime | None = None
+    fallback_since: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -235,10 +239,12 @@ def _peer_document(peer: PeerStatus) -> dict[str, Any]:
         "bytesOut": peer.bytes_out,
         "bytesIn": peer.bytes_in,
         "nextRekey": _time(peer.next_rekey) if peer.next_rekey else None,
+        "fallbackSince": _time(peer.fallback_since) if peer.fallback_since else None,
     }
 
 
 def _parse_peer(document: Mapping[str, Any]) -> PeerStatus:
+    fallback = document.get("fallbackSince")
     return PeerStatus(
         chassis=document["chassis"],
         local_ip=document["localIp"],
@@ -254,6 +260,7 @@ def _parse_peer(document: Mapping[str, Any]) -> PeerStatus:
         bytes_out=int(document["bytesOut"]),
         bytes_in=int(document["bytesIn"]),
         next_rekey=_parse_time(document["nextRekey"]) if document["nextRekey"] else None,
+        fallback_since=_parse_time(fallback) if fallback else None,
     )
 
 
