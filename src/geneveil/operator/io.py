@@ -19,25 +19,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from geneveil.model.cluster import Mode
 from geneveil.model.errors import ConfigError, TrustError
-from geneveil.operator.audit import AuditEvent, Event
 from geneveil.operator.cluster import authority_certificate
-from geneveil.operator.config import ClusterIPsec, to_settings
+from geneveil.operator.config import ClusterIPsec
 from geneveil.operator.records import AuthorityRecord
 from geneveil.operator.seal import check_change, make_seal
+from geneveil.operator.sealing import seal_cluster
 from geneveil.operator.store import Store, create_store
-from geneveil.operator.trust_tables import TrustTables
 from geneveil.pki.authority import (
-    SERIAL_BYTES,
     Authority,
-    encode_certificate,
-    make_authority,
-    serial_text,
 )
 from geneveil.pki.envelope import NONCE_BYTES, SALT_BYTES, is_sealed, open_bytes, seal_bytes
 from geneveil.pki.keyfiles import NamedBytes, parse_private_key
-from geneveil.pki.keys import PrivateKey, encode_key, make_key
+from geneveil.pki.keys import PrivateKey, encode_key
 
 CLUSTER_DIR = "cluster"
 DATABASE = "operator.db"
@@ -272,30 +266,16 @@ def _fill_cluster(
     draw: Callable[[int], bytes],
     passphrase: bytes | None,
 ) -> None:
-    settings = to_settings(config)
+    lock = KeyLock(passphrase, draw) if passphrase else None
     store = create_store(directory / DATABASE)
     try:
-        with store.transaction():
-            seal = make_seal(config)
-            store.add_seal(seal, now)
-            detail = f"mode {settings.mode.value}, configuration {seal.sha256}"
-            store.append_audit(AuditEvent(Event.SEALED, detail=detail), now)
-            TrustTables(store).set_wave(config.spec.certificates.wave())
-            if settings.mode is Mode.FULL:
-                policy = settings.certificates
-                key = make_key(policy.key_type)
-                authority = make_authority(
-                    settings.name, key, policy.ca_lifetime, now, draw(SERIAL_BYTES)
-                )
-                lock = KeyLock(passphrase, draw) if passphrase else None
-                write_private(directory / key_name(1), _key_bytes(key, lock))
-                pem = encode_certificate(authority.certificate)
-                store.add_authority(AuthorityRecord(1, pem, True, now))
-                serial = serial_text(authority.certificate.serial_number)
-                subject = authority.certificate.subject.rfc4514_string()
-                store.append_audit(
-                    AuditEvent(Event.AUTHORITY_MADE, serial=serial, detail=subject), now
-                )
+        seal_cluster(
+            store,
+            config,
+            now,
+            draw,
+            lambda number, key: write_private(directory / key_name(number), _key_bytes(key, lock)),
+        )
     finally:
         store.close()
 

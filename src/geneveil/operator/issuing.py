@@ -98,11 +98,9 @@ class Desk:
             predecessor=issue.predecessor,
         )
         registry.store.add_certificate(record)
-        event = Event.ISSUED
         if issue.token:
             registry.store.spend_token(issue.token, issue.csr_sha256, record.serial)
-        else:
-            event = Event.RENEWED
+        event = Event.RENEWED if issue.predecessor else Event.ISSUED
         self.write(event, record, remote, now)
         if issue.token:
             why = f"token {issue.token} was spent"

@@ -37,12 +37,15 @@ class Store:
 
     Args:
         path: the file; it must exist, unless `create_store` makes it.
+        uri: instead of the file, for a store whose durable truth is elsewhere.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, uri: str = "") -> None:
         self._path = path
         with _readable(path):
-            self._db = _connect(f"{path.absolute().as_uri()}?mode=rw")
+            self._db = connect(uri or f"{path.absolute().as_uri()}?mode=rw")
+            if uri:
+                _bring_up_to_date(self._db)
             (version,) = self._db.execute("PRAGMA user_version").fetchone()
             if 0 < version < SCHEMA_VERSION:
                 version = _bring_up_to_date(self._db)
@@ -65,6 +68,8 @@ class Store:
             self._db.execute("SAVEPOINT inner" if is_inner else "BEGIN IMMEDIATE")
             try:
                 yield
+                if not is_inner:
+                    self.write_through()
             except BaseException:
                 if is_inner:
                     self._db.execute("ROLLBACK TO inner")
@@ -73,6 +78,11 @@ class Store:
                     self._db.execute("ROLLBACK")
                 raise
             self._db.execute("RELEASE inner" if is_inner else "COMMIT")
+
+    def write_through(self) -> None:
+        """What is to be durable elsewhere before an outermost transaction is believed; if it
+        fails, nothing of the transaction is.
+        """
 
     @property
     def is_in_transaction(self) -> bool:
@@ -253,7 +263,7 @@ def create_store(path: Path) -> Store:
     """Make a new, empty database, readable by its owner alone."""
     path.touch(mode=0o600, exist_ok=False)
     with _readable(path):
-        db = _connect(path.absolute().as_uri())
+        db = connect(path.absolute().as_uri())
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA user_version = 0")
         _bring_up_to_date(db)
@@ -278,7 +288,8 @@ def _bring_up_to_date(db: sqlite3.Connection) -> int:
     return len(STEPS)
 
 
-def _connect(uri: str) -> sqlite3.Connection:
+def connect(uri: str) -> sqlite3.Connection:
+    """Open a database by its URI, as this operator does."""
     db = sqlite3.connect(
         uri,
         uri=True,

@@ -48,6 +48,18 @@ class Reason(Enum):
     CSR_ATTRIBUTE = "csr-attribute"
     CSR_KEY_IN_USE = "csr-key-in-use"
 
+    # who asks through Kubernetes
+    REQUESTER_NOT_AGENT = "requester-not-agent"
+    REQUESTER_NOT_BOUND = "requester-not-bound"
+    NODE_UNKNOWN = "node-unknown"
+    NODE_REPLACED = "node-replaced"
+    CHASSIS_CLAIMED_TWICE = "chassis-claimed-twice"
+    CSR_NAME = "csr-name"
+    CSR_USAGES = "csr-usages"
+    CSR_DURATION = "csr-duration"
+    CSR_TOO_OLD = "csr-too-old"
+    TOO_MANY_CERTIFICATES = "too-many-certificates"
+
     # the name
     NAME_INVALID = "name-invalid"
     NAME_RESERVED = "name-reserved"

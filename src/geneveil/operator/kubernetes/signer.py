@@ -1,0 +1,151 @@
+"""Answers CertificateSigningRequests: gather, decide, write to the ledger, and only then answer.
+
+Many requests make one transaction, so that the ledgers of a thousand nodes are written side by
+side. Whatever ends this in between (a kill, an API server that is away), the request is found
+unanswered by the next look, and the ledger says what the answer is.
+"""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from geneveil.kube.csr_wire import SigningRequest
+from geneveil.model.errors import TrustError
+from geneveil.operator.audit import AuditEvent, Event
+from geneveil.operator.decide import Issue, IssueAgain, Refuse
+from geneveil.operator.issuing import Desk
+from geneveil.operator.kubernetes.claims import Claims
+from geneveil.operator.kubernetes.decide_signing import SigningView, Wait, decide_signing
+from geneveil.operator.kubernetes.ledger import Binding
+from geneveil.operator.kubernetes.store import KubeStore
+from geneveil.operator.log_lines import log_line
+from geneveil.operator.records import CertificateRecord, NodeRecord, Standing
+from geneveil.pki.authority import key_pin
+from geneveil.pki.reasons import Finding, Reason
+from geneveil.pki.request import ReadRequest, read_request
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Grant:
+    """This certificate, for this request."""
+
+    csr: SigningRequest
+    certificate_pem: bytes
+
+
+@dataclass(frozen=True)
+class Denial:
+    """No, and why.
+
+    Attributes:
+        reason: the word of the first failed check.
+        message: what all of them say.
+    """
+
+    csr: SigningRequest
+    reason: str
+    message: str
+
+
+class Signer:
+    """Runs in the thread that owns the store."""
+
+    def __init__(self, desk: Desk, store: KubeStore, claims: Claims, namespace: str) -> None:
+        self._desk = desk
+        self._registry = desk.registry
+        self._store = store
+        self._claims = claims
+        self._namespace = namespace
+
+    def answer(self, requests: Iterable[SigningRequest]) -> tuple[Grant | Denial, ...]:
+        """Decide about requests, durable when it returns; those that have to wait have no answer.
+
+        Raises:
+            GeneveilError: nothing of it is to be believed; the store is to be read anew.
+        """
+        answers: list[Grant | Denial] = []
+        with self._store.transaction():
+            self._registry.refresh()
+            for csr in requests:
+                answer = self._answer(csr)
+                if answer is not None:
+                    answers.append(answer)
+        return tuple(answers)
+
+    def _answer(self, csr: SigningRequest) -> Grant | Denial | None:
+        view = self._gather(csr)
+        decision = decide_signing(view)
+        try:
+            match decision:
+                case Wait(why):
+                    _log.info(log_line("request-waits", request=csr.name, why=why))
+                    return None
+                case Refuse():
+                    return self._refuse(csr, decision, view.now)
+                case IssueAgain(earlier):
+                    self._desk.write(Event.ISSUED_AGAIN, earlier, csr.name, view.now)
+                    return Grant(csr, earlier.certificate_pem)
+                case Issue():
+                    return Grant(csr, self._issue(csr, decision, view).certificate_pem)
+        except TrustError as error:
+            # an authority that is not valid now will be followed by another: the request waits
+            _log.error(log_line("signing-failed", request=csr.name, error=error.render()))
+            return None
+
+    def _issue(self, csr: SigningRequest, issue: Issue, view: SigningView) -> CertificateRecord:
+        with self._store.transaction():
+            record = self._desk.issue(issue, view.now, csr.name)
+            self._store.bind(issue.chassis, Binding(csr.node_names[0], csr.node_uids[0]))
+            if view.standing is not None and view.standing.is_shut_out:
+                self._readmit(view.standing, view.now)
+        return record
+
+    def _readmit(self, standing: NodeRecord, now: datetime) -> None:
+        record = NodeRecord(standing.chassis, Standing.READMITTED, standing.reason, now)
+        self._registry.tables.put_node(record)
+        event = AuditEvent(
+            Event.NODE_READMITTED,
+            chassis=standing.chassis,
+            detail="its Node was deleted and is here again",
+        )
+        self._store.append_audit(event, now)
+
+    def _refuse(self, csr: SigningRequest, refusal: Refuse, now: datetime) -> Denial:
+        self._desk.refuse(refusal, now, csr.username)
+        message = "; ".join(finding.message for finding in refusal.findings)
+        return Denial(csr, refusal.findings[0].reason.value, message)
+
+    def _gather(self, csr: SigningRequest) -> SigningView:
+        registry, claims = self._registry, self._claims
+        cluster = registry.state.cluster
+        node = claims.find(csr.node_names[0]) if len(csr.node_names) == 1 else None
+        chassis = node.chassis if node else ""
+        binding = self._store.find_binding(chassis)
+        request: ReadRequest | Finding = (
+            read_request(csr.csr_pem)
+            if csr.csr_pem
+            else Finding(Reason.CSR_MALFORMED, "the request is not base64 of ASCII")
+        )
+        pin, key_holder = b"", ""
+        if isinstance(request, ReadRequest) and request.public_key is not None:
+            pin = key_pin(request.public_key)
+            key_holder = registry.store.find_key_holder(pin, chassis)
+        return SigningView(
+            csr=csr,
+            namespace=self._namespace,
+            node=node,
+            claimants=claims.others(chassis, node.name) if node and chassis else (),
+            binding=binding,
+            is_bound_here=binding is not None and claims.find(binding.node) is not None,
+            request=request,
+            own=registry.store.find_certificates_of(chassis) if chassis else (),
+            key_sha256=pin,
+            key_holder=key_holder,
+            standing=registry.tables.find_node(chassis) if chassis else None,
+            reserved_names=cluster.server_names,
+            key_type=cluster.settings.certificates.key_type,
+            now=registry.clock.now(),
+        )

@@ -1,0 +1,288 @@
+"""A `Store` whose durable truth is API objects.
+
+The rows live in memory, in SQLite, so that everything that decides uses the very same tables as in
+standalone. An outermost transaction is believed only after every object that it changed has been
+written, each over the very version that was read: whoever lost the lead unknowingly gets a 409.
+
+A write that failed may have been done. So after any failure the store is stale: it refuses all
+further work, and whoever owns it reads everything anew.
+
+Writes of one transaction: chassis' ledgers first (at once, they do not depend on one another), the
+Secret last. A kill in between leaves certificates or revocations that the Secret's generation does
+not tell of yet; the next leader's first look makes that good, because it compares what is.
+"""
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from geneveil.kube.kinds import CONFIG_MAPS, SECRETS
+from geneveil.kube.port import Document, Kind, KubePort, Selection
+from geneveil.model.clock import Clock
+from geneveil.model.errors import DaemonError, GeneveilError, TrustError
+from geneveil.operator.kubernetes.ledger import (
+    AUDIT,
+    CA_SECRET,
+    CERTIFICATES,
+    CLUSTER_TABLES,
+    LEDGER_LABEL,
+    LOG_CONFIG_MAP,
+    NODES,
+    Binding,
+    ChassisLedger,
+    ClusterState,
+    Row,
+    ledger_document,
+    log_document,
+    parse_ledger,
+    parse_log,
+    parse_state,
+    state_document,
+)
+from geneveil.operator.store import Store
+from geneveil.pki.keys import PrivateKey, encode_key
+
+WRITERS = 8
+
+# Which objects a transaction changes; rolled back with it.
+_CHANGES = """
+CREATE TEMP TABLE changed (chassis TEXT PRIMARY KEY);
+CREATE TEMP TABLE changed_state (id INTEGER PRIMARY KEY);
+"""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the objects are.
+
+    Attributes:
+        may_write: asked before each write: False ends the transaction.
+    """
+
+    port: KubePort
+    namespace: str
+    may_write: Callable[[], bool] = lambda: True
+
+
+class KubeStore(Store):
+    """The rows of one cluster; not safe for several threads."""
+
+    def __init__(self, place: Place, clock: Clock) -> None:
+        super().__init__(Path(f"{place.namespace}/{CA_SECRET}"), uri="file::memory:")
+        self._place, self._clock = place, clock
+        self._versions: dict[str, str] = {}
+        self._bindings: dict[str, Binding] = {}
+        self._staged: dict[str, Binding] = {}
+        self.keys: dict[int, bytes] = {}
+        self.is_stale = False
+        self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="ledger")
+        self._told_seq = 0
+        self._logged_seq = 0
+
+    def close(self) -> None:
+        self._writers.shutdown(wait=False)
+        super().close()
+
+    def load(self) -> bool:
+        """Read every object, as of now; once, before anything else.
+
+        Returns:
+            False if nothing was ever sealed here.
+        Raises:
+            TrustError: an object can't be read, or ledgers are there and no Secret is.
+        """
+        port, namespace = self._place.port, self._place.namespace
+        secret = port.find(SECRETS, CA_SECRET, namespace)
+        selection = Selection(CONFIG_MAPS, namespace, labels=f"{LEDGER_LABEL}=node")
+        documents = port.list_all(selection).items
+        if secret is None:
+            if documents:
+                raise TrustError(
+                    f"the Secret {namespace}/{CA_SECRET} is gone",
+                    why=f"{len(documents)} chassis have certificates of the authority in it",
+                    remedy="restore it from a backup; another authority would cut all nodes off",
+                )
+            self._watch_changes()
+            return False
+        self._fill(secret, documents)
+        log = port.find(CONFIG_MAPS, LOG_CONFIG_MAP, namespace)
+        if log is not None:
+            self._insert("audit", AUDIT, parse_log(log))
+            self._note(log)
+        ((self._told_seq,),) = self.read_rows("SELECT coalesce(max(seq), 0) FROM audit")
+        self._logged_seq = self._told_seq
+        self._watch_changes()
+        return True
+
+    def stage_key(self, authority_id: int, key: PrivateKey) -> None:
+        """Put an authority's key into the Secret, with the transaction that makes it known."""
+        self.keys[authority_id] = encode_key(key)
+        self._mark_state()
+
+    def drop_keys(self, authority_ids: Iterable[int]) -> None:
+        """Take keys out of the Secret; those that are gone are no error."""
+        gone = [number for number in authority_ids if number in self.keys]
+        if not gone:
+            return
+        with self.transaction():
+            for number in gone:
+                del self.keys[number]
+            self._mark_state()
+
+    def bind(self, chassis: str, binding: Binding) -> None:
+        """Remember which Node a chassis is; inside a transaction."""
+        if self._bindings.get(chassis) != binding:
+            self._staged[chassis] = binding
+            self.write_row("INSERT OR IGNORE INTO changed VALUES (?)", (chassis,))
+
+    def find_binding(self, chassis: str) -> Binding | None:
+        """The Node that a chassis is, as the open transaction has it."""
+        return self._staged.get(chassis) or self._bindings.get(chassis)
+
+    @property
+    def bindings(self) -> dict[str, Binding]:
+        """Chassis -> Node."""
+        return self._bindings
+
+    def write_through(self) -> None:
+        """Write every object that the transaction changed, or fail and be stale."""
+        if self.is_stale:
+            raise DaemonError("the operator's state is being read anew", remedy="try again")
+        chassis = [str(row[0]) for row in self.read_rows("SELECT chassis FROM changed")]
+        is_state = bool(self.read_rows("SELECT 1 FROM changed_state"))
+        if not chassis and not is_state:
+            return
+        try:
+            namespace, now = self._place.namespace, self._clock.now()
+            documents = [ledger_document(self._ledger(name), namespace, now) for name in chassis]
+            tasks = [self._writers.submit(self._put, CONFIG_MAPS, one) for one in documents]
+            for task in tasks:
+                with suppress(GeneveilError):
+                    task.result()  # wait for all; then say what the first one said
+            for task in tasks:
+                task.result()
+            if is_state:
+                self._put(SECRETS, state_document(self._state(), namespace))
+        except BaseException:
+            self.is_stale = True
+            raise
+        self._bindings.update(self._staged)
+        self._staged.clear()
+        self.write_row("DELETE FROM changed", ())
+        self.write_row("DELETE FROM changed_state", ())
+
+    def take_told(self) -> tuple[Row, ...]:
+        """Entries of the log since the last call, for the operator's own log lines."""
+        rows = self.read_rows(
+            f"SELECT {', '.join(AUDIT)} FROM audit WHERE seq > ? ORDER BY seq",  # noqa: S608
+            (self._told_seq,),
+        )
+        if rows:
+            self._told_seq = rows[-1][0]
+        return tuple(rows)
+
+    def write_log(self) -> None:
+        """Write the log's newest entries, if there are new ones."""
+        if self.is_stale:
+            return
+        rows = self.read_rows(f"SELECT {', '.join(AUDIT)} FROM audit ORDER BY seq")  # noqa: S608
+        if rows and rows[-1][0] > self._logged_seq:
+            self._put(CONFIG_MAPS, log_document(rows, self._place.namespace))
+            self._logged_seq = rows[-1][0]
+
+    def _fill(self, secret: Document, documents: Iterable[Document]) -> None:
+        state = parse_state(secret)
+        self._note(secret)
+        self.keys = dict(state.keys)
+        with self._db:  # begins nothing by itself: these rows are written nowhere else
+            self.write_row("DELETE FROM trust", ())
+            for table, columns in CLUSTER_TABLES.items():
+                self._insert(table, columns, state.tables[table])
+            for document in documents:
+                ledger = parse_ledger(document)
+                self._note(document)
+                if ledger.binding is not None:
+                    self._bindings[ledger.chassis] = ledger.binding
+                self._insert("certificates", CERTIFICATES, ledger.certificates)
+                if ledger.standing is not None:
+                    self._insert("nodes", NODES, (ledger.standing,))
+
+    def _insert(self, table: str, columns: tuple[str, ...], rows: Iterable[Row]) -> None:
+        places = ", ".join("?" * len(columns))
+        statement = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})"  # noqa: S608
+        for row in rows:
+            self.write_row(statement, row)
+
+    def _watch_changes(self) -> None:
+        script = [_CHANGES]
+        for table in ("certificates", "nodes"):
+            script += [_trigger(table, verb, "changed", "NEW.chassis") for verb in _VERBS]
+        for table in CLUSTER_TABLES:
+            script += [_trigger(table, verb, "changed_state", "1") for verb in _VERBS]
+        self._db.executescript("".join(script))
+
+    def _mark_state(self) -> None:
+        self.write_row("INSERT OR IGNORE INTO changed_state VALUES (1)", ())
+
+    def _ledger(self, chassis: str) -> ChassisLedger:
+        certificates = self.read_rows(
+            f"SELECT {', '.join(CERTIFICATES)} FROM certificates"  # noqa: S608
+            " WHERE chassis = ? ORDER BY rowid",
+            (chassis,),
+        )
+        standing = self.read_rows("SELECT * FROM nodes WHERE chassis = ?", (chassis,))
+        binding = self.find_binding(chassis)
+        return ChassisLedger(
+            chassis, binding, tuple(certificates), standing[0] if standing else None
+        )
+
+    def _state(self) -> ClusterState:
+        tables = {
+            table: tuple(self.read_rows(f"SELECT {', '.join(columns)} FROM {table}"))  # noqa: S608
+            for table, columns in CLUSTER_TABLES.items()
+        }
+        return ClusterState(tables, self.keys)
+
+    def _put(self, kind: Kind, document: Document) -> None:
+        if not self._place.may_write():
+            raise DaemonError("this operator leads no more", remedy="the leader goes on")
+        name = document["metadata"]["name"]
+        version = self._versions.get(name, "")
+        if version:
+            document["metadata"]["resourceVersion"] = version
+            self._note(self._place.port.replace(kind, document))
+        else:
+            self._note(self._place.port.create(kind, document))
+
+    def _note(self, document: Document) -> None:
+        metadata = document["metadata"]
+        self._versions[str(metadata["name"])] = str(metadata["resourceVersion"])
+
+
+_VERBS = ("INSERT", "UPDATE")
+
+
+def _trigger(table: str, verb: str, changes: str, value: str) -> str:
+    return (
+        f"CREATE TEMP TRIGGER {table}_{verb.lower()} AFTER {verb} ON {table}"
+        f" BEGIN INSERT OR IGNORE INTO {changes} VALUES ({value}); END;\n"  # noqa: S608
+    )
+
+
+def load_store(place: Place, clock: Clock) -> KubeStore | None:
+    """The store of a sealed cluster; None if nothing was ever sealed.
+
+    Raises:
+        GeneveilError: something can't be read.
+    """
+    store = KubeStore(place, clock)
+    try:
+        if store.load():
+            return store
+    except BaseException:
+        store.close()
+        raise
+    store.close()
+    return None
