@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from geneveil.cli import operator_backup, operator_ca, operator_revoke
+from geneveil.cli import operator_backup, operator_ca, operator_kube, operator_revoke
+from geneveil.cli.operator_kube import (
+    DEFAULT_NAMESPACE,
+    Kubeconfig,
+    Kubernetes,
+    Namespace,
+    opened_ledger,
+)
 from geneveil.cli.operator_options import (
     DEFAULT_STATE_DIR,
     CaPassphrase,
@@ -20,6 +27,7 @@ from geneveil.cli.operator_options import (
 )
 from geneveil.model.clock import SystemClock
 from geneveil.model.cluster import Mode
+from geneveil.model.errors import ConfigError
 
 if TYPE_CHECKING:
     from geneveil.operator.store import Store
@@ -94,8 +102,21 @@ def run(
             help="A node that was not heard for so long is away, and holds up no roll-over.",
         ),
     ] = 600,
+    kubernetes: Kubernetes = False,
+    kubeconfig: Kubeconfig = None,
+    namespace: Namespace = DEFAULT_NAMESPACE,
+    identity: Annotated[
+        str, typer.Option("--identity", help="Kubernetes: this replica's name in the Lease.")
+    ] = "",
+    signer_name: Annotated[
+        str, typer.Option("--signer-name", help="Kubernetes: which requests are ours.")
+    ] = "geneveil.io/node",
+    health_listen: Annotated[
+        str,
+        typer.Option("--health-listen", help="Kubernetes: /healthz and /readyz for probes."),
+    ] = "",
 ) -> None:
-    """Serve enrolment, renewals and watches over HTTPS until stopped."""
+    """Serve enrolment, renewals and watches until stopped: over HTTPS, or on Kubernetes."""
     import asyncio
     import signal
 
@@ -104,6 +125,11 @@ def run(
     from geneveil.operator.loop import OperatorProcess, RunTerms, parse_listen
     from geneveil.operator.registry import read_cluster
 
+    if kubernetes:
+        operator_kube.run_on_kubernetes(
+            operator_kube.RunOptions(kubeconfig, namespace, identity, signer_name, health_listen)
+        )
+        return
     with opened(state_dir) as store:
         cluster = read_cluster(store)
         if cluster.settings.mode is Mode.DISABLED:
@@ -180,6 +206,9 @@ def list_command(
     with_all: Annotated[
         bool, typer.Option("--all", help="The operator's own server certificates too.")
     ] = False,
+    kubernetes: Kubernetes = False,
+    kubeconfig: Kubeconfig = None,
+    namespace: Namespace = DEFAULT_NAMESPACE,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Show the certificates that were issued."""
@@ -187,7 +216,7 @@ def list_command(
     from geneveil.operator.trust_tables import TrustTables
     from geneveil.operator.views import certificates_document, nodes_document
 
-    with opened(state_dir) as store:
+    with opened_ledger(kubeconfig, namespace) if kubernetes else opened(state_dir) as store:
         renew_after = read_cluster(store).settings.certificates.renew_after
         document = certificates_document(
             store.read_certificates(), renew_after, SystemClock().now(), with_all
@@ -220,12 +249,21 @@ def log(
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on as entries come; JSON: one a line.")
     ] = False,
+    kubernetes: Kubernetes = False,
+    kubeconfig: Kubeconfig = None,
+    namespace: Namespace = DEFAULT_NAMESPACE,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Show the audit log: every certificate issued, every request refused."""
     from geneveil.operator.views import entry_document, log_document
 
-    with opened(state_dir) as store:
+    if kubernetes and (check or follow):
+        raise ConfigError(
+            "the log of a Kubernetes cluster is the operator's own output",
+            why="only its newest entries are kept as an object, without --check and --follow",
+            remedy="kubectl logs -n geneveil-system deployment/geneveil-operator",
+        )
+    with opened_ledger(kubeconfig, namespace) if kubernetes else opened(state_dir) as store:
         if check:
             _check_log(store, output)
             return

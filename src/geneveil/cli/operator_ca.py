@@ -4,6 +4,15 @@ from typing import Annotated, Any
 
 import typer
 
+from geneveil.cli.operator_kube import (
+    DEFAULT_NAMESPACE,
+    Kubeconfig,
+    Kubernetes,
+    Namespace,
+    is_leader_there,
+    opened_ledger,
+    wish_rotation,
+)
 from geneveil.cli.operator_options import (
     DEFAULT_STATE_DIR,
     Output,
@@ -32,6 +41,9 @@ def rotate(
         typer.Option("--wave", help="Over how long the nodes renew: 30s, 10m, 6h, 1d."),
     ] = "",
     state_dir: StateDir = DEFAULT_STATE_DIR,
+    kubernetes: Kubernetes = False,
+    kubeconfig: Kubeconfig = None,
+    namespace: Namespace = DEFAULT_NAMESPACE,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Have a new authority follow the one that signs now, without a packet lost.
@@ -44,6 +56,10 @@ def rotate(
     from geneveil.operator.rotation_request import request_rotation
 
     now = SystemClock().now()
+    if kubernetes:
+        wish_rotation(kubeconfig, wave, now)
+        typer.echo("a new authority was asked for; the leader begins as soon as it looks")
+        return
     with opened(state_dir) as store:
         is_new = request_rotation(store, wave, now)
         document = ca_document(store, now, is_running(state_dir))
@@ -60,13 +76,24 @@ def rotate(
 
 
 @app.command(epilog="Example: geneveil operator ca status -o json")
-def status(state_dir: StateDir = DEFAULT_STATE_DIR, output: OutputOption = Output.TEXT) -> None:
+def status(
+    state_dir: StateDir = DEFAULT_STATE_DIR,
+    kubernetes: Kubernetes = False,
+    kubeconfig: Kubeconfig = None,
+    namespace: Namespace = DEFAULT_NAMESPACE,
+    output: OutputOption = Output.TEXT,
+) -> None:
     """Show where the roll-over stands, who is missing and why, and what comes next."""
     from geneveil.operator.ca_view import ca_document
     from geneveil.operator.io import is_running
 
-    with opened(state_dir) as store:
-        document = ca_document(store, SystemClock().now(), is_running(state_dir))
+    if kubernetes:
+        runs = is_leader_there(kubeconfig, namespace)
+        with opened_ledger(kubeconfig, namespace) as ledger:
+            document = ca_document(ledger, SystemClock().now(), runs)
+    else:
+        with opened(state_dir) as store:
+            document = ca_document(store, SystemClock().now(), is_running(state_dir))
     if output is Output.JSON:
         print_json(document)
     else:

@@ -6,6 +6,12 @@ from typing import Annotated
 
 import typer
 
+from geneveil.cli.operator_kube import (
+    Kubeconfig,
+    Kubernetes,
+    wish_readmission,
+    wish_revocation,
+)
 from geneveil.cli.operator_options import (
     DEFAULT_STATE_DIR,
     Output,
@@ -15,6 +21,7 @@ from geneveil.cli.operator_options import (
     print_json,
 )
 from geneveil.model.clock import SystemClock
+from geneveil.model.errors import ConfigError
 
 Node = Annotated[str, typer.Argument(metavar="NODE", help="Chassis name (system-id).")]
 
@@ -36,6 +43,7 @@ def register(app: typer.Typer) -> None:
         revoke
     )
     app.command("remove", epilog="Example: geneveil operator remove node-3")(remove)
+    app.command("readmit", epilog="Example: geneveil operator readmit node-3 --kubernetes")(readmit)
 
 
 def revoke(
@@ -44,6 +52,8 @@ def revoke(
         ReasonOption, typer.Option("--reason", case_sensitive=False, help="As in RFC 5280.")
     ] = ReasonOption.UNSPECIFIED,
     state_dir: StateDir = DEFAULT_STATE_DIR,
+    kubernetes: Kubernetes = False,
+    kubeconfig: Kubeconfig = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Shut a node out: its certificates are revoked, its unspent join tokens void.
@@ -51,6 +61,10 @@ def revoke(
     Every node that is connected learns it at once and ends its tunnels with that node. It comes
     back only with a token made with --readmit.
     """
+    if kubernetes:
+        wish_revocation(kubeconfig, node, reason.value)
+        typer.echo(f"{node}: the leader revokes it as soon as it looks")
+        return
     _shut_out(node, "revoked", reason.value, state_dir, output)
 
 
@@ -59,6 +73,16 @@ def remove(
 ) -> None:
     """Decommission a node: the same as revoking it, because it left the cluster."""
     _shut_out(node, "removed", ReasonOption.CESSATION_OF_OPERATION.value, state_dir, output)
+
+
+def readmit(node: Node, kubernetes: Kubernetes = False, kubeconfig: Kubeconfig = None) -> None:
+    """Let a revoked node back, on Kubernetes. Standalone: `operator token NODE --readmit`."""
+    if not kubernetes:
+        raise ConfigError(
+            "readmit is for Kubernetes", remedy=f"geneveil operator token {node} --readmit"
+        )
+    wish_readmission(kubeconfig, node, SystemClock().now())
+    typer.echo(f"{node}: it gets a certificate when its agent asks again")
 
 
 def _shut_out(node: str, standing: str, reason: str, state_dir: Path, output: Output) -> None:

@@ -34,9 +34,9 @@ _LIST_ATTEMPTS = 3
 class KubeClient:
     """`geneveil.kube.port.KubePort` over HTTPS; safe for several threads."""
 
-    def __init__(self, access: KubeAccess) -> None:
+    def __init__(self, access: KubeAccess, idle_seconds: float = REQUEST_SECONDS) -> None:
         self.access = access
-        self._rest = Rest(access)
+        self._rest = Rest(access, idle_seconds)
 
     def read(self, kind: Kind, name: str, namespace: str = "") -> Document:
         what = f"get {kind.plural}/{name}"

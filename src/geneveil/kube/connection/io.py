@@ -39,7 +39,7 @@ class Request:
     Attributes:
         path: with its query.
         what: for people, in errors.
-        idle_seconds: from when on a silent server counts as gone.
+        idle_seconds: from when on a silent server counts as gone; 0 for the connection's own.
     """
 
     method: str
@@ -48,14 +48,15 @@ class Request:
     body: bytes = b""
     content_type: str = "application/json"
     accept: str = "application/json"
-    idle_seconds: float = REQUEST_SECONDS
+    idle_seconds: float = 0.0
 
 
 class Rest:
     """Sends requests; safe for several threads."""
 
-    def __init__(self, access: KubeAccess) -> None:
+    def __init__(self, access: KubeAccess, idle_seconds: float = REQUEST_SECONDS) -> None:
         self._access = access
+        self._idle_seconds = idle_seconds
         parts = urlsplit(access.server)
         self._host, self._port = parts.hostname or "", parts.port or 443
         self._prefix = parts.path.rstrip("/")
@@ -128,9 +129,9 @@ class Rest:
             headers["Content-Type"] = request.content_type
         connection = self._take()
         try:
-            connection.timeout = request.idle_seconds
+            connection.timeout = request.idle_seconds or self._idle_seconds
             if connection.sock is not None:
-                connection.sock.settimeout(request.idle_seconds)
+                connection.sock.settimeout(connection.timeout)
             body = request.body or None
             connection.request(request.method, self._prefix + request.path, body, headers)
             return connection, connection.getresponse()

@@ -265,10 +265,8 @@ _VERBS = ("INSERT", "UPDATE")
 
 
 def _trigger(table: str, verb: str, changes: str, value: str) -> str:
-    return (
-        f"CREATE TEMP TRIGGER {table}_{verb.lower()} AFTER {verb} ON {table}"
-        f" BEGIN INSERT OR IGNORE INTO {changes} VALUES ({value}); END;\n"  # noqa: S608
-    )
+    note = f"INSERT OR IGNORE INTO {changes} VALUES ({value});"  # noqa: S608
+    return f"CREATE TEMP TRIGGER {table}_{verb} AFTER {verb} ON {table} BEGIN {note} END;\n"
 
 
 def load_store(place: Place, clock: Clock) -> KubeStore | None:

@@ -1,0 +1,198 @@
+"""Everything that a leader does at one look, in its order. Level-triggered: it compares what is.
+
+Each duty is done with what the cache and the ledger say now, so that a duty that failed, a kill and
+a lead that changed are all made good by the next look.
+"""
+
+import logging
+from collections.abc import Callable
+
+from geneveil.kube.csr_wire import SigningRequest, time_text
+from geneveil.kube.errors import ExistsError
+from geneveil.kube.kinds import CLUSTER_IPSECS
+from geneveil.model.cluster import Mode
+from geneveil.model.errors import GeneveilError
+from geneveil.operator.audit import AuditEvent, Event
+from geneveil.operator.kubernetes.answers import AnswerDesk
+from geneveil.operator.kubernetes.caretaker import Caretaker
+from geneveil.operator.kubernetes.census import take_census
+from geneveil.operator.kubernetes.cluster_cache import ClusterCache
+from geneveil.operator.kubernetes.foundation import Foundation, Means
+from geneveil.operator.kubernetes.node_report import read_confirmation
+from geneveil.operator.kubernetes.publisher import Publisher
+from geneveil.operator.kubernetes.requested_rotation import find_request
+from geneveil.operator.kubernetes.restoration import SECONDS_BETWEEN, explain_restoration
+from geneveil.operator.kubernetes.switch import judge_switch, restored_document
+from geneveil.operator.log_lines import log_line
+from geneveil.operator.registry import Registry
+from geneveil.operator.rotation_request import request_rotation
+from geneveil.pki.crl import read_crl_state
+
+MOST_AT_ONCE = 64
+"""Requests of one transaction: large enough to write side by side, small enough for a kill."""
+
+PATIENCE_SECONDS = 20.0
+"""So long an answer that was written is not written again, while the watch has not told of it."""
+
+_log = logging.getLogger(__name__)
+
+
+class Duties:
+    """One leader's work; one thread.
+
+    Args:
+        seconds: of a clock that nobody moves.
+    """
+
+    def __init__(self, means: Means, seconds: Callable[[], float]) -> None:
+        self._means, self._seconds = means, seconds
+        self._cache: ClusterCache = means.cache
+        self._port, self._namespace = means.place.port, means.place.namespace
+        self._desk = AnswerDesk(self._port)
+        self._caretaker = Caretaker(self._port, self._cache)
+        self._publisher = Publisher(self._port, self._namespace)
+        self._answered: dict[str, float] = {}
+        self._waits: dict[str, float] = {}
+        self._restored_at = float("-inf")
+
+    def close(self) -> None:
+        """No more work."""
+        self._desk.close()
+
+    def do(self, base: Foundation) -> bool:
+        """One look.
+
+        Returns:
+            True if there is more to be done at once.
+        Raises:
+            GeneveilError: a duty failed; the next look begins from what is.
+        """
+        self.keep_switch(base)
+        self._caretaker.keep_node_ipsecs()
+        if base.registry is None or base.keeper is None:
+            return False
+        now = self._means.clock.now()
+        self._obey(base)
+        self._caretaker.revoke_the_gone(base.store, now)
+        self._hear(base.registry)
+        self._look_for_restoration(base.registry)
+        base.keeper.keep(self._seconds())
+        self._publish(base.registry)
+        return self._sign(base)
+
+    def clean(self, base: Foundation) -> None:
+        """What is done once a minute."""
+        self._publisher.forget()
+        self._caretaker.clean_requests(self._means.clock.now())
+        base.store.write_log()
+
+    def report(self, base: Foundation) -> None:
+        """Tell people, in the ClusterIPsec's status."""
+        if self._cache.switch is None:
+            return
+        now = self._means.clock.now()
+        facts = take_census(base.store, base.registry, self._means, self._seconds())
+        self._publisher.publish_status(facts, self._cache.switch, now)
+
+    def keep_switch(self, base: Foundation) -> None:
+        """Make the ClusterIPsec again if somebody deleted it: there is something to report on."""
+        sealed = base.store.read_seal()
+        problem = judge_switch(self._cache.switch, sealed)
+        if problem is None or self._cache.switch is not None:
+            return
+        _log.error(log_line("switch-deleted", message=problem.message))
+        document = restored_document(sealed, time_text(self._means.clock.now()))
+        try:
+            self._cache.switch = self._port.create(CLUSTER_IPSECS, document)
+        except ExistsError:
+            return
+        except GeneveilError as error:  # the CRD itself may be gone; the cluster goes on
+            _log.error(log_line("switch-not-restored", error=error.render()))
+
+    def _obey(self, base: Foundation) -> None:
+        now = self._means.clock.now()
+        self._caretaker.obey_people(base.store, now)
+        registry = base.registry
+        if registry is None or self._cache.switch is None:
+            return
+        wish = find_request(self._cache.switch, registry.state.trust)
+        if wish is not None and request_rotation(base.store, wish.wave, now):
+            _log.info(log_line("rollover-requested", at=time_text(wish.at)))
+
+    def _hear(self, registry: Registry) -> None:
+        now, at_seconds = self._means.clock.now(), self._seconds()
+        for document in self._cache.take_reported():
+            facts = self._cache.claims.find(str(document["metadata"]["name"]))
+            state = read_confirmation(document)
+            if facts is None or not facts.chassis or state is None or not state.serial:
+                continue
+            record = registry.store.find_certificate(state.serial)
+            if record is not None and record.chassis == facts.chassis:
+                self._means.confirmations.note(facts.chassis, state, now, at_seconds)
+
+    def _look_for_restoration(self, registry: Registry) -> None:
+        at_seconds = self._seconds()
+        if at_seconds - self._restored_at < SECONDS_BETWEEN:
+            return
+        registry.refresh()
+        state = registry.state
+        numbers = {
+            state.sha256[crl.authority_id]: read_crl_state(crl.crl_pem).number for crl in state.crls
+        }
+        said = (
+            (name, confirmed)
+            for name, document in self._cache.node_ipsecs.items()
+            if (confirmed := read_confirmation(document)) is not None
+        )
+        why = explain_restoration(said, state.trust.generation, numbers)
+        if why:
+            self._begin_epoch(registry, why)
+            self._restored_at = at_seconds
+
+    def _begin_epoch(self, registry: Registry, why: str) -> None:
+        now = self._means.clock.now()
+        with registry.store.transaction():
+            registry.tables.begin_epoch()
+            registry.store.append_audit(AuditEvent(Event.RESTORED, detail=why), now)
+        registry.forget_changes()
+        _log.error(log_line("restored", why=why))
+
+    def _publish(self, registry: Registry) -> None:
+        state = registry.state
+        if self._publisher.publish_trust(state) > state.trust.generation:
+            self._begin_epoch(registry, "the published trust is newer than the ledger")
+
+    def _sign(self, base: Foundation) -> bool:
+        if base.signer is None or base.mode is not Mode.FULL:
+            return False
+        pending = self._pending()
+        if not pending:
+            return False
+        batch = pending[:MOST_AT_ONCE]
+        answers = base.signer.answer(batch)
+        at_seconds = self._seconds()
+        answered = {answer.csr.uid for answer in answers}
+        for csr in batch:
+            if csr.uid not in answered:
+                self._waits[csr.uid] = at_seconds
+        written = self._desk.write(answers, self._means.clock.now())
+        self._answered.update(dict.fromkeys(written.uids, at_seconds))
+        if base.registry is not None:
+            self._publish(base.registry)  # a readmitted chassis is revoked no more
+        if written.error is not None:
+            raise written.error
+        return len(pending) > len(batch)
+
+    def _pending(self) -> list[SigningRequest]:
+        at_seconds = self._seconds()
+        for table, seconds in ((self._answered, PATIENCE_SECONDS), (self._waits, 1.0)):
+            for uid in [uid for uid, at in table.items() if at_seconds - at > seconds]:
+                del table[uid]
+        pending = [
+            request
+            for request in self._cache.requests.values()
+            if not request.is_answered
+            and request.uid not in self._answered
+            and request.uid not in self._waits
+        ]
+        return sorted(pending, key=lambda request: (request.created_at, request.name))

@@ -1,0 +1,139 @@
+"""The state of a cluster, read or made: what a session of the leader stands on."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from geneveil.kube.errors import ApiRefusedError, ExistsError, MissingError
+from geneveil.kube.kinds import CLUSTER_IPSECS, CLUSTER_NAME, OPENSHIFT_NETWORKS
+from geneveil.kube.port import Document, KubePort
+from geneveil.model.clock import Clock
+from geneveil.model.cluster import Mode
+from geneveil.model.errors import TrustError
+from geneveil.operator.cluster import authority_certificate
+from geneveil.operator.confirmations import Confirmations
+from geneveil.operator.issuing import Desk
+from geneveil.operator.keeper import Keeper, KeyFiles
+from geneveil.operator.kubernetes.cluster_cache import ClusterCache
+from geneveil.operator.kubernetes.signer import Signer
+from geneveil.operator.kubernetes.store import KubeStore, Place, load_store
+from geneveil.operator.kubernetes.switch import read_switch, switch_of_openshift
+from geneveil.operator.log_lines import log_line
+from geneveil.operator.records import AuthorityRecord
+from geneveil.operator.registry import Registry, read_cluster
+from geneveil.operator.sealing import seal_cluster
+from geneveil.pki.authority import Authority
+from geneveil.pki.keyfiles import NamedBytes, parse_private_key
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Foundation:
+    """Everything that stands on one store; made anew when the store is read anew.
+
+    Attributes:
+        registry, keeper, signer: None where IPsec is off.
+    """
+
+    store: KubeStore
+    mode: Mode
+    registry: Registry | None
+    keeper: Keeper | None
+    signer: Signer | None
+
+
+@dataclass(frozen=True)
+class Means:
+    """What is needed to build one."""
+
+    place: Place
+    clock: Clock
+    draw: Callable[[int], bytes]
+    cache: ClusterCache
+    confirmations: Confirmations
+
+
+def lay_foundation(means: Means) -> Foundation | None:
+    """Read the state, or make it from the switch; None while nobody has said what to do.
+
+    Raises:
+        GeneveilError: it can't be read, or the API server did not answer: try again.
+    """
+    store = load_store(means.place, means.clock)
+    if store is None:
+        switch = means.cache.switch or ask_openshift(means.place.port)
+        if switch is None:
+            return None
+        _check_never_sealed(switch)
+        store = _seal(means, switch)
+        if store is None:
+            return None
+    cluster = read_cluster(store)
+    if cluster.settings.mode is Mode.DISABLED:
+        return Foundation(store, Mode.DISABLED, None, None, None)
+    registry = Registry(store, lambda record: _authority(store, record), means.clock, means.draw)
+    files = KeyFiles(write=store.stage_key, remove=store.drop_keys)
+    keeper = Keeper(registry, means.confirmations, files)
+    signer = Signer(Desk(registry), store, means.cache.claims, means.place.namespace)
+    return Foundation(store, Mode.FULL, registry, keeper, signer)
+
+
+def ask_openshift(port: KubePort) -> Document | None:
+    """Make the ClusterIPsec that OKD's switch asks for; None where there is no such API or it asks
+    for nothing.
+    """
+    try:
+        network = port.find(OPENSHIFT_NETWORKS, CLUSTER_NAME)
+    except ApiRefusedError as error:
+        _log.warning(log_line("openshift-not-readable", error=error.render()))
+        return None
+    wanted = switch_of_openshift(network) if network is not None else None
+    if wanted is None:
+        return None
+    try:
+        made = port.create(CLUSTER_IPSECS, wanted)
+    except (ExistsError, MissingError):
+        return None
+    _log.info(log_line("switch-made", source="Network.operator.openshift.io"))
+    return made
+
+
+def _seal(means: Means, switch: Document) -> KubeStore | None:
+    config = read_switch(switch)
+    store = KubeStore(means.place, means.clock)
+    try:
+        store.load()
+        now: datetime = means.clock.now()
+        seal_cluster(store, config, now, means.draw, store.stage_key)
+    except ExistsError:
+        store.close()
+        return None  # another replica was faster; the next look reads what it made
+    except BaseException:
+        store.close()
+        raise
+    _log.info(log_line("sealed", mode=config.spec.mode))
+    return store
+
+
+def _check_never_sealed(switch: Document) -> None:
+    sealed = (switch.get("status") or {}).get("sealedSHA256")
+    if sealed:
+        raise TrustError(
+            "the Secret with the certificate authority is gone",
+            why=f"the ClusterIPsec says that configuration {sealed} was sealed",
+            remedy="restore the Secret geneveil-ca and the ConfigMaps geneveil-ledger-* from a "
+            "backup; another authority would cut all nodes off",
+        )
+
+
+def _authority(store: KubeStore, record: AuthorityRecord) -> Authority:
+    pem = store.keys.get(record.authority_id)
+    if pem is None:
+        raise TrustError(f"the Secret holds no key of authority {record.authority_id}")
+    key = parse_private_key(NamedBytes(f"ca-{record.authority_id}.key", pem))
+    certificate = authority_certificate(record)
+    if certificate.public_key() != key.public_key():
+        raise TrustError(f"the Secret's key is not that of authority {record.authority_id}")
+    return Authority(certificate, key)

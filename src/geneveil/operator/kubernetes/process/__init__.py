@@ -1,0 +1,1 @@
+"""`geneveil operator run --kubernetes`."""

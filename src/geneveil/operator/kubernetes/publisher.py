@@ -1,0 +1,73 @@
+"""Writes what agents and people are told, when it differs from what was written."""
+
+import logging
+from datetime import datetime
+from typing import Any
+
+from geneveil.kube.errors import ConflictError, ExistsError, MissingError
+from geneveil.kube.kinds import CLUSTER_IPSECS, CONFIG_MAPS, TRUST_CONFIG_MAP
+from geneveil.kube.port import Document, KubePort
+from geneveil.operator.kubernetes.cluster_status import (
+    STATUS_MANAGER,
+    ClusterFacts,
+    status_document,
+)
+from geneveil.operator.kubernetes.publication import published_generation, trust_document
+from geneveil.operator.log_lines import log_line
+from geneveil.operator.trust_state import TrustState
+
+_log = logging.getLogger(__name__)
+
+
+class Publisher:
+    """Remembers what it wrote."""
+
+    def __init__(self, port: KubePort, namespace: str) -> None:
+        self._port, self._namespace = port, namespace
+        self._trust: Document | None = None
+        self._data: Any = None
+        self._status: Any = None
+
+    def publish_trust(self, state: TrustState) -> int:
+        """Write the ConfigMap if it differs; always over the version that was read.
+
+        Returns:
+            The generation that is published; more than the state's if another one was there,
+            which is left: what nodes have seen is never taken back.
+        Raises:
+            ConflictError: somebody else wrote it; the next call reads it anew.
+        """
+        wanted = trust_document(state, self._namespace)
+        if self._trust is not None and wanted["data"] == self._data:
+            return state.trust.generation
+        if self._trust is None:
+            self._trust = self._port.find(CONFIG_MAPS, TRUST_CONFIG_MAP, self._namespace)
+        there = self._trust
+        if there is not None and published_generation(there) > state.trust.generation:
+            generation = published_generation(there)
+            self._trust = None
+            return generation
+        try:
+            if there is None:
+                self._trust = self._port.create(CONFIG_MAPS, wanted)
+            elif there.get("data") != wanted["data"]:
+                wanted["metadata"]["resourceVersion"] = there["metadata"]["resourceVersion"]
+                self._trust = self._port.replace(CONFIG_MAPS, wanted)
+        except (ConflictError, ExistsError, MissingError):
+            self.forget()
+            raise
+        self._data = wanted["data"]
+        _log.info(log_line("trust-published", generation=state.trust.generation))
+        return state.trust.generation
+
+    def publish_status(self, facts: ClusterFacts, switch: Document, now: datetime) -> None:
+        """Apply the ClusterIPsec's status if it differs."""
+        wanted = status_document(facts, switch, now)
+        uid = switch["metadata"].get("uid")
+        if (uid, wanted["status"]) != self._status:
+            self._port.apply(CLUSTER_IPSECS, wanted, STATUS_MANAGER, "status")
+            self._status = (uid, wanted["status"])
+
+    def forget(self) -> None:
+        """Somebody else may have written: compare with the API at the next call."""
+        self._trust, self._data, self._status = None, None, None
