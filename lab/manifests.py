@@ -15,6 +15,7 @@ _SWITCH = "templates/clusteripsec.yaml"
 # The switch is a file of its own: no object of a kind can be applied with the kind.
 RENDERINGS: dict[str, tuple[tuple[str, ...], str]] = {
     "full.yaml": (_ON, ""),
+    "full-openshift.yaml": ((*_ON, "openshift=true"), ""),
     "disabled.yaml": (_OFF, ""),
     "clusteripsec-full.yaml": (("mode=Full", "clusterIPsec.create=true"), _SWITCH),
     "clusteripsec-disabled.yaml": (("mode=Disabled", "clusterIPsec.create=true"), _SWITCH),

@@ -5,7 +5,7 @@ import sys
 import typer
 
 from geneveil import __version__
-from geneveil.cli import node, node_decommission, operator, verify
+from geneveil.cli import install, node, node_decommission, operator, verify
 from geneveil.model.errors import GeneveilError
 
 app = typer.Typer(
@@ -39,6 +39,7 @@ node.register(app)
 app.add_typer(node_decommission.node_app, name="node")
 app.add_typer(operator.app, name="operator")
 verify.register(app)
+install.register(app)
 
 
 def main() -> None:

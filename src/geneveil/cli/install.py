@@ -1,0 +1,251 @@
+"""`geneveil install`: put geneveil into a Kubernetes cluster."""
+
+import json
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from geneveil.cli.operator_options import Output, OutputOption
+from geneveil.model.cluster import Mode
+from geneveil.model.errors import ConfigError
+
+if TYPE_CHECKING:
+    from geneveil.install.plan import Step
+    from geneveil.install.port import ClusterPort
+    from geneveil.install.render import Document
+    from geneveil.install.wish import InstallWish
+
+_HELP = """Put geneveil into a Kubernetes cluster, or bring it up to date.
+
+Shows what it will do and asks. IPsec is off unless --mode Full (or --from, or --config) says so;
+it can be switched on only now, and is never off again.
+
+Examples:
+
+  geneveil install --mode Full --dry-run
+
+  geneveil install --from cluster-network-03-config.yml
+
+  geneveil install --mode Full --render | kubectl diff --server-side -f -
+"""
+
+
+_Mode = Annotated[
+    Mode | None,
+    typer.Option("--mode", help="Of a new cluster; Disabled if nothing says otherwise."),
+]
+_OkdManifest = Annotated[
+    Path | None,
+    typer.Option("--from", help="The installer's manifest: cluster-network-03-config.yml."),
+]
+_Config = Annotated[
+    Path | None, typer.Option("--config", "-c", help="A ClusterIPsec file, for all settings.")
+]
+_Image = Annotated[str, typer.Option("--image", help="Where nodes find the image of deploy/image.")]
+_Namespace = Annotated[
+    str, typer.Option("--namespace", "-n", help="Where operator and agents run.")
+]
+_SignerName = Annotated[
+    str, typer.Option("--signer-name", help="By which nodes ask for certificates.")
+]
+_Openshift = Annotated[
+    bool, typer.Option("--openshift", help="Add what OpenShift and OKD need; --from does too.")
+]
+_Kubeconfig = Annotated[
+    Path | None, typer.Option("--kubeconfig", help="Instead of KUBECONFIG and ~/.kube/config.")
+]
+_Context = Annotated[str, typer.Option("--context", help="Of the kubeconfig.")]
+_Render = Annotated[
+    bool, typer.Option("--render", help="Print what would be applied; ask no cluster.")
+]
+_DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Let the API server check it; change nothing.")
+]
+_Force = Annotated[
+    bool, typer.Option("--force-conflicts", help="Take over fields that others manage.")
+]
+_Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+@dataclass(frozen=True)
+class _Terms:
+    """How to go about it."""
+
+    dry_run: bool
+    force: bool
+    yes: bool
+    output: Output
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("install", help=_HELP, short_help="Put geneveil into a Kubernetes cluster.")(
+        install
+    )
+
+
+def install(
+    mode: _Mode = None,
+    okd_manifest: _OkdManifest = None,
+    config: _Config = None,
+    image: _Image = "",
+    namespace: _Namespace = "geneveil-system",
+    signer_name: _SignerName = "geneveil.io/node",
+    openshift: _Openshift = False,
+    kubeconfig: _Kubeconfig = None,
+    context: _Context = "",
+    render: _Render = False,
+    dry_run: _DryRun = False,
+    force_conflicts: _Force = False,
+    yes: _Yes = False,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    from geneveil.install.render import render_yaml
+    from geneveil.install.wish import InstallWish, check_wish
+
+    asked, spec = _asked_for(mode, okd_manifest, config)
+    wish = InstallWish(
+        mode=asked or Mode.DISABLED,
+        spec=spec,
+        namespace=namespace,
+        signer_name=signer_name,
+        image=image,
+        openshift=openshift or okd_manifest is not None,
+    )
+    check_wish(wish)
+    if render:
+        typer.echo(render_yaml(_documents(wish)), nl=False)
+        return
+    from geneveil.install.io import open_cluster
+
+    cluster = open_cluster(kubeconfig, context)
+    _install(cluster, wish, asked, _Terms(dry_run, force_conflicts, yes, output))
+
+
+def _install(
+    cluster: "ClusterPort", wish: "InstallWish", asked: Mode | None, terms: _Terms
+) -> None:
+    from geneveil.install.apply import plan_installation
+    from geneveil.install.plan import Action, settle_mode
+    from geneveil.install.render import switch_object
+
+    there = cluster.read(switch_object(wish))
+    wish = replace(wish, mode=settle_mode(asked, there))
+    if there is not None and not wish.spec:
+        # what it was installed with, and not the defaults
+        wish = replace(wish, spec={k: v for k, v in there["spec"].items() if k != "mode"})
+    documents = _documents(wish)
+    steps = plan_installation(cluster, documents, force=terms.force)
+    if terms.output is Output.TEXT:
+        _show(wish, steps, is_first=there is None)
+    if terms.dry_run or all(step.action is Action.UNCHANGED for step in steps):
+        _finish(wish, steps, terms, applied=False)
+        return
+    _confirm(terms.yes)
+    _apply(cluster, documents, steps, terms.force)
+    _finish(wish, steps, terms, applied=True)
+
+
+def _asked_for(
+    mode: Mode | None, okd_manifest: Path | None, config: Path | None
+) -> tuple[Mode | None, dict[str, Any]]:
+    given = [
+        name
+        for name, value in (("--mode", mode), ("--from", okd_manifest), ("--config", config))
+        if value is not None
+    ]
+    if len(given) > 1:
+        raise ConfigError(f"{' and '.join(given)} both say what mode to install; give one of them")
+    if okd_manifest is not None:
+        from geneveil.install.okd import parse_okd_manifest
+
+        switch = parse_okd_manifest(_read(okd_manifest), str(okd_manifest))
+        return switch.mode, switch.spec
+    if config is not None:
+        from geneveil.operator.config_check import parse_config
+
+        parsed = parse_config(_read(config), str(config))
+        # only what was written: what was not gets the API server's defaults, which are the same
+        spec = parsed.spec.model_dump(by_alias=True, mode="json", exclude_unset=True)
+        spec.pop("operator", None)
+        return Mode(spec.pop("mode", Mode.DISABLED.value)), spec
+    return mode, {}
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise ConfigError(f"{path} cannot be read", why=why) from None
+
+
+def _documents(wish: "InstallWish") -> "list[Document]":
+    from geneveil.install.io import read_manifest
+    from geneveil.install.render import manifest_files, render_objects
+
+    return render_objects(wish, [read_manifest(name) for name in manifest_files(wish)])
+
+
+def _show(wish: "InstallWish", steps: "list[Step]", *, is_first: bool) -> None:
+    from geneveil.cli.operator_options import print_table
+
+    rows = [{**step.document(), "fields": ", ".join(step.fields)} for step in steps]
+    columns = {
+        "action": "action",
+        "kind": "kind",
+        "namespace": "namespace",
+        "name": "name",
+        "fields": "what changes",
+    }
+    print_table(rows, columns, "nothing to apply")
+    if is_first and wish.mode is Mode.FULL:
+        typer.echo("IPsec is switched on (mode: Full), and is never off again.")
+    elif is_first:
+        typer.echo("IPsec is off (mode: Disabled), and cannot be switched on later.")
+
+
+def _confirm(yes: bool) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise ConfigError(
+            "nobody can be asked whether to go on", remedy="nothing was changed; --yes goes on"
+        )
+    if not typer.confirm("Apply this?", err=True):
+        raise ConfigError("nothing was changed")
+
+
+def _apply(
+    cluster: "ClusterPort", documents: "list[Document]", steps: "list[Step]", force_conflicts: bool
+) -> None:
+    from geneveil.install.apply import apply_installation
+
+    done: list[Step] = []
+    try:
+        apply_installation(cluster, documents, steps, done.append, force=force_conflicts)
+    except BaseException:
+        typer.echo(
+            f"{len(done)} of {len(steps)} objects are in place; the same command goes on", err=True
+        )
+        raise
+
+
+def _finish(wish: "InstallWish", steps: "list[Step]", terms: _Terms, *, applied: bool) -> None:
+    if terms.output is Output.JSON:
+        document = {
+            "mode": wish.mode.value,
+            "namespace": wish.namespace,
+            "applied": applied,
+            "objects": [step.document() for step in steps],
+        }
+        typer.echo(json.dumps(document, indent=2))
+    elif applied:
+        typer.echo("applied; kubectl get clusteripsec,nodeipsec shows how it goes")
+    elif terms.dry_run:
+        typer.echo("nothing was changed (--dry-run)")
+    else:
+        typer.echo("all is in place already; nothing was changed")

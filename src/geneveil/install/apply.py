@@ -1,0 +1,51 @@
+"""Plans and applies an installation on whatever answers as a `ClusterPort`."""
+
+from collections.abc import Callable, Sequence
+
+from geneveil.install.plan import Action, Step, judge_object
+from geneveil.install.port import ClusterPort
+from geneveil.install.render import Document
+
+
+def plan_installation(
+    cluster: ClusterPort, documents: Sequence[Document], *, force: bool
+) -> list[Step]:
+    """What applying would do. Changes nothing.
+
+    What is not there yet is not tried: its namespace or its kind may be part of the installation.
+
+    Raises:
+        RefusedError: a change is refused by the API server.
+        DaemonError: the API server is away.
+    """
+    steps = []
+    for document in documents:
+        before = cluster.read(document)
+        after = None
+        if before is not None:
+            after = cluster.apply(document, dry_run=True, force=force)
+        steps.append(judge_object(document, before, after))
+    return steps
+
+
+def apply_installation(
+    cluster: ClusterPort,
+    documents: Sequence[Document],
+    steps: Sequence[Step],
+    tell: Callable[[Step], None],
+    *,
+    force: bool,
+) -> None:
+    """Apply what a plan says, in order; stops at the first failure, and may be repeated.
+
+    Args:
+        tell: is called with each step when it is done.
+    Raises:
+        as `plan_installation`.
+    """
+    for document, step in zip(documents, steps, strict=True):
+        if step.action is not Action.UNCHANGED:
+            cluster.apply(document, dry_run=False, force=force)
+        if document["kind"] == "CustomResourceDefinition":
+            cluster.wait_for_definition(document["metadata"]["name"])
+        tell(step)
