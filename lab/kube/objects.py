@@ -8,6 +8,7 @@ AGENT = "geneveil-agent"
 OPERATOR = "geneveil-operator"
 # Any well-formed reference: no kubelet ever pulls it.
 _NO_IMAGE = "localhost/never-pulled:1"
+_TOKEN = {"serviceAccountToken": {"path": "token", "expirationSeconds": 3607}}
 
 
 def namespace(name: str) -> dict[str, Any]:
@@ -37,6 +38,9 @@ def pod(name: str, inside: str, account: str, on_node: str) -> dict[str, Any]:
             "hostNetwork": True,
             "serviceAccountName": account,
             "containers": [{"name": "main", "image": _NO_IMAGE}],
+            # A kubelet gets tokens only for audiences that its Pods ask for; the service accounts
+            # are told to mount none.
+            "volumes": [{"name": "identity", "projected": {"sources": [_TOKEN]}}],
             "tolerations": [{"operator": "Exists"}],
             "terminationGracePeriodSeconds": 0,
         },

@@ -1,0 +1,116 @@
+"""What deploy/ holds is what the chart makes, and the API server takes it."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from geneveil.install.io import read_manifest
+from geneveil.install.render import manifest_files, render_objects
+from geneveil.install.wish import InstallWish
+from geneveil.model.cluster import Mode
+from lab import manifests
+from lab.kube.arguments import Programs
+from lab.kube.server import ApiServer
+
+
+@pytest.mark.parametrize("name", sorted(manifests.RENDERINGS))
+def test_the_manifests_are_what_the_chart_makes(kube_programs: Programs, name: str) -> None:
+    values, only = manifests.RENDERINGS[name]
+    made = manifests.render(kube_programs.helm, values, only)
+    assert (manifests.FOLDER / name).read_text() == made, "make manifests"
+
+
+@pytest.mark.parametrize("openshift", [False, True])
+def test_install_makes_what_helm_makes(kube_programs: Programs, openshift: bool) -> None:
+    spec = {"genevePorts": [6081, 6082]}
+    wish = InstallWish(Mode.FULL, spec, "elsewhere", "example.test/signer", "", openshift)
+    ours = render_objects(wish, [read_manifest(name) for name in manifest_files(wish)])
+    values = (
+        "mode=Full",
+        "createNamespace=true",
+        "signerName=example.test/signer",
+        "genevePorts={6081,6082}",
+        f"openshift={str(openshift).lower()}",
+    )
+    text = manifests.render(kube_programs.helm, values, namespace="elsewhere")
+
+    def keyed(objects: list[dict[str, object]]) -> dict[str, object]:
+        own = ("CustomResourceDefinition", "ClusterIPsec")
+        return {f"{o['kind']} {o['metadata']}": o for o in objects if o["kind"] not in own}
+
+    assert keyed(ours) == keyed([one for one in yaml.safe_load_all(text) if one])
+
+
+@pytest.mark.parametrize(
+    "value", ["mode=On", "genevePorts={0}", "operator.replicas=0", "signerName=node", "typo=1"]
+)
+def test_helm_refuses_values_that_make_no_sense(kube_programs: Programs, value: str) -> None:
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        manifests.render(kube_programs.helm, (value,))
+    assert value.split("=")[0].split(".")[-1] in refused.value.stderr
+
+
+@pytest.mark.parametrize("mode", ["full", "full-openshift", "disabled"])
+def test_plain_manifests_are_applied_and_applied_again(
+    own_api_server: ApiServer, mode: str
+) -> None:
+    server = own_api_server
+    switch = "full" if mode.startswith("full") else mode
+    for file in (
+        manifests.TOP / "deploy/crds",
+        manifests.FOLDER / f"{mode}.yaml",
+        manifests.FOLDER / f"clusteripsec-{switch}.yaml",
+    ):
+        for _ in range(2):
+            _applied(server, file)
+
+
+def test_helm_template_is_applied_with_its_switch(own_api_server: ApiServer) -> None:
+    server = own_api_server
+    _applied(server, manifests.CHART / "crds/")
+    values = ("mode=Full", "clusterIPsec.create=true", "operator.antiAffinity=Preferred")
+    text = manifests.render(server.programs.helm, values)
+    done = server.kubectl("apply", "--server-side", "-f", "-", stdin=text)
+    assert done.returncode == 0, done.stderr
+    found = server.kubectl_json("get", "clusteripsec", "cluster")
+    assert found["spec"]["mode"] == "Full"
+
+
+def test_helm_does_not_turn_a_cluster_over(own_api_server: ApiServer) -> None:
+    server = own_api_server
+    first = _helm(server, "install", "mode=Full,clusterIPsec.create=true")
+    assert first.returncode == 0, first.stderr
+    second = _helm(server, "upgrade", "mode=Disabled")
+    assert second.returncode != 0
+    assert "installed with mode: Full, and that never changes" in second.stderr
+    gone = _helm(server, "uninstall")
+    assert gone.returncode == 0, gone.stderr
+    # what protects the installation stays, and so does the switch
+    assert server.kubectl("get", "clusteripsec", "cluster").returncode == 0
+    refused = server.kubectl("delete", "clusteripsec", "cluster")
+    assert "never off again" in refused.stderr
+
+
+def _applied(server: ApiServer, file: Path) -> None:
+    done = server.kubectl(
+        "apply",
+        "--server-side",
+        "--force-conflicts",
+        "-f",
+        f"{file}/" if file.is_dir() else f"{file}",
+    )
+    assert done.returncode == 0, done.stderr
+    if file.name == "crds":
+        waited = server.kubectl("wait", "--for=condition=Established", "crd", "--all")
+        assert waited.returncode == 0, waited.stderr
+
+
+def _helm(server: ApiServer, verb: str, values: str = "") -> "subprocess.CompletedProcess[str]":
+    command = [str(server.programs.helm), verb, "geneveil"]
+    if verb != "uninstall":
+        # the service accounts are there already, and belong to nobody
+        command += [str(manifests.CHART), "--take-ownership", "--set", values]
+    command += ["--namespace", manifests.NAMESPACE, f"--kubeconfig={server.kubeconfig()}"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)

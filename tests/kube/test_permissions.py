@@ -1,0 +1,213 @@
+"""What operator and agent may do on a real API server, and what they may not."""
+
+import base64
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab import manifests
+from lab.kube.arguments import Programs
+from lab.kube.cluster import make_namespace
+from lab.kube.objects import AGENT, NAMESPACE, OPERATOR
+from lab.kube.server import ApiServer
+
+CSR = "certificatesigningrequests.certificates.k8s.io"
+SIGNERS = "signers.certificates.k8s.io"
+HERE = ("-n", NAMESPACE)
+
+
+@pytest.fixture(scope="module")
+def installed(
+    kube_programs: Programs, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ApiServer]:
+    with ApiServer.start(tmp_path_factory.mktemp("permissions"), kube_programs) as server:
+        make_namespace(server)
+        for file in ("deploy/crds/", "deploy/manifests/full.yaml"):
+            done = server.kubectl("apply", "--server-side", "-f", f"{manifests.TOP / file}")
+            assert done.returncode == 0, done.stderr
+            server.kubectl("wait", "--for=condition=Established", "crd", "--all")
+        yield server
+
+
+def _config(server: ApiServer, account: str) -> Path:
+    made = server.kubectl("create", "token", account, *HERE)
+    assert made.returncode == 0, made.stderr
+    return server.token_kubeconfig(account, made.stdout.strip())
+
+
+def _may(server: ApiServer, account: str, verb: str, what: str, *more: str) -> str:
+    resource, _, subresource = what.partition("+")
+    if subresource:
+        more = (*more, f"--subresource={subresource}")
+    done = server.kubectl("auth", "can-i", verb, resource, *more, config=_config(server, account))
+    return done.stdout.strip().splitlines()[-1].split()[0]
+
+
+GRANTED = {
+    AGENT: [
+        ("get", "configmaps/geneveil-trust", *HERE),
+        ("watch", "configmaps/geneveil-trust", *HERE),
+        ("create", CSR),
+        ("get", CSR),
+        ("watch", CSR),
+        ("get", "nodeipsecs.geneveil.io"),
+        ("patch", "nodeipsecs.geneveil.io+status"),
+    ],
+    OPERATOR: [
+        ("list", CSR),
+        ("watch", CSR),
+        ("delete", CSR),
+        ("update", f"{CSR}+approval"),
+        ("update", f"{CSR}+status"),
+        ("approve", f"{SIGNERS}/geneveil.io/node"),
+        ("sign", f"{SIGNERS}/geneveil.io/node"),
+        ("list", "nodes"),
+        ("watch", "nodes"),
+        ("list", "clusteripsecs.geneveil.io"),
+        ("watch", "clusteripsecs.geneveil.io"),
+        ("create", "clusteripsecs.geneveil.io"),
+        ("patch", "clusteripsecs.geneveil.io+status"),
+        ("list", "nodeipsecs.geneveil.io"),
+        ("watch", "nodeipsecs.geneveil.io"),
+        ("create", "nodeipsecs.geneveil.io"),
+        ("delete", "nodeipsecs.geneveil.io"),
+        ("get", "secrets/geneveil-ca", *HERE),
+        ("update", "secrets/geneveil-ca", *HERE),
+        ("create", "secrets", *HERE),
+        ("get", "configmaps", *HERE),
+        ("list", "configmaps", *HERE),
+        ("create", "configmaps", *HERE),
+        ("update", "configmaps", *HERE),
+        ("create", "leases.coordination.k8s.io", *HERE),
+        ("get", "leases.coordination.k8s.io/geneveil-operator", *HERE),
+        ("update", "leases.coordination.k8s.io/geneveil-operator", *HERE),
+        ("create", "events", "-n", "default"),
+    ],
+}
+
+REFUSED = {
+    AGENT: [
+        ("get", "secrets/geneveil-ca", *HERE),
+        ("list", "secrets", *HERE),
+        ("get", "configmaps/geneveil-ledger-operator", *HERE),
+        ("list", "configmaps", *HERE),
+        ("update", "configmaps/geneveil-trust", *HERE),
+        ("approve", f"{SIGNERS}/geneveil.io/node"),
+        ("sign", f"{SIGNERS}/geneveil.io/node"),
+        ("update", f"{CSR}+approval"),
+        ("update", f"{CSR}+status"),
+        ("delete", CSR),
+        ("create", "nodeipsecs.geneveil.io"),
+        ("patch", "nodeipsecs.geneveil.io"),
+        ("delete", "nodeipsecs.geneveil.io"),
+        ("get", "clusteripsecs.geneveil.io"),
+        ("patch", "clusteripsecs.geneveil.io"),
+        ("get", "nodes"),
+        ("list", "pods", "-A"),
+        ("create", "serviceaccounts+token", *HERE),
+        ("update", "leases.coordination.k8s.io/geneveil-operator", *HERE),
+        ("*", "*"),
+    ],
+    OPERATOR: [
+        ("approve", f"{SIGNERS}/kubernetes.io/kube-apiserver-client"),
+        ("sign", f"{SIGNERS}/kubernetes.io/kubelet-serving"),
+        ("approve", SIGNERS),
+        ("create", CSR),
+        ("get", "secrets/another", *HERE),
+        ("list", "secrets", *HERE),
+        ("get", "secrets/geneveil-ca", "-n", "kube-system"),
+        ("create", "secrets", "-n", "kube-system"),
+        ("delete", "secrets/geneveil-ca", *HERE),
+        ("delete", "configmaps", *HERE),
+        ("get", "configmaps", "-n", "kube-system"),
+        ("patch", "clusteripsecs.geneveil.io"),
+        ("delete", "clusteripsecs.geneveil.io"),
+        ("patch", "nodeipsecs.geneveil.io+status"),
+        ("patch", "nodes"),
+        ("delete", "nodes"),
+        ("list", "pods", "-A"),
+        ("create", "serviceaccounts+token", *HERE),
+        ("delete", "validatingadmissionpolicybindings.admissionregistration.k8s.io"),
+        ("patch", "customresourcedefinitions.apiextensions.k8s.io"),
+        ("update", "leases.coordination.k8s.io/another", *HERE),
+        ("create", "pods", *HERE),
+        ("*", "*"),
+    ],
+}
+
+
+@pytest.mark.parametrize("account", [AGENT, OPERATOR])
+def test_what_the_programs_do_is_granted(installed: ApiServer, account: str) -> None:
+    lacking = [w for w in GRANTED[account] if _may(installed, account, *w) != "yes"]
+    assert lacking == []
+
+
+@pytest.mark.parametrize("account", [AGENT, OPERATOR])
+def test_what_would_be_dangerous_is_refused(installed: ApiServer, account: str) -> None:
+    granted = [w for w in REFUSED[account] if _may(installed, account, *w) != "no"]
+    assert granted == []
+
+
+def test_attempts_with_an_agents_token_are_refused(installed: ApiServer) -> None:
+    config = _config(installed, AGENT)
+    for attempt in (
+        ("get", "secret", "geneveil-ca", *HERE),
+        ("get", "configmaps", *HERE),
+        ("get", "nodes"),
+        ("delete", "nodeipsec", "--all"),
+        ("certificate", "approve", "another"),
+    ):
+        done = installed.kubectl(*attempt, config=config)
+        assert done.returncode != 0, attempt
+        assert "Forbidden" in done.stderr, attempt
+
+
+def test_the_operator_makes_no_secret_but_its_own(installed: ApiServer) -> None:
+    config = _config(installed, OPERATOR)
+    make = ("create", "secret", "generic", *HERE, "--from-literal=k=v")
+    refused = installed.kubectl(*make, "other", "--dry-run=server", config=config)
+    assert "geneveil's operator makes no Secret but geneveil-ca" in refused.stderr
+    made = installed.kubectl(*make, "geneveil-ca", "--dry-run=server", config=config)
+    assert made.returncode == 0, made.stderr
+
+
+def test_the_operator_deletes_and_approves_only_its_own_requests(installed: ApiServer) -> None:
+    config = _config(installed, OPERATOR)
+    ours, theirs = "ours", "theirs"
+    for name, signer in ((ours, "geneveil.io/node"), (theirs, "example.test/other")):
+        done = installed.kubectl("create", "-f", "-", stdin=_request(name, signer))
+        assert done.returncode == 0, done.stderr
+    refused = installed.kubectl("certificate", "approve", theirs, config=config)
+    assert "Forbidden" in refused.stderr
+    approved = installed.kubectl("certificate", "approve", ours, config=config)
+    assert approved.returncode == 0, approved.stderr
+    refused = installed.kubectl("delete", "csr", theirs, config=config)
+    assert "geneveil's operator deletes only requests that it was asked to sign" in refused.stderr
+    deleted = installed.kubectl("delete", "--wait=false", "csr", ours, config=config)
+    assert deleted.returncode == 0, deleted.stderr
+
+
+def _request(name: str, signer: str) -> str:
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    csr = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
+    pem = csr.public_bytes(serialization.Encoding.PEM)
+    spec = {
+        "signerName": signer,
+        "request": base64.b64encode(pem).decode(),
+        "usages": ["ipsec tunnel"],
+    }
+    return json.dumps(
+        {
+            "apiVersion": "certificates.k8s.io/v1",
+            "kind": "CertificateSigningRequest",
+            "metadata": {"name": name},
+            "spec": spec,
+        }
+    )
