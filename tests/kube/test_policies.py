@@ -281,15 +281,15 @@ def test_an_agent_writes_the_status_of_its_own_node(installed: ApiServer) -> Non
 
 def test_nobody_writes_the_status_of_another_node(installed: ApiServer) -> None:
     words = "the status of NodeIPsec two is written by the agent of that node; "
-    patch = ("patch", "nodeipsec", "two", "--subresource=status", "--type=merge")
-    body = '-p={"status":{"chassis":"c-1"}}'
+    status = _status("two", chassis="c-1")
+    write = ("apply", "--server-side", "--subresource=status", "-f", "-")
     assert words + "this token belongs to node one" in _refusal(
-        installed, *patch, body, config=_agent(installed, "one")
+        installed, *write, stdin=status, config=_agent(installed, "one")
     )
     assert words + "this token is not bound to a node" in _refusal(
-        installed, *patch, body, config=_unbound(installed, AGENT)
+        installed, *write, stdin=status, config=_unbound(installed, AGENT)
     )
-    assert words + "admin is not it" in _refusal(installed, *patch, body)
+    assert words + "admin is not it" in _refusal(installed, *write, stdin=status)
 
 
 def test_columns_names_and_defaults_are_as_documented(installed: ApiServer) -> None:

@@ -1,0 +1,100 @@
+"""`geneveil install` on a real API server."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from lab.kube.server import ApiServer
+
+OKD = """\
+apiVersion: operator.openshift.io/v1
+kind: Network
+metadata:
+  name: cluster
+spec:
+  defaultNetwork:
+    type: OVNKubernetes
+    ovnKubernetesConfig:
+      genevePort: 6082
+      ipsecConfig: {mode: Full, full: {encapsulation: Always}}
+"""
+
+
+def _install(server: ApiServer, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "geneveil", "install", f"--kubeconfig={server.kubeconfig()}"]
+    return subprocess.run(
+        [*command, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def _actions(done: "subprocess.CompletedProcess[str]") -> dict[str, str]:
+    assert done.returncode == 0, done.stderr
+    objects = json.loads(done.stdout)["objects"]
+    return {f"{one['kind']}/{one['name']}": one["action"] for one in objects}
+
+
+def test_an_installation_from_its_first_try_to_its_upgrade(own_api_server: ApiServer) -> None:
+    server = own_api_server
+    dry = _actions(_install(server, "--mode", "Full", "--dry-run", "-o", "json"))
+    assert dry["ClusterIPsec/cluster"] == "create"
+    assert server.kubectl("get", "crd", "-o", "name").stdout == ""
+
+    unasked = _install(server, "--mode", "Full")
+    assert unasked.returncode == 2
+    assert "nobody can be asked" in unasked.stderr
+    assert server.kubectl("get", "crd", "-o", "name").stdout == ""
+
+    assert "applied" in _install(server, "--mode", "Full", "--yes").stdout
+    found = server.kubectl_json("get", "clusteripsec", "cluster")
+    assert found["spec"]["mode"] == "Full"
+
+    again = _actions(_install(server, "-o", "json", "--yes"))
+    assert set(again.values()) == {"unchanged"}
+
+    for asked in (("--mode", "Disabled"), ("--mode", "Disabled", "--dry-run")):
+        refused = _install(server, *asked)
+        assert refused.returncode == 1
+        assert "installed with mode: Full, and that never changes" in refused.stderr
+
+    upgrade = _actions(_install(server, "--image", "example.test/g:2", "-o", "json", "--yes"))
+    assert {name for name, action in upgrade.items() if action == "change"} == {
+        "Deployment/geneveil-operator",
+        "DaemonSet/geneveil-agent",
+    }
+    pods = server.kubectl_json("get", "daemonset", "geneveil-agent", "-n", "geneveil-system")
+    images = {one["image"] for one in pods["spec"]["template"]["spec"]["containers"]}
+    assert images == {"example.test/g:2"}
+
+
+def test_okds_manifest_becomes_ours(own_api_server: ApiServer, tmp_path: Path) -> None:
+    manifest = tmp_path / "cluster-network-03-config.yml"
+    manifest.write_text(OKD)
+    done = _install(own_api_server, "--from", str(manifest), "--yes")
+    assert done.returncode == 0, done.stderr
+    found = own_api_server.kubectl_json("get", "clusteripsec", "cluster")
+    assert found["spec"]["mode"] == "Full"
+    assert found["spec"]["encapsulation"] == "Always"
+    assert found["spec"]["genevePorts"] == [6082]
+
+
+def test_off_by_default(own_api_server: ApiServer) -> None:
+    done = _install(own_api_server, "--yes")
+    assert "IPsec is off (mode: Disabled), and cannot be switched on later" in done.stdout
+    refused = _install(own_api_server, "--mode", "Full", "--yes")
+    assert "IPsec can be switched on only while the cluster is installed" in refused.stderr
+    daemon_sets = own_api_server.kubectl("get", "daemonsets", "-A", "-o", "name")
+    assert daemon_sets.stdout == ""
+
+
+def test_an_api_server_that_is_away_is_named(own_api_server: ApiServer) -> None:
+    own_api_server.stop()
+    done = _install(own_api_server, "--mode", "Full", "--yes")
+    assert done.returncode == 1
+    assert "the API server does not answer" in done.stderr
+    assert "Traceback" not in done.stderr
