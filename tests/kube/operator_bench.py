@@ -105,18 +105,23 @@ class OperatorReplica:
 
 @contextmanager
 def replica(
-    server: ApiServer, folder: Path, name: str, environment: dict[str, str] | None = None
+    server: ApiServer, folder: Path, name: str, dies: tuple[str, ...] = ()
 ) -> Iterator[OperatorReplica]:
-    """Run one until the block ends."""
+    """Run one until the block ends.
+
+    Args:
+        dies: at which write it is killed; see `dying_operator`.
+    """
     log = folder / f"{name}.log"
-    command = [sys.executable, "-m", "geneveil", "operator", "run", "--kubernetes"]
+    program = ["tests.kube.dying_operator", *dies, "--"] if dies else ["geneveil"]
+    command = [sys.executable, "-m", *program, "operator", "run", "--kubernetes"]
     command += ["--kubeconfig", str(operator_kubeconfig(server)), "--identity", name]
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONPATH": f"{TOP / 'src'}", **(environment or {})},
+            env={**os.environ, "PYTHONPATH": f"{TOP / 'src'}:{TOP}"},
         )
         running = OperatorReplica(process, log)
         try:
@@ -154,13 +159,15 @@ class FakeAgent:
     server: ApiServer
     node: str
     chassis: str
+    pod: str = "agent"
+    has_renewed: bool = False
     client: KubeClient = field(init=False)
     uid: str = field(init=False)
 
     def __post_init__(self) -> None:
         node = make_node(self.server, self.node, {"k8s.ovn.org/node-chassis-id": self.chassis})
         self.uid = str(node["metadata"]["uid"])
-        pod = make_agent_pod(self.server, self.node)
+        pod = make_agent_pod(self.server, self.node, name=f"{self.pod}-{self.node}")
         token = request_token(self.server, pod)
         config = self.server.token_kubeconfig(f"agent-{self.node}", token)
         self.client = open_client(config)

@@ -19,7 +19,7 @@ RENEW_SECONDS = 5.0
 ACT_SECONDS = 10.0
 """So long after it began to renew a leader acts; the rest of the lease is for what is under way."""
 
-RETRY_SECONDS = 2.0
+RETRY_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
