@@ -90,7 +90,7 @@ def test_killed_at_every_step_one_certificate_a_request(cluster: Cluster) -> Non
         agent = FakeAgent(cluster.server, f"dies-{number}", f"chassis-dies-{number}")
         name = agent.ask(make_csr(agent.chassis))
         with replica(cluster.server, cluster.folder, f"dying-{number}", dies=death) as dying:
-            wait_for(f"death {death}", lambda: dying.process.poll() is not None)  # noqa: B023
+            wait_for(f"death {death}", lambda: dying.process.poll() is not None)
             assert dying.process.returncode == -signal.SIGKILL, dying.text()
         # its lease would end by itself; that is tested elsewhere, and takes 15 s each time
         cluster.admin.delete(LEASES, "geneveil-operator", NAMESPACE)

@@ -1,0 +1,415 @@
+"""Rows as objects, the store that writes them through, the Lease, the switch, the restoration."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from geneveil.enroll.port import WatchState
+from geneveil.kube.csr_wire import SigningRequest, parse_signing_request
+from geneveil.kube.errors import ApiUnavailableError, ConflictError, ExistsError, MissingError
+from geneveil.kube.port import Document, Kind, Listing, Selection, WatchEvent
+from geneveil.model.errors import DaemonError, TrustError
+from geneveil.operator.config_check import parse_config
+from geneveil.operator.kubernetes.caretaker import find_old_requests
+from geneveil.operator.kubernetes.election import (
+    LEASE_SECONDS,
+    LeaseRecord,
+    Sighting,
+    Step,
+    decide_step,
+    lease_document,
+    read_lease,
+    see,
+)
+from geneveil.operator.kubernetes.ledger import (
+    CERTIFICATES,
+    Binding,
+    ChassisLedger,
+    ledger_document,
+    parse_ledger,
+    parse_state,
+)
+from geneveil.operator.kubernetes.requested_rotation import find_request
+from geneveil.operator.kubernetes.restoration import MOST_BELIEVED, explain_restoration
+from geneveil.operator.kubernetes.store import KubeStore, Place, load_store
+from geneveil.operator.kubernetes.switch import (
+    judge_switch,
+    read_switch,
+    restored_document,
+    switch_of_openshift,
+)
+from geneveil.operator.records import NodeRecord, Standing, TrustRecord
+from geneveil.operator.seal import make_seal
+from geneveil.operator.sealing import seal_cluster
+from geneveil.operator.trust_tables import TrustTables
+from geneveil.pki.rollover import Phase
+
+NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
+CONFIG = parse_config(
+    "{apiVersion: geneveil.io/v1alpha1, kind: ClusterIPsec, metadata: {name: cluster},"
+    " spec: {mode: Full}}",
+    "cluster.yaml",
+)
+
+
+class Fixed:
+    def now(self) -> datetime:
+        return NOW
+
+
+class Memory:
+    """An API server's memory, as far as the store uses it: versions, and 409s.
+
+    Beside it, tests/kube runs the same store on the real API server.
+    """
+
+    def __init__(self) -> None:
+        self.objects: dict[tuple[str, str], Document] = {}
+        self.writes: list[str] = []
+        self.fail_after = 10**9
+        self._version = 0
+
+    def read(self, kind: Kind, name: str, namespace: str = "") -> Document:
+        found = self.find(kind, name)
+        if found is None:
+            raise MissingError(name)
+        return found
+
+    def find(self, kind: Kind, name: str, namespace: str = "") -> Document | None:
+        found = self.objects.get((kind.plural, name))
+        return json.loads(json.dumps(found)) if found else None
+
+    def list_all(self, selection: Selection) -> Listing:
+        label, _, value = selection.labels.partition("=")
+        items = [
+            one
+            for (plural, _), one in self.objects.items()
+            if plural == selection.kind.plural
+            and (not label or (one["metadata"].get("labels") or {}).get(label) == value)
+        ]
+        return Listing(tuple(json.loads(json.dumps(items))), str(self._version))
+
+    def watch(self, selection: Selection, version: str, seconds: int = 300) -> Iterator[WatchEvent]:
+        return iter(())
+
+    def create(self, kind: Kind, document: Document) -> Document:
+        if (kind.plural, document["metadata"]["name"]) in self.objects:
+            raise ExistsError("there")
+        return self._put(kind, document)
+
+    def replace(self, kind: Kind, document: Document, subresource: str = "") -> Document:
+        there = self.read(kind, document["metadata"]["name"])
+        if document["metadata"]["resourceVersion"] != there["metadata"]["resourceVersion"]:
+            raise ConflictError("changed")
+        return self._put(kind, document)
+
+    def apply(
+        self, kind: Kind, document: Document, manager: str, subresource: str = ""
+    ) -> Document:
+        return self._put(kind, document)
+
+    def patch(
+        self, kind: Kind, name: str, change: Document, namespace: str = "", subresource: str = ""
+    ) -> Document:
+        raise NotImplementedError
+
+    def delete(
+        self, kind: Kind, name: str, namespace: str = "", uid: str = "", version: str = ""
+    ) -> None:
+        del self.objects[kind.plural, name]
+
+    def close(self) -> None:
+        return
+
+    def _put(self, kind: Kind, document: Document) -> Document:
+        if len(self.writes) >= self.fail_after:
+            raise ApiUnavailableError("away")
+        self._version += 1
+        kept = json.loads(json.dumps(document))
+        kept["metadata"]["resourceVersion"] = str(self._version)
+        name = str(kept["metadata"]["name"])
+        self.objects[kind.plural, name] = kept
+        self.writes.append(name)
+        return kept  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def memory() -> Memory:
+    return Memory()
+
+
+def _sealed(memory: Memory) -> KubeStore:
+    store = KubeStore(Place(memory, "n"), Fixed())
+    assert store.load() is False
+    seal_cluster(store, CONFIG, NOW, lambda size: b"\x07" * size, store.stage_key)
+    return store
+
+
+def _loaded(memory: Memory) -> KubeStore:
+    store = load_store(Place(memory, "n"), Fixed())
+    assert store is not None
+    return store
+
+
+def test_what_was_sealed_is_read_back(memory: Memory) -> None:
+    first = _sealed(memory)
+    assert memory.writes == ["geneveil-ca"]
+    second = _loaded(memory)
+    assert second.read_seal() == first.read_seal()
+    assert second.read_authorities() == first.read_authorities()
+    assert second.keys == first.keys
+    assert TrustTables(second).read() == TrustTables(first).read()
+
+
+def test_keys_are_in_the_secret_alone_and_not_shown(memory: Memory) -> None:
+    store = _sealed(memory)
+    state = parse_state(memory.objects["secrets", "geneveil-ca"])
+    assert state.keys == store.keys
+    assert "PRIVATE" not in repr(state)
+    texts = json.dumps([one for (plural, _), one in memory.objects.items() if plural != "secrets"])
+    assert "PRIVATE" not in texts
+
+
+def test_only_objects_that_changed_are_written(memory: Memory) -> None:
+    store = _sealed(memory)
+    tables = TrustTables(store)
+    memory.writes.clear()
+    with store.transaction():
+        tables.put_node(NodeRecord("a", Standing.REVOKED, "unspecified", NOW))
+    assert len(memory.writes) == 1
+    assert memory.writes[0].startswith("geneveil-ledger-")
+    with store.transaction():
+        tables.read()
+    assert len(memory.writes) == 1
+    with store.transaction():
+        tables.bump()
+    assert memory.writes[1:] == ["geneveil-ca"]
+    assert TrustTables(_loaded(memory)).find_node("a") is not None
+
+
+def test_a_second_leader_is_met_by_a_conflict(memory: Memory) -> None:
+    old = _sealed(memory)
+    new = _loaded(memory)
+    with new.transaction():
+        TrustTables(new).bump()
+    with pytest.raises(ConflictError), old.transaction():
+        TrustTables(old).bump()
+    assert old.is_stale
+    assert TrustTables(old).read_generation() == 1  # rolled back
+    with pytest.raises(DaemonError), old.transaction():
+        TrustTables(old).bump()
+    assert TrustTables(_loaded(memory)).read_generation() == 2
+
+
+def test_a_write_that_fails_is_not_believed(memory: Memory) -> None:
+    store = _sealed(memory)
+    memory.fail_after = len(memory.writes)
+    with pytest.raises(ApiUnavailableError), store.transaction():
+        TrustTables(store).bump()
+    assert TrustTables(store).read_generation() == 1
+    assert store.is_stale
+
+
+def test_a_store_that_leads_no_more_writes_nothing(memory: Memory) -> None:
+    _sealed(memory)
+    store = load_store(Place(memory, "n", may_write=lambda: False), Fixed())
+    assert store is not None
+    writes = list(memory.writes)
+    with pytest.raises(DaemonError, match="leads no more"), store.transaction():
+        TrustTables(store).bump()
+    assert memory.writes == writes
+
+
+def test_ledgers_without_their_authority_are_an_error(memory: Memory) -> None:
+    store = _sealed(memory)
+    with store.transaction():
+        TrustTables(store).put_node(NodeRecord("a", Standing.REVOKED, "unspecified", NOW))
+    del memory.objects["secrets", "geneveil-ca"]
+    with pytest.raises(TrustError, match="geneveil-ca is gone"):
+        load_store(Place(memory, "n"), Fixed())
+
+
+def _row(not_after: datetime) -> tuple[Any, ...]:
+    values = {
+        "serial": "0" * 40,
+        "kind": "node",
+        "chassis": "a",
+        "authority_id": 1,
+        "certificate_pem": b"PEM",
+        "key_sha256": b"\x01\x02",
+        "issued_at": 1,
+        "not_before": 1,
+        "not_after": int(not_after.timestamp()),
+        "revoked_at": None,
+        "revocation_reason": "",
+        "csr_sha256": b"\x03",
+        "predecessor": "",
+    }
+    return tuple(values[name] for name in CERTIFICATES)
+
+
+def test_a_ledger_comes_back_without_what_ended_long_ago() -> None:
+    kept, old = _row(NOW - timedelta(days=29)), _row(NOW - timedelta(days=31))
+    ledger = ChassisLedger("a", Binding("node", "uid"), (old, kept), ("a", "revoked", "x", 5))
+    read = parse_ledger(ledger_document(ledger, "n", NOW))
+    assert read == ChassisLedger("a", ledger.binding, (kept,), ledger.standing)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"chassis": "b"},
+        {"certificates": [{"serial": "x"}]},
+        {"standing": {"chassis": "a"}},
+        {"node": None, "nodeUID": ["x"], "certificates": 3},
+    ],
+)
+def test_a_ledger_that_makes_no_sense_is_an_error(change: dict[str, Any]) -> None:
+    document = ledger_document(ChassisLedger("a", None, (_row(NOW),), None), "n", NOW)
+    content = json.loads(document["data"]["ledger.json"])
+    document["data"]["ledger.json"] = json.dumps({**content, **change})
+    with pytest.raises(TrustError, match="can't be read"):
+        parse_ledger(document)
+
+
+def _lease(holder: str, renewed: str = "1") -> LeaseRecord:
+    return LeaseRecord(holder, renewed, LEASE_SECONDS, 0, "1")
+
+
+STEPS: dict[str, tuple[LeaseRecord | None, float, Step]] = {
+    "there is none": (None, 0, Step.CREATE),
+    "it is ours": (_lease("me"), 100, Step.RENEW),
+    "it was given up": (_lease(""), 0, Step.TAKE),
+    "another has it": (_lease("you"), LEASE_SECONDS, Step.STAND_BY),
+    "another had it": (_lease("you"), LEASE_SECONDS + 0.1, Step.TAKE),
+}
+
+
+@pytest.mark.parametrize("case", STEPS)
+def test_who_leads(case: str) -> None:
+    record, age_seconds, expected = STEPS[case]
+    assert decide_step(Sighting(record, 50.0), "me", 50.0 + age_seconds) is expected
+
+
+def test_a_lease_counts_from_when_it_was_first_seen_so() -> None:
+    first = see(None, _lease("you", "1"), 10.0)
+    assert see(first, _lease("you", "1"), 20.0).since_seconds == 10.0
+    assert see(first, _lease("you", "2"), 20.0).since_seconds == 20.0
+
+
+def test_a_lease_comes_back() -> None:
+    document = lease_document(_lease("you"), "me", "n", NOW)
+    assert document["metadata"]["resourceVersion"] == "1"
+    document["metadata"]["resourceVersion"] = "2"
+    record = read_lease(document)
+    assert (record.holder, record.transitions, record.duration_seconds) == ("me", 1, LEASE_SECONDS)
+    given_up = lease_document(record, "", "n", NOW)
+    given_up["metadata"]["resourceVersion"] = "3"
+    assert read_lease(given_up).holder == ""
+
+
+def test_the_switch_is_compared_with_the_seal() -> None:
+    seal = make_seal(CONFIG)
+    document: Document = {"metadata": {"name": "cluster"}, "spec": {"mode": "Full"}}
+    assert judge_switch(document, seal) is None
+    off = judge_switch({**document, "spec": {"mode": "Disabled"}}, seal)
+    assert off is not None
+    assert off.reason == "SwitchChanged"
+    assert "spec.mode stays Full" in off.message
+    gone = judge_switch(None, seal)
+    assert gone is not None
+    assert gone.reason == "SwitchDeleted"
+    again = restored_document(seal, "2026-05-01T12:00:00Z")
+    told = judge_switch(again, seal)
+    assert told is not None
+    assert told.reason == "SwitchWasDeleted"
+    nonsense = judge_switch({**document, "spec": {"mode": "full"}}, seal)
+    assert nonsense is not None
+    assert nonsense.reason == "SwitchUnreadable"
+
+
+@pytest.mark.parametrize(
+    ("config", "ports"),
+    [
+        ({"ipsecConfig": {}}, (6081,)),
+        ({"ipsecConfig": {"mode": "Full"}, "genevePort": 6082}, (6082,)),
+        ({"ipsecConfig": {"mode": "Disabled"}}, None),
+        ({"ipsecConfig": {"mode": "External"}}, None),
+        ({}, None),
+    ],
+)
+def test_okds_switch(config: dict[str, Any], ports: tuple[int, ...] | None) -> None:
+    network = {"spec": {"defaultNetwork": {"ovnKubernetesConfig": config}}}
+    made = switch_of_openshift(network)
+    if ports is None:
+        assert made is None
+    else:
+        assert made is not None
+        assert read_switch(made).spec.geneve_ports == ports
+
+
+def _said(generation: int, crls: tuple[tuple[str, int], ...] = ()) -> list[tuple[str, WatchState]]:
+    return [("node", WatchState(generation, (), crls, ""))]
+
+
+RESTORED = {
+    "as it should be": (_said(5, (("ca", 3),)), False),
+    "behind": (_said(4, (("ca", 2),)), False),
+    "a generation ahead": (_said(6), True),
+    "a list ahead": (_said(5, (("ca", 4),)), True),
+    "a list of a stranger": (_said(5, (("other", 9),)), False),
+    "more than is believed": (_said(6 + MOST_BELIEVED), False),
+}
+
+
+@pytest.mark.parametrize("case", RESTORED)
+def test_what_shows_a_restoration(case: str) -> None:
+    said, expected = RESTORED[case]
+    assert bool(explain_restoration(said, 5, {"ca": 3})) is expected
+
+
+def _trust(phase: Phase = Phase.STEADY, requested: datetime | None = None) -> TrustRecord:
+    return TrustRecord(1, 1, phase, NOW, "", timedelta(days=1), requested)
+
+
+WISHES = {
+    "new": ("2026-05-01T12:00:01Z 6h", _trust(), "6h"),
+    "without a wave": ("2026-05-01T12:00:01Z", _trust(), ""),
+    "obeyed before": ("2026-05-01T11:59:59Z", _trust(), None),
+    "under way": ("2026-05-01T12:00:01Z", _trust(Phase.SWITCH), None),
+    "noted": ("2026-05-01T12:00:01Z", _trust(requested=NOW), None),
+    "nonsense": ("soon", _trust(), None),
+    "none": ("", _trust(), None),
+}
+
+
+@pytest.mark.parametrize("case", WISHES)
+def test_a_wish_for_another_authority(case: str) -> None:
+    text, trust, wave = WISHES[case]
+    wish = find_request({"metadata": {"annotations": {"geneveil.io/rotate": text}}}, trust)
+    assert (wish.wave if wish else None) == wave
+
+
+def _asked(age: timedelta, **status: Any) -> SigningRequest:
+    made = f"{NOW - age:%Y-%m-%dT%H:%M:%SZ}"
+    return parse_signing_request(
+        {
+            "metadata": {"name": "r", "uid": "u", "creationTimestamp": made},
+            "spec": {"signerName": "geneveil.io/node"},
+            "status": status,
+        }
+    )
+
+
+def test_requests_are_kept_while_somebody_may_wait() -> None:
+    young, old, day = timedelta(minutes=59), timedelta(minutes=61), timedelta(hours=25)
+    answered: dict[str, Any] = {"certificate": "UEVN"}
+    denied: dict[str, Any] = {"conditions": [{"type": "Denied", "status": "True"}]}
+    for status in (answered, denied):
+        assert not find_old_requests([_asked(young, **status)], NOW)
+        assert find_old_requests([_asked(old, **status)], NOW)
+    assert not find_old_requests([_asked(old)], NOW)
+    assert find_old_requests([_asked(day)], NOW)
