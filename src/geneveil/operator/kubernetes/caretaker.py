@@ -6,6 +6,7 @@ and the API server, asked for that very Node, says that there is none.
 
 import logging
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime, timedelta
 
@@ -25,6 +26,10 @@ from geneveil.pki.crl import RevocationReason
 REVOKE, READMIT = "geneveil.io/revoke", "geneveil.io/readmit"
 """Annotations on a NodeIPsec: a reason of RFC 5280, and the time from which it is taken back."""
 
+WRITERS = 8
+MOST_AT_ONCE = 64
+"""NodeIPsecs of one look: requests do not wait until five thousand are made."""
+
 KEPT_AFTER_ANSWER = timedelta(hours=1)
 KEPT_UNANSWERED = timedelta(hours=24)
 
@@ -36,16 +41,19 @@ class Caretaker:
 
     def __init__(self, port: KubePort, cache: ClusterCache) -> None:
         self._port, self._cache = port, cache
+        self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="node-ipsecs")
+
+    def close(self) -> None:
+        """Make no more."""
+        self._writers.shutdown(wait=False, cancel_futures=True)
 
     def keep_node_ipsecs(self) -> None:
         """One NodeIPsec for each Node, and none besides."""
         cache = self._cache
-        for name in sorted(cache.nodes.keys() - cache.node_ipsecs.keys()):
-            try:
-                document = node_ipsec_document(cache.nodes[name])
-                cache.node_ipsecs[name] = self._port.create(NODE_IPSECS, document)
-            except ExistsError:
-                continue  # the watch will say so
+        missing = sorted(cache.nodes.keys() - cache.node_ipsecs.keys())[:MOST_AT_ONCE]
+        for made in self._writers.map(self._make, missing):
+            if made is not None:
+                cache.node_ipsecs[str(made["metadata"]["name"])] = made
         for name in sorted(cache.node_ipsecs.keys() - cache.nodes.keys()):
             if self._is_gone(name):
                 uid = str(cache.node_ipsecs[name]["metadata"]["uid"])
@@ -100,6 +108,12 @@ class Caretaker:
             with suppress(MissingError):
                 self._port.delete(SIGNING_REQUESTS, request.name, uid=request.uid)
             self._cache.requests.pop(request.name, None)
+
+    def _make(self, node: str) -> Document | None:
+        try:
+            return self._port.create(NODE_IPSECS, node_ipsec_document(self._cache.nodes[node]))
+        except ExistsError:
+            return None  # the watch will say so
 
     def _is_gone(self, node: str) -> bool:
         return self._port.find(NODES, node) is None

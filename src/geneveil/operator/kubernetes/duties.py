@@ -58,6 +58,7 @@ class Duties:
     def close(self) -> None:
         """No more work."""
         self._desk.close()
+        self._caretaker.close()
 
     def do(self, base: Foundation) -> bool:
         """One look.
