@@ -16,6 +16,7 @@ from geneveil.model.errors import GeneveilError
 from lab.build import command as build_command
 
 if TYPE_CHECKING:
+    from lab.fault import Fault
     from lab.lifecycle import LabConfig, Programs
 
 app = typer.Typer(
@@ -201,6 +202,10 @@ def scenario(
         Path | None,
         typer.Option(help="Keep each fault's row here (JSON); a .md beside it gets the table."),
     ] = None,
+    fault: Annotated[
+        list[str] | None, typer.Option(help="Of faults, only this one; again.")
+    ] = None,
+    minutes: Annotated[float | None, typer.Option(help="Begin nothing new after so long.")] = None,
 ) -> None:
     """Play situations on real clusters with steady traffic; see lab/scenarios/.
 
@@ -222,11 +227,15 @@ def scenario(
     if not names and not everything:
         for each in chosen:
             typer.echo(f"{each.name:32} {each.title}")
-            for fault in each.faults:
-                typer.echo(f"{'':32}   {fault.name}: {fault.title}")
+            for one in each.faults:
+                typer.echo(f"{'':32}   {one.name}: {one.title}")
         return
     programs, transport = _prepare(LabConfig())
-    failed = _run(play_all(chosen, programs, transport, data_dir, results, record))
+
+    def choose(one: "Fault") -> bool:
+        return not fault or one.name in fault
+
+    failed = _run(play_all(chosen, programs, transport, data_dir, results, record, choose, minutes))
     if failed:
         raise typer.Exit(1)
 

@@ -33,3 +33,16 @@ async def keep_charon_away(stage: Stage, node: str, signal: str) -> None:
 
 async def let_charon_back(stage: Stage, node: str) -> None:
     await stage.running.remote(node).check("rm /run/charon-stays-away")
+
+
+async def end_daemon(stage: Stage, guest: str, pidfile: str, signal: str) -> None:
+    """Send a daemon of Open vSwitch or OVN a signal; its monitor starts it anew if it crashed."""
+    await stage.running.remote(guest).check(f"kill -{signal} $(cat {pidfile})")
+
+
+async def end_for_good(stage: Stage, guest: str, pidfile: str) -> None:
+    """End a daemon and the monitor that would start it again; wait until both are gone."""
+    await stage.running.remote(guest).check(
+        f"pid=$(cat {pidfile}); parent=$(ps -o ppid= -p $pid); kill -KILL $parent $pid; "
+        "while kill -0 $pid 2> /dev/null; do :; done"
+    )

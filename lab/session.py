@@ -6,6 +6,7 @@ A lab that is up is known by its run folder alone; nothing is remembered elsewhe
 import asyncio
 import contextlib
 import json
+import math
 import shutil
 import sys
 import time
@@ -16,6 +17,7 @@ from typing import Any
 from geneveil.model.errors import ConfigError
 from lab.bringup import Running, bring_up
 from lab.errors import LabError
+from lab.fault import Fault
 from lab.fault_play import FaultOutcome
 from lab.fault_table import fault_row, merge_row
 from lab.lifecycle import (
@@ -230,6 +232,8 @@ async def play_all(
     data_dir: Path,
     results: Path | None,
     record: Path | None = None,
+    choose: Callable[[Fault], bool] = lambda fault: True,
+    minutes: float | None = None,
 ) -> int:
     """Play one scenario after another, faults on shared clusters; say how each went, write the
     tables; return the failures.
@@ -237,9 +241,21 @@ async def play_all(
     Args:
         results: where the table of scenarios goes.
         record: where the rows of faults go; see `lab.fault_table`.
+        choose: which faults of a situation.
+        minutes: nothing new is begun after this time; what was left out is said.
     """
     played: list[Played] = []
+    left_out: list[str] = []
     failed = 0
+    until = time.monotonic() + minutes * 60 if minutes else math.inf
+
+    def chosen(fault: Fault) -> bool:
+        if not choose(fault):
+            return False
+        if time.monotonic() > until:
+            left_out.append(fault.name)
+            return False
+        return True
 
     def keep(situation: str, outcome: FaultOutcome) -> None:
         if record:
@@ -249,9 +265,12 @@ async def play_all(
         for group in group_scenarios(scenarios):
             begun = time.monotonic()
             name = ", ".join(scenario.name for scenario in group)
+            if begun > until:
+                left_out += [scenario.name for scenario in group]
+                continue
             try:
                 if group[0].faults:
-                    await play_faults(group, programs, transport, data_dir, say, on_fault=keep)
+                    await play_faults(group, programs, transport, data_dir, say, chosen, keep)
                 else:
                     outcome = await play_scenario(group[0], programs, transport, data_dir, say)
                     played.append(Played(group[0], outcome, time.monotonic() - begun))
@@ -263,4 +282,6 @@ async def play_all(
             if results and played:
                 results.parent.mkdir(parents=True, exist_ok=True)
                 results.write_text(results_table(played))
+        if left_out:
+            say(f"time is up; not played: {', '.join(left_out)}")
     return failed

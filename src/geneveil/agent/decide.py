@@ -66,6 +66,7 @@ class AgentMemory:
     leak: Leak = field(default_factory=Leak)
     sightings: Mapping[Key, Sighting] = field(default_factory=dict)
     asked_since: Mapping[str, float] = field(default_factory=dict)
+    was_all_up: bool = False
 
 
 @dataclass(frozen=True)
@@ -187,8 +188,10 @@ def _judge_counters(
         return memory, []
     # What pods send to a peer that is closed, because it was revoked, is dropped as it must be.
     all_up = bool(peers) and all(peer.state is PeerState.UP for peer in peers) and not some_closed
-    growths, findings = judge_cleartext(seen.guard, memory.growths, all_up, seen.now_seconds)
-    return replace(memory, growths=growths), findings
+    all_up = all_up and not any(pair.is_missing for pair in memory.beginnings.values())
+    stood = all_up and memory.was_all_up  # else it may be from while a pair was down
+    growths, findings = judge_cleartext(seen.guard, memory.growths, stood, seen.now_seconds)
+    return replace(memory, growths=growths, was_all_up=all_up), findings
 
 
 def _remember_trust(
