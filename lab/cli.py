@@ -202,9 +202,7 @@ def scenario(
         Path | None,
         typer.Option(help="Keep each fault's row here (JSON); a .md beside it gets the table."),
     ] = None,
-    fault: Annotated[
-        list[str] | None, typer.Option(help="Of faults, only this one; again.")
-    ] = None,
+    fault: Annotated[list[str] | None, typer.Option(help="Of faults, only these.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Begin nothing new after so long.")] = None,
 ) -> None:
     """Play situations on real clusters with steady traffic; see lab/scenarios/.

@@ -25,6 +25,9 @@ from lab.topology import GENEVE_PORT
 from lab.traffic import Mark, PairLoss, Traffic
 
 SETTLE_SECONDS = 0.5
+SAS_OF_A_PAIR = 4
+"""Two children, two directions each."""
+
 SHOWN_FROM_SECONDS = 5.0
 LINGERING = frozenset({"guard-missing", "guard-altered"})
 """Said on purpose for ten minutes after they are over (`geneveil.agent.disturbed`): not waited
@@ -277,14 +280,19 @@ def judge_spis(
     before: dict[str, set[tuple[str, str, str]]],
     after: dict[str, set[tuple[str, str, str]]],
 ) -> list[str]:
-    """Rule 3."""
+    """Rule 3. A double that an earlier fault left may go: what carries a pair must stay."""
     broken = []
     for node, spis in before.items():
-        for source, destination, spi in sorted(spis ^ after.get(node, set())):
+        left = after.get(node, set())
+        for source, destination, spi in sorted(spis ^ left):
             pair: Pair = (addresses[source], addresses[destination])
             if fault.keeps is Keeps.NONE:
                 continue
+            is_new = (source, destination, spi) in left
+            of_pair = sum({a, b} == {source, destination} for a, b, _ in left)
+            if not is_new and of_pair >= SAS_OF_A_PAIR:
+                continue
             if fault.keeps is Keeps.ALL or not fault.touches_pair(pair):
-                word = "is gone" if (source, destination, spi) in spis else "is new"
+                word = "is new" if is_new else "is gone"
                 broken.append(f"{node}: SPI {spi} of {pair[0]} → {pair[1]} {word}")
     return broken

@@ -35,8 +35,8 @@ def mend(*names: str) -> Step:
     """Take away what `drop_between` made."""
 
     async def step(stage: Stage) -> None:
-        for name in names:
-            await stage.running.remote(name).check(f"nft delete table {_TABLE}")
+        remotes = [stage.running.remote(name) for name in names]
+        await asyncio.gather(*(remote.check(f"nft delete table {_TABLE}") for remote in remotes))
 
     return step
 
@@ -66,7 +66,7 @@ def ease(*names: str) -> Step:
     """Take away what `worsen` made."""
 
     async def step(stage: Stage) -> None:
-        for name in names:
-            await stage.running.remote(name).check("tc qdisc del dev eth0 root")
+        remotes = [stage.running.remote(name) for name in names]
+        await asyncio.gather(*(remote.check("tc qdisc del dev eth0 root") for remote in remotes))
 
     return step

@@ -139,3 +139,12 @@ def test_docs_show_the_recorded_figures() -> None:
     rows = json.loads(record.read_text())
     assert rows
     assert with_table(page, fault_table(rows)) == page
+
+
+def test_a_double_that_goes_is_no_change() -> None:
+    pair = {("1", "2", spi) for spi in "ab"} | {("2", "1", spi) for spi in "cd"}
+    crowded = {"node1": pair | {("1", "2", "e")}}
+    assert judge_spis(make(keeps=Keeps.ALL), ADDRESSES, crowded, {"node1": pair}) == []
+    assert judge_spis(make(keeps=Keeps.ALL), ADDRESSES, {"node1": pair}, crowded) != []
+    few = {"node1": pair - {("1", "2", "a")}}
+    assert judge_spis(make(keeps=Keeps.ALL), ADDRESSES, {"node1": pair}, few) != []

@@ -1,0 +1,43 @@
+"""The operator is away for hours: nothing needs it meanwhile."""
+
+from datetime import timedelta
+
+from lab.clocks import read_clock, set_clocks
+from lab.deadline import wait_until
+from lab.fault import Fault, Keeps, codes
+from lab.stage import Stage
+from lab.topology import CENTRAL
+
+TITLE = "The operator is away for two hours"
+NODES = 3
+_ALL = ("node1", "node2", "node3")
+_START = "setsid geneveil operator run --away-after 60 < /dev/null >> /disk/log/operator.log 2>&1 &"
+
+
+async def _leave(stage: Stage) -> None:
+    central = stage.running.remote(CENTRAL)
+    await central.run("pkill -9 -f '[g]eneveil operator run'")
+    await set_clocks(stage.running, await read_clock(stage.running, CENTRAL) + timedelta(hours=2))
+
+
+async def _return(stage: Stage) -> None:
+    await stage.running.remote(CENTRAL).check(_START)
+
+    async def heard() -> bool:
+        found = [await stage.status(name) for name in _ALL]
+        return not any(v["code"] == "operator-silent" for one in found for v in one["health"])
+
+    await wait_until(heard, "the nodes to hear the operator again", 60, poll_seconds=0.5)
+
+
+FAULTS = (
+    Fault(
+        "operator_away",
+        "operator: killed, away for two hours of the nodes' time",
+        _leave,
+        _return,
+        hold_seconds=20,
+        says=codes(_ALL, "operator-silent"),
+        keeps=Keeps.NONE,  # hours went by: SAs were rekeyed
+    ),
+)
