@@ -48,12 +48,14 @@ def judge(
     before: Orphans | None = None,
 ) -> Orphans:
     sightings = before.sightings if before else {}
-    return judge_orphans((CONNECTION,), sas, states, sightings, seconds)
+    return judge_orphans((CONNECTION,), sas, states, sightings, seconds, NOW)
 
 
 def test_a_pair_whose_sas_charon_forgot_is_carried() -> None:
     assert judge(LEFT).carried == {CONNECTION.name}
     assert judge(LEFT[:1]).carried == frozenset()  # only one way
+    just_made = tuple(replace(one, added_at_seconds=int(NOW.timestamp()) - 1) for one in LEFT)
+    assert judge(just_made).carried == frozenset()
     assert judge(LEFT, sas=None) == Orphans()
 
 
@@ -94,7 +96,7 @@ def test_what_charon_knows_is_no_orphan() -> None:
 
 def test_an_unreadable_kernel_forgets_nothing_and_deletes_nothing() -> None:
     first = judge(LEFT, 0, UP_IKE.sas)
-    blind = judge_orphans((CONNECTION,), UP_IKE.sas, None, first.sightings, 99)
+    blind = judge_orphans((CONNECTION,), UP_IKE.sas, None, first.sightings, 99, NOW)
     assert (blind.replaced, blind.sightings) == ((), first.sightings)
 
 

@@ -27,7 +27,8 @@ async def _return(stage: Stage) -> None:
         found = [await stage.status(name) for name in _ALL]
         return not any(v["code"] == "operator-silent" for one in found for v in one["health"])
 
-    await wait_until(heard, "the nodes to hear the operator again", 60, poll_seconds=0.5)
+    # A question is held for up to a minute, and only its answer ends the silence.
+    await wait_until(heard, "the nodes to hear the operator again", 150, poll_seconds=0.5)
 
 
 FAULTS = (
@@ -37,6 +38,7 @@ FAULTS = (
         _leave,
         _return,
         hold_seconds=20,
+        well_seconds=90,
         says=codes(_ALL, "operator-silent"),
         keeps=Keeps.NONE,  # hours went by: SAs were rekeyed
     ),

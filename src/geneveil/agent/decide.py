@@ -275,6 +275,7 @@ def _judge_orphans(seen: Observation, memory: AgentMemory, plan: MeshPlan | None
         None if isinstance(seen.states, GeneveilError) else seen.states,
         memory.sightings,
         seen.now_seconds,
+        seen.now,
     )
 
 

@@ -11,6 +11,7 @@ An SA is ours if it has the reqid that we gave to the child, between the pair's 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from geneveil.mesh.reauthentication import missing_children
 from geneveil.model.connection import Connection, Direction, IkeSa
@@ -20,6 +21,9 @@ QUIET_SECONDS = 10.0
 """An orphan is deleted after it has carried nothing for this long. Packets that are under way need
 milliseconds; charon and the kernel are read one after the other, and an SA that is just being made
 is no orphan the next time."""
+
+YOUNG_SECONDS = 2.0
+"""A younger SA may be one that charon is making: charon is read first."""
 
 ESP = 50
 Key = tuple[str, int]
@@ -55,12 +59,15 @@ def judge_orphans(
     states: tuple[XfrmState, ...] | None,
     before: Mapping[Key, Sighting],
     now_seconds: float,
+    now: datetime,
 ) -> Orphans:
     """Decide what the orphans are and which of them can go.
 
     Args:
         sas, states: None for what could not be read: then nothing is an orphan, nothing goes and
             nothing is forgotten.
+        now: by the clock that the kernel dates its states with. One that was set back makes a pair
+            look as if it were not carried: then it is begun as one that is down.
     """
     if sas is None or states is None:
         return Orphans(sightings=before)
@@ -71,7 +78,9 @@ def judge_orphans(
     for connection in connections:
         own = [state for state in states if _is_ours(state, connection) and state.spi not in known]
         missing = missing_children(connection, sas)
-        if missing and all(_carries(own, connection, str(child)) for child in missing):
+        latest = now.timestamp() - YOUNG_SECONDS
+        older = [state for state in own if state.added_at_seconds <= latest]
+        if missing and all(_carries(older, connection, str(child)) for child in missing):
             carried.add(connection.name)
         for state in own:
             key = (state.destination, state.spi)
