@@ -20,7 +20,7 @@ FAULTS = (
         touches=("node1-node2",),
         hold_seconds=1,
         keeps=Keeps.ALL,
-        most_recovery_seconds=0.5,
+        most_recovery_seconds=2.0,
         is_short=True,
     ),
     Fault(
@@ -32,7 +32,7 @@ FAULTS = (
         hold_seconds=30,
         says=codes(_PAIR, "peer-silent"),
         keeps=Keeps.ALL,
-        most_recovery_seconds=0.5,
+        most_recovery_seconds=2.0,
     ),
     Fault(
         "partition_10_minutes",
