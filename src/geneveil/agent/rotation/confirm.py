@@ -7,6 +7,7 @@ authority once every node confirms it, and a node that only has it on its disk w
 from geneveil.agent.decide import Decision
 from geneveil.agent.observe import Observation
 from geneveil.agent.rotation.io import Confirmation
+from geneveil.model.cluster import ClusterSettings
 from geneveil.model.errors import GeneveilError
 
 
@@ -29,4 +30,5 @@ def confirm(seen: Observation, decision: Decision) -> Confirmation | None:
         ),
         serial=trust.certificate.serial,
         in_use=(trust.replaced_serial,) if trust.replaced_serial else (),
+        has_settings=isinstance(seen.settings, ClusterSettings),
     )

@@ -54,13 +54,17 @@ _log = logging.getLogger("geneveil.agent")
 
 @dataclass(frozen=True)
 class Confirmation:
-    """What this node has now, as far as charon and the kernel show it; see `WatchState`."""
+    """What this node has now, as far as charon and the kernel show it; see `WatchState`.
+
+    `has_settings`: the cluster's settings are there; without them it asks to be told all anew.
+    """
 
     chassis: str
     trusts: tuple[str, ...]
     crls: tuple[tuple[str, int], ...]
     serial: str
     in_use: tuple[str, ...]
+    has_settings: bool = True
 
 
 class _Asking:
@@ -162,7 +166,7 @@ class Watcher(_Asking):
             return 0.0
         key, certificate, bundle = (self._need(n) for n in (KEY, CERTIFICATE, TRUST_BUNDLE))
         record = parse_record(self._store.read(WATCH))
-        lost = not has_settings(self._store)
+        lost = not confirmation.has_settings
         state = WatchState(
             generation=0 if lost else record.generation,  # then the answer comes at once
             trusts=confirmation.trusts,
