@@ -1,0 +1,93 @@
+"""A node gets another chassis name; two nodes claim one name."""
+
+from lab.bringup import put_token
+from lab.deadline import wait_until
+from lab.fault import Fault, Keeps, Step, codes
+from lab.stage import Stage
+
+TITLE = "A node's chassis name changes; two nodes claim one name"
+NODES = 3
+_HOLD_SECONDS = 15.0
+_BACK_SECONDS = 40.0
+
+
+def _name(node: str, chassis: str) -> Step:
+    async def step(stage: Stage) -> None:
+        await stage.running.remote(node).check(
+            f"ovs-vsctl set Open_vSwitch . external_ids:system-id={chassis}"
+        )
+
+    return step
+
+
+def _name_with_token(chassis: str) -> Step:
+    async def step(stage: Stage) -> None:
+        await _name("node2", chassis)(stage)
+
+        async def is_refused() -> bool:
+            found = await stage.status("node2")
+            return any(
+                value["code"] == "trust-unusable" and "token" in value["remedy"]
+                for value in found["health"]
+            )
+
+        await wait_until(is_refused, "node2 to say that its name has another certificate", 20)
+        made = await stage.operator("token", chassis)
+        node = stage.running.layout.topology.node("node2")
+        put_token(stage.running.layout, node, made["tokens"][0]["token"])
+        await _await_chassis(stage, chassis)
+
+    return step
+
+
+async def _await_chassis(stage: Stage, chassis: str) -> None:
+    async def condition() -> bool:
+        for name in ("node1", "node3"):
+            peers = (await stage.status(name))["peers"]
+            if chassis not in {peer["chassis"] for peer in peers if peer["state"] == "up"}:
+                return False
+        return True
+
+    await wait_until(condition, f"node2 to be reached as {chassis}", _BACK_SECONDS)
+
+
+FAULTS = (
+    Fault(
+        "name_changes",
+        "node: its chassis name changes, and changes back",
+        _name("node2", "node9"),
+        _name("node2", "node2"),
+        touches=("node2",),
+        hold_seconds=_HOLD_SECONDS,
+        says=codes(["node1", "node3"], "peer-down") | {"node2": frozenset({"trust-unusable"})},
+        keeps=Keeps.UNTOUCHED,
+        most_recovery_seconds=_BACK_SECONDS,
+    ),
+    Fault(
+        "name_changes_for_good",
+        "node: its chassis name changes, a token for the new one is given",
+        _name_with_token("node9"),
+        touches=("node2",),
+        says={"node2": frozenset({"trust-unusable"})},
+        keeps=Keeps.UNTOUCHED,
+    ),
+    Fault(
+        "name_changes_again",
+        "node: its chassis name changes back, a token is given",
+        _name_with_token("node2"),
+        touches=("node2",),
+        says={"node2": frozenset({"trust-unusable"})},
+        keeps=Keeps.UNTOUCHED,
+    ),
+    Fault(
+        "name_claimed_twice",
+        "node: another one claims its chassis name",
+        _name("node3", "node2"),
+        _name("node3", "node3"),
+        touches=("node2", "node3"),
+        hold_seconds=_HOLD_SECONDS,
+        says={"node3": frozenset({"trust-unusable"})},
+        keeps=Keeps.UNTOUCHED,
+        most_recovery_seconds=_BACK_SECONDS,
+    ),
+)
