@@ -81,3 +81,25 @@ def test_a_missing_configuration_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "agent.yaml").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match="cannot be read"):
         read_agent_config(tmp_path / "agent.yaml")
+
+
+@pytest.mark.parametrize(
+    ("blocks", "names", "is_full"), [(1000, 1000, False), (15, 1000, True), (1000, 0, True)]
+)
+def test_a_full_disk_is_named_before_it_matters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blocks: int, names: int, is_full: bool
+) -> None:
+    """A full file system of its own needs root; the lab has one (scenario `resources`)."""
+    real = list(os.statvfs(tmp_path))
+    real[1], real[3], real[5], real[6] = (
+        4096,
+        blocks,
+        5000,
+        names,
+    )  # f_frsize f_bfree f_files f_ffree
+    monkeypatch.setattr(os, "statvfs", lambda _path: os.statvfs_result(real))
+    if is_full:
+        with pytest.raises(ConfigError, match="is full"):
+            NodeStore(tmp_path).check_room()
+    else:
+        NodeStore(tmp_path).check_room()

@@ -1,4 +1,4 @@
-"""The clock of one node is wrong, by a day to ten years, in both directions, and set right again."""
+"""One node's clock is wrong, by a day to ten years, in both directions, and set right again."""
 
 from datetime import timedelta
 

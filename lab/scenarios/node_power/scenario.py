@@ -11,7 +11,8 @@ _OFF_SECONDS = 22.0
 
 _BOOT_SECONDS = 30.0
 _STOP = (
-    "kill $(cat /run/geneveil/agent.lock); kill $(pidof charon-systemd);"
+    "kill $(cat /run/geneveil/agent.lock);"
+    " touch /run/charon-stays-away; kill $(cat /run/charon-systemd.pid);"
     " kill $(cat /run/ovn/ovn-controller.pid) $(cat /run/openvswitch/ovs-vswitchd.pid);"
     " for n in 1 2 3 4 5 6 7 8 9 10; do pidof charon-systemd > /dev/null || break; sleep 0.1; done;"
     " sync"
@@ -42,7 +43,7 @@ FAULTS = (
         _boot,
         touches=("node2",),
         hold_seconds=_OFF_SECONDS,
-        says=codes(["node1", "node3"], "peer-down"),
+        says=codes(["node1", "node3"], "peer-silent"),
         keeps=Keeps.UNTOUCHED,
         most_recovery_seconds=_BOOT_SECONDS,
         takes=frozenset(Belonging),
@@ -53,6 +54,7 @@ FAULTS = (
         _shut_down,
         _boot,
         touches=("node2",),
+        hold_seconds=8.0,
         says=codes(["node1", "node3"], "peer-down"),
         keeps=Keeps.UNTOUCHED,
         most_recovery_seconds=_BOOT_SECONDS,

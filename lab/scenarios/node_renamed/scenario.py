@@ -2,8 +2,9 @@
 
 from lab.bringup import put_token
 from lab.deadline import wait_until
-from lab.fault import Fault, Keeps, Step, codes
+from lab.fault import Fault, Keeps, Step
 from lab.stage import Stage
+from lab.topology import CENTRAL
 
 TITLE = "A node's chassis name changes; two nodes claim one name"
 NODES = 3
@@ -11,18 +12,23 @@ _HOLD_SECONDS = 15.0
 _BACK_SECONDS = 40.0
 
 
-def _name(node: str, chassis: str) -> Step:
+def _name(node: str, chassis: str, before: str = "") -> Step:
+    """Change the name; `before` is taken out of OVN southbound, as a person has to do: its record
+    holds the node's address, and ovn-controller can make no other while it is there."""
+
     async def step(stage: Stage) -> None:
         await stage.running.remote(node).check(
             f"ovs-vsctl set Open_vSwitch . external_ids:system-id={chassis}"
         )
+        if before:
+            await stage.running.remote(CENTRAL).check(f"ovn-sbctl --if-exists chassis-del {before}")
 
     return step
 
 
-def _name_with_token(chassis: str) -> Step:
+def _name_with_token(chassis: str, before: str) -> Step:
     async def step(stage: Stage) -> None:
-        await _name("node2", chassis)(stage)
+        await _name("node2", chassis, before)(stage)
 
         async def is_refused() -> bool:
             found = await stage.status("node2")
@@ -54,19 +60,17 @@ async def _await_chassis(stage: Stage, chassis: str) -> None:
 FAULTS = (
     Fault(
         "name_changes",
-        "node: its chassis name changes, and changes back",
+        "node: its chassis name changes in Open vSwitch alone, and changes back",
         _name("node2", "node9"),
         _name("node2", "node2"),
-        touches=("node2",),
         hold_seconds=_HOLD_SECONDS,
-        says=codes(["node1", "node3"], "peer-down") | {"node2": frozenset({"trust-unusable"})},
-        keeps=Keeps.UNTOUCHED,
-        most_recovery_seconds=_BACK_SECONDS,
+        says={"node2": frozenset({"trust-unusable"})},
+        keeps=Keeps.ALL,
     ),
     Fault(
         "name_changes_for_good",
         "node: its chassis name changes, a token for the new one is given",
-        _name_with_token("node9"),
+        _name_with_token("node9", "node2"),
         touches=("node2",),
         says={"node2": frozenset({"trust-unusable"})},
         keeps=Keeps.UNTOUCHED,
@@ -74,7 +78,7 @@ FAULTS = (
     Fault(
         "name_changes_again",
         "node: its chassis name changes back, a token is given",
-        _name_with_token("node2"),
+        _name_with_token("node2", "node9"),
         touches=("node2",),
         says={"node2": frozenset({"trust-unusable"})},
         keeps=Keeps.UNTOUCHED,
@@ -82,8 +86,8 @@ FAULTS = (
     Fault(
         "name_claimed_twice",
         "node: another one claims its chassis name",
-        _name("node3", "node2"),
-        _name("node3", "node3"),
+        _name("node3", "node2", "node3"),
+        _name("node3", "node3", "node2"),
         touches=("node2", "node3"),
         hold_seconds=_HOLD_SECONDS,
         says={"node3": frozenset({"trust-unusable"})},

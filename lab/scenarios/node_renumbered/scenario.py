@@ -16,7 +16,7 @@ def _renumber(is_back: bool) -> Step:
         own, length = str(interface.ip), interface.network.prefixlen
         old, new = (_OTHER, own) if is_back else (own, _OTHER)
         await stage.running.remote("node2").check(
-            f"set -e; ip addr add {new}/{length} dev eth0; ip addr del {old}/{length} dev eth0; "
+            f"set -e; ip addr del {old}/{length} dev eth0; ip addr add {new}/{length} dev eth0; "
             f"ovs-vsctl set Open_vSwitch . external_ids:ovn-encap-ip={new}"
         )
         await _await_address(stage, new)

@@ -206,6 +206,7 @@ class Agent:
             if self._must_seal:
                 self._store.write_seal()
                 self._must_seal = False
+            self._store.check_room()
         except GeneveilError as error:
             return [explain_error(error, "state-directory", "state directory")]
         return []

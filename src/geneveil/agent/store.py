@@ -12,6 +12,9 @@ from geneveil.agent.config import AgentConfig, parse_agent_config
 from geneveil.agent.ratchet import Seal
 from geneveil.model.errors import ConfigError, TrustError
 
+LEAST_ROOM_BYTES = 64 * 1024
+"""Key, certificate, bundle and settings take less; a long revocation list may take more."""
+
 PRIVATE_DIRECTORY_MODE = 0o700
 PRIVATE_FILE_MODE = 0o600
 PUBLIC_FILE_MODE = 0o644
@@ -75,6 +78,26 @@ class NodeStore:
                 why=_reason(error),
                 remedy="run as root, on a file system that can be written",
             ) from None
+
+    def check_room(self) -> None:
+        """Say that the disk is full before a new certificate would have to be kept on it.
+
+        Raises:
+            ConfigError: there is no room for another file, or nobody can tell.
+        """
+        try:
+            system = os.statvfs(self.directory)
+        except OSError as error:
+            raise ConfigError(
+                f"cannot look at the file system of {self.directory}", why=_reason(error)
+            ) from None
+        has_no_names = system.f_files > 0 and system.f_ffree == 0
+        if system.f_bfree * system.f_frsize < LEAST_ROOM_BYTES or has_no_names:
+            raise ConfigError(
+                f"the file system of {self.directory} is full",
+                why="no new certificate or revocation could be kept",
+                remedy="free space there; what stands goes on",
+            )
 
     def read_seal(self) -> Seal:
         """Whether this node was ever told to encrypt; see `geneveil.agent.ratchet`."""

@@ -175,9 +175,9 @@ def _removals(
     ]
     for sa in observed.sas:
         if sa.connection.startswith(OWNED_PREFIX) and sa.connection not in desired:
-            at_once = sa.connection in revoked
-            why = "its peer was revoked" if at_once else "its tunnel is gone"
-            actions.append(TerminateIkeSa(sa.unique_id, sa.connection, why, at_once))
+            why = "its peer is closed" if sa.connection in revoked else "its tunnel is gone"
+            # A peer that is at that address no more would be waited for, and asked, for a minute.
+            actions.append(TerminateIkeSa(sa.unique_id, sa.connection, why, at_once=True))
     for connection in connections:
         if connection.name in broken:
             continue  # what is spare in charon may be all that is left

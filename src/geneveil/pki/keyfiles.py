@@ -178,7 +178,8 @@ def _check_name(leaf: x509.Certificate, name: str, chassis: str) -> None:
         raise TrustError(
             f"{name} is not this chassis' certificate",
             why=f"it names {common_names + alternative_names}, and this chassis is {chassis!r}",
-            remedy="system-id may have changed since the node enrolled; enrol it again",
+            remedy="if external_ids:system-id was changed on purpose, put a token for the new name "
+            "into the token file: geneveil operator token NODE; if not, set it back",
         )
 
 
