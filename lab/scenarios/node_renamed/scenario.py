@@ -40,7 +40,7 @@ def _name_with_token(chassis: str, before: str) -> Step:
         await wait_until(is_refused, "node2 to say that its name has another certificate", 20)
         made = await stage.operator("token", chassis)
         node = stage.running.layout.topology.node("node2")
-        put_token(stage.running.layout, node, made["tokens"][0]["token"])
+        put_token(stage.running.layout, node, made["token"])
         await _await_chassis(stage, chassis)
 
     return step
