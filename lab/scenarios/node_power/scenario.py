@@ -54,7 +54,7 @@ FAULTS = (
         _shut_down,
         _boot,
         touches=("node2",),
-        hold_seconds=8.0,
+        hold_seconds=4.0,
         says=codes(["node1", "node3"], "peer-down"),
         keeps=Keeps.UNTOUCHED,
         most_recovery_seconds=_BOOT_SECONDS,

@@ -11,6 +11,7 @@ from pathlib import Path
 from geneveil.agent.config import AgentConfig, parse_agent_config
 from geneveil.agent.ratchet import Seal
 from geneveil.model.errors import ConfigError, TrustError
+from geneveil.model.shortage import remedy_for
 
 LEAST_ROOM_BYTES = 64 * 1024
 """Key, certificate, bundle and settings take less; a long revocation list may take more."""
@@ -76,7 +77,7 @@ class NodeStore:
             raise ConfigError(
                 f"cannot use the state directory {self.directory}",
                 why=_reason(error),
-                remedy="run as root, on a file system that can be written",
+                remedy=remedy_for(error, "run as root, on a file system that can be written"),
             ) from None
 
     def check_room(self) -> None:
@@ -134,7 +135,7 @@ class NodeStore:
             raise TrustError(
                 f"{self.directory / name} cannot be read",
                 why=_reason(error),
-                remedy="give root access to it, or remove it to enrol anew",
+                remedy=remedy_for(error, "give root access to it, or remove it to enrol anew"),
             ) from None
 
     def try_read(self, name: str) -> tuple[bytes | None, TrustError | None]:
@@ -193,7 +194,7 @@ class NodeStore:
             raise TrustError(
                 f"{self.directory / name} cannot be written",
                 why=_reason(error),
-                remedy="free space on the file system and let root write there",
+                remedy=remedy_for(error, "let root write there"),
             ) from None
 
 

@@ -6,6 +6,7 @@ import os
 import socket
 
 from geneveil.model.errors import KernelError
+from geneveil.model.shortage import remedy_for
 from geneveil.model.xfrm import XfrmPolicy, XfrmState
 from geneveil.xfrm import wire
 
@@ -65,7 +66,7 @@ class XfrmKernel:
             raise KernelError(
                 "cannot read the IPsec database",
                 why=why,
-                remedy="run as root on a kernel with XFRM (CONFIG_XFRM_USER)",
+                remedy=remedy_for(error, "run as root on a kernel with XFRM (CONFIG_XFRM_USER)"),
             ) from None
         raise KernelError("cannot read the IPsec database", why="it changes all the time")
 

@@ -5,6 +5,7 @@ import subprocess
 from typing import Any, TypeAlias
 
 from geneveil.model.errors import DaemonError, KernelError
+from geneveil.model.shortage import remedy_for
 
 Json: TypeAlias = dict[str, Any]
 
@@ -83,7 +84,8 @@ class Nft:
         except subprocess.TimeoutExpired:
             raise DaemonError(f"nft did not end within {NFT_TIMEOUT_SECONDS} s") from None
         except OSError as error:
-            raise DaemonError("cannot start nft", why=str(error)) from None
+            remedy = remedy_for(error, "look at the machine's log, and at nftables' package")
+            raise DaemonError("cannot start nft", why=str(error), remedy=remedy) from None
 
     def _decode(self, text: str) -> Json:
         try:
