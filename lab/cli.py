@@ -29,6 +29,7 @@ app = typer.Typer(
 build_command.register(app)
 
 Name = Annotated[str, typer.Option("--name", help="Which lab; several can be up at once.")]
+Ipv6 = Annotated[bool, typer.Option("--ipv6", help="An IPv6 underlay, and pods of both families.")]
 DataDir = Annotated[Path, typer.Option("--data-dir", help="Where labs keep disks, logs, captures.")]
 _DATA_DIR = Path("out/lab")
 
@@ -50,6 +51,7 @@ def up(
     cluster_network: Annotated[
         str, typer.Option("--cluster-network", help="Subnet of the pods.")
     ] = "10.128.0.0/16",
+    ipv6: Ipv6 = False,
     data_dir: DataDir = _DATA_DIR,
 ) -> None:
     """Bring a cluster up and leave it running.
@@ -60,9 +62,11 @@ def up(
 
       python -m lab up --name two --nodes 2 --encapsulation Always --ipsec
     """
+    from dataclasses import replace
+
     from lab.lifecycle import LabConfig
     from lab.session import bring_up_and_keep
-    from lab.topology import Subnets, parse_subnet, plan_topology
+    from lab.topology import IPV6_SUBNETS, Subnets, parse_subnet, plan_topology
 
     if encapsulation not in ("Auto", "Always"):
         raise typer.BadParameter("Auto or Always", param_hint="--encapsulation")
@@ -71,6 +75,8 @@ def up(
         parse_subnet(management, "--management"),
         parse_subnet(cluster_network, "--cluster-network"),
     )
+    if ipv6:
+        subnets = replace(subnets, underlay=IPV6_SUBNETS.underlay, cluster6=IPV6_SUBNETS.cluster6)
     plan_topology(nodes, subnets)
     config = LabConfig(name, nodes, ipsec, encapsulation, subnets, data_dir)
     programs, transport = _prepare(config)
@@ -167,6 +173,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="Where the report and captures go.")] = Path("out/demo"),
     encapsulation: Annotated[str, typer.Option(help="Auto or Always.")] = "Auto",
     name: Name = "demo",
+    ipv6: Ipv6 = False,
 ) -> None:
     """Two clusters, IPsec off and on, the same traffic, judged from outside the nodes.
 
@@ -176,10 +183,10 @@ def demo(
     from lab.demo import DemoConfig, run_demo
     from lab.lifecycle import LabConfig
     from lab.session import narrator
-    from lab.topology import plan_topology
+    from lab.topology import IPV6_SUBNETS, Subnets, plan_topology
 
     plan_topology(nodes)
-    config = LabConfig(name, nodes, True, encapsulation)
+    config = LabConfig(name, nodes, True, encapsulation, IPV6_SUBNETS if ipv6 else Subnets())
     programs, transport = _prepare(config)
     with narrator() as say:
         verdict = _run(run_demo(DemoConfig(config, programs, transport, out), say))

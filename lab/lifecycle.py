@@ -69,6 +69,11 @@ class LabConfig:
     subnets: Subnets = field(default_factory=Subnets)
     data_dir: Path = Path("out/lab")
 
+    @property
+    def is_ipv6(self) -> bool:
+        """Whether the underlay is."""
+        return self.subnets.underlay.version == 6
+
 
 def run_folder(name: str) -> Path:
     """Where a lab's sockets are.

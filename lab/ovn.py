@@ -7,6 +7,7 @@ Egress: what comes from 10.128.N.0/24 and is not for another switch goes to 10.1
 node's own host, which forwards and masquerades it (source-routed static route).
 """
 
+from ipaddress import IPv4Interface, IPv6Interface
 from pathlib import Path
 
 from lab.topology import Node, Topology
@@ -48,18 +49,31 @@ def write_cluster_network(
                 write.add(api.db_set("NB_Global", ".", ("ipsec", True)))
         with api.transaction(check_error=True) as write:
             for node in topology.nodes:
-                write.add(
-                    api.lr_route_add(
-                        ROUTER,
-                        str(node.subnet),
-                        str(node.management_port.ip),
-                        port=f"rtos-{node.name}",
-                        policy="src-ip",
-                        may_exist=True,
+                for subnet, host in _egress(node):
+                    write.add(
+                        api.lr_route_add(
+                            ROUTER,
+                            subnet,
+                            host,
+                            port=f"rtos-{node.name}",
+                            policy="src-ip",
+                            may_exist=True,
+                        )
                     )
-                )
     finally:
         link.stop()
+
+
+def _egress(node: Node) -> list[tuple[str, str]]:
+    """Each of a node's subnets and the address of its host there."""
+    routes = [(str(node.subnet), str(node.management_port.ip))]
+    if node.subnet6 and node.management_port6:
+        routes.append((str(node.subnet6), str(node.management_port6.ip)))
+    return routes
+
+
+def _addresses(*both: IPv4Interface | IPv6Interface | None) -> list[str]:
+    return [str(address.ip) for address in both if address is not None]
 
 
 def _write_node(api: object, write: object, node: Node, pod_mtu_bytes: int) -> None:
@@ -68,19 +82,19 @@ def _write_node(api: object, write: object, node: Node, pod_mtu_bytes: int) -> N
     nb: Any = api
     add: Any = write.add  # type: ignore[attr-defined]
     port = f"rtos-{node.name}"
-    router = node.router_address
+    routers = [str(a) for a in (node.router_address, node.router_address6) if a is not None]
     add(nb.ls_add(node.name, may_exist=True))
     add(nb.db_set("Logical_Switch", node.name, ("other_config", {"subnet": str(node.subnet)})))
-    add(nb.lrp_add(ROUTER, port, node.router_mac, [str(router)], may_exist=True))
+    add(nb.lrp_add(ROUTER, port, node.router_mac, routers, may_exist=True))
     add(nb.db_set("Logical_Router_Port", port, ("options", {"gateway_mtu": str(pod_mtu_bytes)})))
     switch_port = f"stor-{node.name}"
     add(nb.lsp_add(node.name, switch_port, may_exist=True))
     add(nb.lsp_set_type(switch_port, "router"))
     add(nb.lsp_set_addresses(switch_port, ["router"]))
     add(nb.lsp_set_options(switch_port, **{"router-port": port}))
-    host = node.management_port.ip
-    ports = [(f"k8s-{node.name}", node.management_port_mac, host)]
-    ports += [(pod.logical_port, pod.mac, pod.address.ip) for pod in node.pods]
-    for name, mac, address in ports:
+    hosts = _addresses(node.management_port, node.management_port6)
+    ports = [(f"k8s-{node.name}", node.management_port_mac, hosts)]
+    ports += [(p.logical_port, p.mac, _addresses(p.address, p.address6)) for p in node.pods]
+    for name, mac, addresses in ports:
         add(nb.lsp_add(node.name, name, may_exist=True))
-        add(nb.lsp_set_addresses(name, [f"{mac} {address}"]))
+        add(nb.lsp_set_addresses(name, [" ".join((mac, *addresses))]))

@@ -28,8 +28,8 @@ from lab.conversation import Conversation
 from lab.topology import UNDERLAY_MTU_BYTES, Node, Topology
 
 _SMALL_BYTES = 64
-# Headers between the sender's MTU and the mark: IPv4 20 + UDP 8, or ICMP 8.
-_IPV4_BYTES, _UDP_BYTES, _ICMP_BYTES = 20, 8, 8
+# Headers between the sender's MTU and the mark: IPv4 20 or IPv6 40, and UDP 8 or ICMP 8.
+_IPV4_BYTES, _IPV6_BYTES, _UDP_BYTES, _ICMP_BYTES = 20, 40, 8, 8
 _FULL_TCP_SEGMENTS = 3
 
 
@@ -84,6 +84,7 @@ def _plan_exchange(
     reply_mark = (
         mark if protocol is Protocol.ICMP else make_mark(run, f"{phase.value} {name} reply")
     )
+    is_ipv6 = ":" in destination.address
     unsent = datetime.fromtimestamp(0, UTC)
 
     def probe(direction: Direction, its_mark: bytes, a: Endpoint, b: Endpoint) -> Probe:
@@ -92,7 +93,7 @@ def _plan_exchange(
 
     request = probe(Direction.REQUEST, mark, source, destination)
     reply = probe(Direction.REPLY, reply_mark, destination, source)
-    return Exchange(request, reply, namespace, _payload_bytes(protocol, size, mtu_bytes))
+    return Exchange(request, reply, namespace, _payload_bytes(protocol, size, mtu_bytes, is_ipv6))
 
 
 def _ends(kind: FlowKind, a: Node, b: Node) -> tuple[Endpoint, Endpoint, str]:
@@ -100,10 +101,10 @@ def _ends(kind: FlowKind, a: Node, b: Node) -> tuple[Endpoint, Endpoint, str]:
 
     def pod(node: Node, index: int) -> Endpoint:
         chosen = node.pods[index]
-        return Endpoint(node.name, chosen.name, str(chosen.address.ip))
+        return Endpoint(node.name, chosen.name, str(chosen.newest_address))
 
     def host(node: Node, through_overlay: bool) -> Endpoint:
-        address = node.management_port.ip if through_overlay else node.underlay.ip
+        address = node.newest_management_port if through_overlay else node.underlay.ip
         return Endpoint(node.name, f"{node.name}-host", str(address))
 
     match kind:
@@ -119,12 +120,13 @@ def _ends(kind: FlowKind, a: Node, b: Node) -> tuple[Endpoint, Endpoint, str]:
             return pod(a, 0), host(b, False), a.pods[0].namespace
 
 
-def _payload_bytes(protocol: Protocol, size: Size, mtu_bytes: int) -> int:
+def _payload_bytes(protocol: Protocol, size: Size, mtu_bytes: int, is_ipv6: bool) -> int:
     if size is Size.SMALL:
         return _SMALL_BYTES
     if protocol is Protocol.TCP:
         return _FULL_TCP_SEGMENTS * mtu_bytes
-    return mtu_bytes - _IPV4_BYTES - (_UDP_BYTES if protocol is Protocol.UDP else _ICMP_BYTES)
+    ip_bytes = _IPV6_BYTES if is_ipv6 else _IPV4_BYTES
+    return mtu_bytes - ip_bytes - (_UDP_BYTES if protocol is Protocol.UDP else _ICMP_BYTES)
 
 
 async def _start_prober(running: Running, node: Node) -> Conversation:

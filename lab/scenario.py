@@ -4,7 +4,7 @@ A scenario is a folder in `lab/scenarios/`: README.md (topology, steps, what mus
 `scenario.py` with `NODES`, `TITLE` and `async def play(stage)`. It raises LabError, or fails an
 assertion of its own, when something is not as its README says. A situation of faults has `FAULTS`
 instead of `play`; see `lab.fault`. Several of those are played on one cluster, unless one says
-`SHARES_LAB = False`.
+`SHARES_LAB = False`. `IPV6 = True` asks for an IPv6 underlay and pods of both families.
 """
 
 import importlib
@@ -21,6 +21,7 @@ from lab.fault_play import FaultOutcome, FaultPlayer
 from lab.lifecycle import LabConfig, Programs, lay_out, supervised
 from lab.shared_folder import plan_cluster
 from lab.stage import Outcome, Stage
+from lab.topology import IPV6_SUBNETS, Subnets
 
 FOLDER = Path(__file__).with_name("scenarios")
 
@@ -40,11 +41,12 @@ class Scenario:
     play: Callable[[Stage], Awaitable[None]] | None
     faults: tuple[Fault, ...] = ()
     shares_lab: bool = False
+    ipv6: bool = False
 
     @property
-    def cluster(self) -> tuple[int, str]:
+    def cluster(self) -> tuple[int, str, bool]:
         """What kind of cluster it is played on."""
-        return self.nodes, self.encapsulation
+        return self.nodes, self.encapsulation, self.ipv6
 
 
 def scenario_names() -> list[str]:
@@ -70,13 +72,14 @@ def load_scenario(name: str) -> Scenario:
         None if faults else module.play,
         faults,
         bool(faults) and getattr(module, "SHARES_LAB", True),
+        getattr(module, "IPV6", False),
     )
 
 
 def group_scenarios(scenarios: Sequence[Scenario]) -> list[list[Scenario]]:
     """Which are played on one cluster: faults on the same kind of it; all others alone."""
     groups: list[list[Scenario]] = []
-    shared: dict[tuple[int, str], list[Scenario]] = {}
+    shared: dict[tuple[int, str, bool], list[Scenario]] = {}
     for scenario in scenarios:
         if not scenario.shares_lab:
             groups.append([scenario])
@@ -156,8 +159,10 @@ async def _staged(
     """A cluster with IPsec for a block; an error in the block says where the evidence is."""
     first = scenarios[0]
     name = f"s-{first.name}"[:24]
-    config = LabConfig(name, first.nodes, True, first.encapsulation, data_dir=data_dir)
-    layout = lay_out(config, programs, plan_cluster(True, first.encapsulation), transport)
+    subnets = IPV6_SUBNETS if first.ipv6 else Subnets()
+    config = LabConfig(name, first.nodes, True, first.encapsulation, subnets, data_dir)
+    cluster = plan_cluster(True, first.encapsulation, ipv6=first.ipv6)
+    layout = lay_out(config, programs, cluster, transport)
     async with supervised(layout) as lab:
         running = Running(layout, lab)
         try:

@@ -60,7 +60,7 @@ def narrator() -> Iterator[Say]:
 
 async def bring_up_and_keep(config: LabConfig, programs: Programs, transport: str) -> None:
     """`lab up`: all or nothing; what fails or is interrupted leaves nothing running."""
-    cluster = plan_cluster(config.ipsec, config.encapsulation)
+    cluster = plan_cluster(config.ipsec, config.encapsulation, ipv6=config.is_ipv6)
     layout = lay_out(config, programs, cluster, transport)
     lab = Supervised(layout)
     running = Running(layout, lab)

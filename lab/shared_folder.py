@@ -38,9 +38,13 @@ class Cluster:
     pod_mtu_bytes: int
 
 
-def plan_cluster(ipsec: bool, encapsulation: str) -> Cluster:
-    """The cluster's settings, with the pods' MTU computed from the underlay's."""
-    overlay = Overlay(UNDERLAY_MTU_BYTES, ipsec=ipsec, encapsulation=Encapsulation(encapsulation))
+def plan_cluster(ipsec: bool, encapsulation: str, *, ipv6: bool = False) -> Cluster:
+    """The cluster's settings, with the pods' MTU computed from the underlay's.
+
+    Args:
+        ipv6: the underlay is IPv6.
+    """
+    overlay = Overlay(UNDERLAY_MTU_BYTES, ipv6, ipsec, Encapsulation(encapsulation))
     return Cluster(ipsec, encapsulation, pod_mtu_bytes(overlay))
 
 
@@ -87,6 +91,9 @@ def node_files(
             "MP0_MAC": node.management_port_mac,
             "ROUTER": str(node.router_address.ip),
             "CLUSTER_NETWORK": str(topology.subnets.cluster),
+            "MP0_6": str(node.management_port6 or ""),
+            "ROUTER_6": str(node.router_address6.ip) if node.router_address6 else "",
+            "CLUSTER_NETWORK_6": str(topology.subnets.cluster6 or ""),
         },
         folders,
     )
@@ -116,8 +123,13 @@ def pods_script(node: Node, pod_mtu_bytes: int) -> str:
             f"link set {inner} up",
             f"addr add {pod.address} dev {inner}",
             f"route add default via {node.router_address.ip}",
-            "B",
         ]
+        if pod.address6 and node.router_address6:
+            lines += [
+                f"addr add {pod.address6} dev {inner} nodad",
+                f"route add ::/0 via {node.router_address6.ip}",
+            ]
+        lines.append("B")
         vsctl.append(
             f"--may-exist add-port br-int {outer} -- set interface {outer} "
             f"external_ids:iface-id={pod.logical_port}"

@@ -90,7 +90,7 @@ async def measure_throughput(running: Running) -> float:
     server = f"ip netns exec {b.pods[1].namespace} iperf3 -s -1 -D -p 5201"
     await running.remote(b.name).check(server)
     command = (
-        f"ip netns exec {a.pods[1].namespace} iperf3 -J -c {b.pods[1].address.ip} "
+        f"ip netns exec {a.pods[1].namespace} iperf3 -J -c {b.pods[1].newest_address} "
         f"-p 5201 -n {_THROUGHPUT_MIB}M -i 0.1 --connect-timeout 5000"
     )
     text = await running.remote(a.name).check(command, seconds=_IPERF_SECONDS)

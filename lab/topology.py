@@ -2,12 +2,20 @@
 
 The shape is OVN-Kubernetes' in local-gateway mode: one cluster router, a logical switch a node
 with router port .1 and management port .2, two pods from .10 on. Underlay and management
-addresses are documentation ranges (RFC 5737): nothing out there is ever meant.
+addresses are documentation ranges (RFC 5737, RFC 3849): nothing out there is ever meant. With
+`IPV6_SUBNETS` the underlay is IPv6 and pods have both families; the management wire stays IPv4.
 """
 
 import ipaddress
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+)
 
 from geneveil.model.errors import ConfigError
 
@@ -34,11 +42,18 @@ class Subnets:
         underlay: the wire between nodes; carries cluster traffic alone.
         management: SSH, OVN southbound and enrolment.
         cluster: pods; cut into a /24 a node.
+        cluster6: the same in IPv6, for pods of both families; cut into a /64 a node.
     """
 
-    underlay: IPv4Network = field(default=IPv4Network("192.0.2.0/24"))
+    underlay: IPv4Network | IPv6Network = field(default=IPv4Network("192.0.2.0/24"))
     management: IPv4Network = field(default=IPv4Network("198.51.100.0/24"))
     cluster: IPv4Network = field(default=IPv4Network("10.128.0.0/16"))
+    cluster6: IPv6Network | None = None
+
+
+IPV6_SUBNETS = Subnets(
+    underlay=IPv6Network("2001:db8:2::/64"), cluster6=IPv6Network("2001:db8:8000::/48")
+)
 
 
 @dataclass(frozen=True)
@@ -49,6 +64,12 @@ class Pod:
     node: str
     address: IPv4Interface
     mac: str
+    address6: IPv6Interface | None = None
+
+    @property
+    def newest_address(self) -> IPv4Address | IPv6Address:
+        """The IPv6 address where there is one."""
+        return (self.address6 or self.address).ip
 
     @property
     def logical_port(self) -> str:
@@ -70,10 +91,11 @@ class Node:
 
     name: str
     number: int
-    underlay: IPv4Interface
+    underlay: IPv4Interface | IPv6Interface
     management: IPv4Interface
     subnet: IPv4Network
     pods: tuple[Pod, ...]
+    subnet6: IPv6Network | None = None
 
     @property
     def chassis(self) -> str:
@@ -87,6 +109,19 @@ class Node:
     def management_port(self) -> IPv4Interface:
         """`ovn-k8s-mp0`: how the host reaches pods."""
         return _host(self.subnet, _MANAGEMENT_PORT)
+
+    @property
+    def router_address6(self) -> IPv6Interface | None:
+        return _host6(self.subnet6, _ROUTER) if self.subnet6 else None
+
+    @property
+    def management_port6(self) -> IPv6Interface | None:
+        return _host6(self.subnet6, _MANAGEMENT_PORT) if self.subnet6 else None
+
+    @property
+    def newest_management_port(self) -> IPv4Address | IPv6Address:
+        """The IPv6 address where there is one."""
+        return (self.management_port6 or self.management_port).ip
 
     @property
     def management_port_mac(self) -> str:
@@ -154,6 +189,14 @@ def _host(subnet: IPv4Network, number: int) -> IPv4Interface:
     return IPv4Interface(f"{subnet.network_address + number}/{subnet.prefixlen}")
 
 
+def _host6(subnet: IPv6Network, number: int) -> IPv6Interface:
+    return IPv6Interface(f"{subnet.network_address + number}/{subnet.prefixlen}")
+
+
+def _underlay_host(subnet: IPv4Network | IPv6Network, number: int) -> IPv4Interface | IPv6Interface:
+    return _host(subnet, number) if isinstance(subnet, IPv4Network) else _host6(subnet, number)
+
+
 def parse_subnet(text: str, option: str) -> IPv4Network:
     """Read one subnet that a person wrote.
 
@@ -176,7 +219,7 @@ def check_subnets(subnets: Subnets) -> None:
     Raises:
         ConfigError: names both ranges, or the one that is too small.
     """
-    named = {
+    named: dict[str, IPv4Network | IPv6Network] = {
         "--underlay": subnets.underlay,
         "--management": subnets.management,
         "--cluster-network": subnets.cluster,
@@ -191,8 +234,11 @@ def check_subnets(subnets: Subnets) -> None:
                     remedy="choose ranges that share no address",
                 )
     for option in ("--underlay", "--management"):
-        if named[option].prefixlen > 24:
-            raise ConfigError(f"{option} {named[option]} is too small", remedy="give a /24 or more")
+        longest = 24 if named[option].version == 4 else 64
+        if named[option].prefixlen > longest:
+            raise ConfigError(
+                f"{option} {named[option]} is too small", remedy=f"give a /{longest} or more"
+            )
     if subnets.cluster.prefixlen > 20:
         raise ConfigError(
             f"--cluster-network {subnets.cluster} is too small",
@@ -221,15 +267,20 @@ def _plan_node(number: int, subnets: Subnets) -> Node:
     name = f"node{number}"
     base = int(subnets.cluster.network_address) + number * 256
     subnet = IPv4Network((IPv4Address(base), 24))
+    subnet6 = None
+    if subnets.cluster6 is not None:
+        base6 = int(subnets.cluster6.network_address) + (number << 64)
+        subnet6 = IPv6Network((IPv6Address(base6), 64))
     pods = tuple(
         Pod(
             f"{name}-pod{index + 1}",
             name,
             _host(subnet, _FIRST_POD + index),
             mac(number, 0x30 + index),
+            _host6(subnet6, _FIRST_POD + index) if subnet6 else None,
         )
         for index in range(PODS_A_NODE)
     )
-    underlay = _host(subnets.underlay, number)
+    underlay = _underlay_host(subnets.underlay, number)
     management = _host(subnets.management, number)
-    return Node(name, number, underlay, management, subnet, pods)
+    return Node(name, number, underlay, management, subnet, pods, subnet6)

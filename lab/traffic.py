@@ -100,7 +100,7 @@ class Traffic:
         nodes = self._running.layout.topology.nodes
         node = self._running.layout.topology.node(name)
         # The second pod, so that probes from the first do not meet it.
-        targets = {n.name: str(n.pods[1].address.ip) for n in nodes if n is not node}
+        targets = {n.name: str(n.pods[1].newest_address) for n in nodes if n is not node}
         self._starts += 1
         self._senders[name] = f"{name}#{self._starts}"
         options = {

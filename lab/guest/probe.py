@@ -26,7 +26,10 @@ _ANSWER_SECONDS = 1.5
 _MARK_BYTES = 16
 # ip(7): set DF on every packet and never fragment here; EMSGSIZE tells if it is too long.
 _IP_MTU_DISCOVER, _IP_PMTUDISC_DO = 10, 2
+_IPV6_MTU_DISCOVER, _IPV6_PMTUDISC_DO = 23, 2
 _ICMP_ECHO_REPLY, _ICMP_ECHO_REQUEST = 0, 8
+_ICMP6_ECHO_REPLY, _ICMP6_ECHO_REQUEST = 129, 128
+_FAMILIES = (socket.AF_INET, socket.AF_INET6)
 
 
 class Prober:
@@ -40,17 +43,21 @@ class Prober:
         self.replies: dict[bytes, bytes] = {}
         self.received: set[tuple[str, bytes]] = set()
         self.arrived = asyncio.Condition()
-        self.icmp: dict[str, socket.socket] = {}
+        self.icmp: dict[tuple[str, int], socket.socket] = {}
         self.tasks: set[asyncio.Task[None]] = set()
 
-    def socket_in(self, namespace: str, kind: int, protocol: int = 0) -> socket.socket:
+    def socket_in(self, namespace: str, family: int, kind: int, protocol: int = 0) -> socket.socket:
         os.setns(self.handles[namespace])  # type: ignore[attr-defined]  # Python 3.12
         try:
-            made = socket.socket(socket.AF_INET, kind, protocol)
+            made = socket.socket(family, kind, protocol)
         finally:
             os.setns(self.root)  # type: ignore[attr-defined]
         made.setblocking(False)
-        made.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_DO)
+        if family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _IPV6_PMTUDISC_DO)
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        else:
+            made.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_DO)
         return made
 
     def start(self, coroutine: Any) -> None:
@@ -60,16 +67,23 @@ class Prober:
 
     async def serve(self) -> None:
         for namespace in self.handles:
-            datagrams = self.socket_in(namespace, socket.SOCK_DGRAM)
-            datagrams.bind(("0.0.0.0", PORT))  # noqa: S104  a guest of our own
-            self.start(self.answer_datagrams(datagrams))
-            streams = self.socket_in(namespace, socket.SOCK_STREAM)
-            streams.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            streams.bind(("0.0.0.0", PORT))  # noqa: S104  a guest of our own
-            streams.listen(64)
-            self.start(self.accept_streams(streams))
-            self.icmp[namespace] = self.socket_in(namespace, socket.SOCK_RAW, socket.IPPROTO_ICMP)
-            self.start(self.watch_icmp(self.icmp[namespace]))
+            for family in _FAMILIES:
+                self.serve_family(namespace, family)
+
+    def serve_family(self, namespace: str, family: int) -> None:
+        anywhere = ("::" if family == socket.AF_INET6 else "0.0.0.0", PORT)  # noqa: S104  our own
+        datagrams = self.socket_in(namespace, family, socket.SOCK_DGRAM)
+        datagrams.bind(anywhere)
+        self.start(self.answer_datagrams(datagrams))
+        streams = self.socket_in(namespace, family, socket.SOCK_STREAM)
+        streams.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        streams.bind(anywhere)
+        streams.listen(64)
+        self.start(self.accept_streams(streams))
+        protocol = socket.IPPROTO_ICMPV6 if family == socket.AF_INET6 else socket.IPPROTO_ICMP
+        raw = self.socket_in(namespace, family, socket.SOCK_RAW, protocol)
+        self.icmp[namespace, family] = raw
+        self.start(self.watch_icmp(raw, family))
 
     async def note(self, protocol: str, mark: bytes) -> None:
         async with self.arrived:
@@ -106,16 +120,17 @@ class Prober:
         finally:
             writer.close()
 
-    async def watch_icmp(self, raw: socket.socket) -> None:
+    async def watch_icmp(self, raw: socket.socket, family: int) -> None:
         loop = asyncio.get_running_loop()
         while True:
             packet = await loop.sock_recv(raw, 65536)
-            header_bytes = (packet[0] & 15) * 4
+            # A raw IPv4 socket delivers the IP header too, an IPv6 one does not: raw(7), ipv6(7).
+            header_bytes = (packet[0] & 15) * 4 if family == socket.AF_INET else 0
             kind = packet[header_bytes]
             mark = packet[header_bytes + 8 : header_bytes + 8 + _MARK_BYTES]
-            if kind == _ICMP_ECHO_REQUEST:
+            if kind in (_ICMP_ECHO_REQUEST, _ICMP6_ECHO_REQUEST):
                 await self.note("icmp-request", mark)
-            elif kind == _ICMP_ECHO_REPLY:
+            elif kind in (_ICMP_ECHO_REPLY, _ICMP6_ECHO_REPLY):
                 await self.note("icmp-reply", mark)
 
     async def send(self, probe: dict[str, Any]) -> str:
@@ -136,7 +151,7 @@ class Prober:
 
     async def send_udp(self, probe: dict[str, Any]) -> None:
         loop = asyncio.get_running_loop()
-        with self.socket_in(probe["namespace"], socket.SOCK_DGRAM) as link:
+        with self.socket_in(probe["namespace"], family_of(probe), socket.SOCK_DGRAM) as link:
             payload = fill(bytes.fromhex(probe["mark"]), probe["bytes"])
             await loop.sock_connect(link, (probe["address"], PORT))
             await loop.sock_sendall(link, payload)
@@ -145,7 +160,7 @@ class Prober:
 
     async def send_tcp(self, probe: dict[str, Any]) -> None:
         loop = asyncio.get_running_loop()
-        with self.socket_in(probe["namespace"], socket.SOCK_STREAM) as link:
+        with self.socket_in(probe["namespace"], family_of(probe), socket.SOCK_STREAM) as link:
             payload = fill(bytes.fromhex(probe["mark"]), probe["bytes"])
             await loop.sock_connect(link, (probe["address"], PORT))
             await loop.sock_sendall(link, struct.pack("!I", len(payload)) + payload)
@@ -160,11 +175,13 @@ class Prober:
     async def send_icmp(self, probe: dict[str, Any]) -> None:
         mark = bytes.fromhex(probe["mark"])
         payload = fill(mark, probe["bytes"])
-        header = struct.pack("!BBHHH", _ICMP_ECHO_REQUEST, 0, 0, os.getpid() & 0xFFFF, 1)
-        checksum = internet_checksum(header + payload)
+        family = family_of(probe)
+        kind = _ICMP6_ECHO_REQUEST if family == socket.AF_INET6 else _ICMP_ECHO_REQUEST
+        header = struct.pack("!BBHHH", kind, 0, 0, os.getpid() & 0xFFFF, 1)
+        checksum = internet_checksum(header + payload)  # the kernel makes ICMPv6's: RFC 3542, 3.1
         packet = header[:2] + struct.pack("!H", checksum) + header[4:] + payload
         loop = asyncio.get_running_loop()
-        await loop.sock_sendto(self.icmp[probe["namespace"]], packet, (probe["address"], 0))
+        await loop.sock_sendto(self.icmp[probe["namespace"], family], packet, (probe["address"], 0))
         async with self.arrived:
             await self.arrived.wait_for(lambda: ("icmp-reply", mark) in self.received)
 
@@ -179,6 +196,11 @@ class Prober:
         if order["op"] == "received":
             return {"received": sorted([kind, mark.hex()] for kind, mark in self.received)}
         raise ValueError(f"unknown op {order['op']!r}")
+
+
+def family_of(probe: dict[str, Any]) -> int:
+    """By the look of the address."""
+    return socket.AF_INET6 if ":" in probe["address"] else socket.AF_INET
 
 
 def fill(mark: bytes, length: int) -> bytes:

@@ -105,12 +105,12 @@ class Traffic:
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
-        incoming = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        incoming = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)  # both families
         incoming.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 8 << 20)
         incoming.setblocking(False)
-        incoming.bind(("0.0.0.0", UDP_PORT))  # noqa: S104  a pod of our own
+        incoming.bind(("::", UDP_PORT))
         loop.add_reader(incoming, self.drain, incoming)
-        self.server = await asyncio.start_server(self.accept, "0.0.0.0", TCP_PORT)  # noqa: S104
+        self.server = await asyncio.start_server(self.accept, ["0.0.0.0", "::"], TCP_PORT)  # noqa: S104
 
     def send(self) -> None:
         self.start(self.send_datagrams())
@@ -127,8 +127,11 @@ class Traffic:
             self.flows.setdefault(sender.rstrip(b"\0").decode(), Flow()).take(number)
 
     async def send_datagrams(self) -> None:
-        outgoing = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        outgoing.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, 8 << 20)
+        outgoing = {}
+        for target, address in self.targets.items():
+            family = socket.AF_INET6 if ":" in address else socket.AF_INET
+            outgoing[target] = socket.socket(family, socket.SOCK_DGRAM)
+            outgoing[target].setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, 8 << 20)
         padding = bytes(_UDP_PAYLOAD_BYTES - _HEADER.size)
         name = self.name.encode()
         begun = time.monotonic()
@@ -139,7 +142,7 @@ class Traffic:
                 for target, address in self.targets.items():
                     packet = _HEADER.pack(name, self.sent[target]) + padding
                     try:
-                        outgoing.sendto(packet, (address, UDP_PORT))
+                        outgoing[target].sendto(packet, (address, UDP_PORT))
                     except OSError:
                         # Counted as sent: whoever expects it will miss it.
                         self.send_errors[target] += 1

@@ -16,6 +16,7 @@ from lab.bringup import Running, bring_up
 from lab.build import artifacts, machine
 from lab.lifecycle import LabConfig, Programs, Supervised, lay_out
 from lab.shared_folder import plan_cluster
+from lab.topology import IPV6_SUBNETS, Subnets
 
 T = TypeVar("T")
 Await = Callable[[Coroutine[Any, Any, T]], T]
@@ -50,10 +51,12 @@ def open_lab(programs: Programs, transport: str, runner: asyncio.Runner) -> Open
 
     @contextmanager
     def booted(
-        name: str, *, nodes: int = 2, ipsec: bool, encapsulation: str = "Auto"
+        name: str, *, nodes: int = 2, ipsec: bool, encapsulation: str = "Auto", ipv6: bool = False
     ) -> Iterator[Running]:
-        config = LabConfig(name, nodes, ipsec, encapsulation, data_dir=DATA_DIR)
-        layout = lay_out(config, programs, plan_cluster(ipsec, encapsulation), transport)
+        subnets = IPV6_SUBNETS if ipv6 else Subnets()
+        config = LabConfig(name, nodes, ipsec, encapsulation, subnets, DATA_DIR)
+        cluster = plan_cluster(ipsec, encapsulation, ipv6=ipv6)
+        layout = lay_out(config, programs, cluster, transport)
         lab = Supervised(layout)
         running = Running(layout, lab)
         try:

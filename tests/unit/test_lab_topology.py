@@ -1,11 +1,12 @@
 """The lab's names and addresses, and what it refuses."""
 
-from ipaddress import IPv4Network
+from dataclasses import replace
+from ipaddress import IPv4Network, ip_address
 
 import pytest
 
 from geneveil.model.errors import ConfigError
-from lab.topology import Subnets, check_subnets, parse_subnet, plan_topology
+from lab.topology import IPV6_SUBNETS, Subnets, check_subnets, parse_subnet, plan_topology
 
 
 def test_every_node_has_its_own_addresses() -> None:
@@ -48,7 +49,7 @@ def test_refuses_a_number_of_nodes_out_of_range(nodes: int) -> None:
     ],
 )
 def test_overlapping_subnets_are_refused_by_name(field: str, network: str, words: str) -> None:
-    subnets = Subnets(**{field: IPv4Network(network)})
+    subnets = Subnets(**{field: IPv4Network(network)})  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="overlap") as caught:
         check_subnets(subnets)
     assert words in caught.value.what
@@ -68,3 +69,18 @@ def test_what_is_no_subnet_is_named(text: str) -> None:
         return
     with pytest.raises(ConfigError, match="--underlay"):
         parse_subnet(text, "--underlay")
+
+
+def test_with_an_ipv6_underlay_every_end_has_an_ipv6_address_of_its_own() -> None:
+    topology = plan_topology(8, IPV6_SUBNETS)
+    addresses = [node.underlay.ip for node in topology.nodes]
+    addresses += [node.newest_management_port for node in topology.nodes]
+    addresses += [node.router_address6.ip for node in topology.nodes if node.router_address6]
+    addresses += [pod.newest_address for node in topology.nodes for pod in node.pods]
+    assert len(set(addresses)) == len(addresses) == 8 * 5
+    assert all(address.version == 6 for address in addresses)
+    for node in topology.nodes:
+        assert node.subnet6 is not None
+        assert all(pod.newest_address in node.subnet6 for pod in node.pods)
+        assert all(pod.address.ip in node.subnet for pod in node.pods)
+    assert f"{ip_address('2001:db8:2::1')} node1" in topology.hosts_file
