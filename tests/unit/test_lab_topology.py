@@ -1,6 +1,5 @@
 """The lab's names and addresses, and what it refuses."""
 
-from dataclasses import replace
 from ipaddress import IPv4Network, ip_address
 
 import pytest
