@@ -9,6 +9,7 @@ from lab.stage import Stage
 
 TITLE = "charon is stopped, killed, away for a while, made to stand still"
 NODES = 3
+_OUR_SA = re.compile(r"^src (?:192\.0\.2\.|2001:db8:2:).*\n.*spi 0x([0-9a-f]{8}) ", re.MULTILINE)
 _ITS_MEMORY = frozenset({Belonging.CHARON})
 
 
@@ -49,7 +50,7 @@ async def _orphans_go(stage: Stage) -> None:
         listed = await remote.check("swanctl --list-sas --uri unix:///run/charon.vici")
         known = set(re.findall(r"^ +(?:in|out) +([0-9a-f]{8})", listed, re.MULTILINE))
         text = await remote.check("ip xfrm state")
-        ours = set(re.findall(r"^src 192\.0\.2.*\n.*spi 0x([0-9a-f]{8}) ", text, re.MULTILINE))
+        ours = set(_OUR_SA.findall(text))
         return len(ours) >= 8 and ours == known
 
     await wait_until(gone, "orphaned SAs to be deleted", 40, poll_seconds=1)

@@ -190,6 +190,8 @@ def doubles(connection: Connection, established: list[IkeSa]) -> list[Action]:
         covered = [
             kept.get(c.name, -1) in range(patience, c.installed_seconds + 1) for c in children
         ]
+        if sa.is_ending:
+            continue  # it has been told, and waits for its turn or for the peer
         if is_settled and kept and all(covered):
             why = f"it doubles IKE_SA {keeper}"
             actions.append(TerminateIkeSa(sa.unique_id, sa.connection, why))

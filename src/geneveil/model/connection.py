@@ -188,6 +188,11 @@ class IkeSa:
         return "IKE_DPD" in self.tasks
 
     @property
+    def is_ending(self) -> bool:
+        """It was told to close; it still counts as established while another exchange is open."""
+        return "IKE_DELETE" in self.tasks
+
+    @property
     def age_seconds(self) -> int:
         """Since the peers proved who they are, as far as it can be told: a rekeyed IKE_SA counts
         from its rekeying, but takes its older children along."""
