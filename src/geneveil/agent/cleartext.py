@@ -21,16 +21,12 @@ WORDS = {
 
 @dataclass(frozen=True)
 class Growth:
-    """One counter: its reading, and how much it grew since when it began to, while all was up.
-
-    `all_up`: all was up when it was read.
-    """
+    """One counter: its reading, and how much it grew since when it began to, while all was up."""
 
     packets: int
     grown_packets: int = 0
     first_seconds: float = 0.0
     latest_seconds: float = 0.0
-    all_up: bool = False
 
 
 def judge_cleartext(
@@ -50,11 +46,10 @@ def judge_cleartext(
         if growth.grown_packets and now_seconds - growth.latest_seconds >= QUIET_SECONDS:
             growth = Growth(growth.packets)
         more = packets - growth.packets
-        # A pair that came up since may have lost these before it did.
-        if more > 0 and all_up and growth.all_up:
+        if more > 0 and all_up:
             first = growth.first_seconds if growth.grown_packets else now_seconds
             growth = Growth(packets, growth.grown_packets + more, first, now_seconds)
-        growths[counter] = growth = replace(growth, packets=packets, all_up=all_up)
+        growths[counter] = growth = replace(growth, packets=packets)
         if growth.latest_seconds - growth.first_seconds >= GOES_ON_SECONDS:
             findings.append(_finding(counter, growth.grown_packets, words))
     return growths, findings
