@@ -14,6 +14,7 @@ from pathlib import Path
 
 from lab.deadline import wait_until
 from lab.errors import LabError
+from lab.kube.install import install
 from lab.lifecycle import Layout, Supervised
 from lab.ovn import write_cluster_network
 from lab.remote import Remote
@@ -82,7 +83,9 @@ async def bring_up(running: Running, say: Say) -> None:
     """Make the cluster and wait until it carries traffic."""
     nodes = running.layout.topology.nodes
     await asyncio.gather(
-        _bring_up_central(running, say), *(_bring_up_node(running, node) for node in nodes)
+        _install_kubernetes(running, say),
+        _bring_up_central(running, say),
+        *(_bring_up_node(running, node) for node in nodes),
     )
     say(f"{len(nodes)} nodes and central are booted")
     await asyncio.gather(*(await_wired(running, node) for node in nodes))
@@ -107,8 +110,17 @@ async def _bring_up_central(running: Running, say: Say) -> None:
     say("cluster network written to OVN northbound")
     if layout.cluster.ipsec:
         await running.reached(CENTRAL, "operator")
+    if layout.cluster.ipsec and not layout.cluster.kubernetes:
         await hand_out_tokens(running, remote)
         say("a join token handed to every node")
+
+
+async def _install_kubernetes(running: Running, say: Say) -> None:
+    layout = running.layout
+    if layout.cluster.kubernetes:
+        server = layout.kube
+        await asyncio.to_thread(install, server, layout.topology, layout.cluster.encapsulation)
+        say("geneveil is installed on the API server, every node has its Node and its agent's Pod")
 
 
 async def hand_out_tokens(running: Running, central: Remote) -> None:

@@ -16,12 +16,15 @@ import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from geneveil.model.errors import ConfigError
 from lab.errors import LabError
+from lab.kube.arguments import Programs as KubePrograms
+from lab.kube.in_lab import from_outside, lay_out_kube
+from lab.kube.server import ApiServer
 from lab.shared_folder import GUEST_FILES, Cluster, central_files, node_files
 from lab.spec import (
     MANAGEMENT_BRIDGE,
@@ -50,12 +53,13 @@ _UNQUOTABLE = " \t\n,'\"\\"
 
 @dataclass(frozen=True)
 class Programs:
-    """What a guest is made of; built by `lab.build`."""
+    """What a guest is made of; built by `lab.build`. `kube` only for clusters on Kubernetes."""
 
     kernel: Path
     rootfs: Path
     site: Path
     code: Path
+    kube: KubePrograms | None = None
 
 
 @dataclass(frozen=True)
@@ -136,6 +140,14 @@ class Layout:
     topology: Topology
     cluster: Cluster
     spec: LabSpec
+    kube_programs: KubePrograms | None = None
+
+    @property
+    def kube(self) -> ApiServer:
+        """The API server of a running lab on Kubernetes."""
+        if self.kube_programs is None:
+            raise LabError("this lab has no API server")
+        return from_outside(self.data_dir, self.run_dir, self.topology, self.kube_programs)
 
     @property
     def run_dir(self) -> Path:
@@ -183,7 +195,10 @@ def lay_out(config: LabConfig, programs: Programs, cluster: Cluster, transport: 
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True, mode=0o700)
     spec = _plan_spec(config, programs, topology, run_dir, data_dir, transport)
-    layout = Layout(config, topology, cluster, spec)
+    if cluster.kubernetes and programs.kube is not None:
+        services = lay_out_kube(data_dir, topology, programs.kube)
+        spec = replace(spec, services=services)
+    layout = Layout(config, topology, cluster, spec, programs.kube)
     _write_guests(layout, programs)
     (data_dir / "spec.json").write_text(spec.to_json())
     description = {"config": asdict(config), "cluster": asdict(cluster)}
@@ -244,7 +259,7 @@ def _write_guests(layout: Layout, programs: Programs) -> None:
     for name in layout.topology.guests:
         shared, disk = layout.shared(name), layout.disk(name)
         shutil.copytree(GUEST_FILES, shared)
-        disk.mkdir(parents=True)
+        disk.mkdir(parents=True, exist_ok=True)
         folders = {"disk": disk, "site": programs.site, "code": programs.code}
         if name == CENTRAL:
             files = central_files(layout.topology, layout.cluster, folders)

@@ -21,6 +21,8 @@ from lab.topology import (
 )
 
 GUEST_FILES = Path(__file__).parent / "guest"
+KUBE_FOLDER = "/disk/kube"
+"""In a guest: what a kubelet would put into the agent's and the operators' Pods."""
 
 
 @dataclass(frozen=True)
@@ -31,21 +33,25 @@ class Cluster:
         ipsec: installed with IPsec on; there is no switching later.
         encapsulation: "Auto" or "Always".
         pod_mtu_bytes: MTU of pods and of the management port.
+        kubernetes: nodes enrol through a Kubernetes API server beside the guests.
     """
 
     ipsec: bool
     encapsulation: str
     pod_mtu_bytes: int
+    kubernetes: bool = False
 
 
-def plan_cluster(ipsec: bool, encapsulation: str, *, ipv6: bool = False) -> Cluster:
+def plan_cluster(
+    ipsec: bool, encapsulation: str, *, ipv6: bool = False, kubernetes: bool = False
+) -> Cluster:
     """The cluster's settings, with the pods' MTU computed from the underlay's.
 
     Args:
         ipv6: the underlay is IPv6.
     """
     overlay = Overlay(UNDERLAY_MTU_BYTES, ipv6, ipsec, Encapsulation(encapsulation))
-    return Cluster(ipsec, encapsulation, pod_mtu_bytes(overlay))
+    return Cluster(ipsec, encapsulation, pod_mtu_bytes(overlay), kubernetes)
 
 
 def central_files(topology: Topology, cluster: Cluster, folders: dict[str, Path]) -> dict[str, str]:
@@ -57,7 +63,7 @@ def central_files(topology: Topology, cluster: Cluster, folders: dict[str, Path]
             "UNDERLAY": "",
             "MANAGEMENT": str(topology.central_address),
             "STATE_FOLDER": "/var/lib/geneveil-operator",
-            "OPERATOR": "yes" if cluster.ipsec else "no",
+            "OPERATOR": _operator_kind(cluster),
             "GUARD": "no",
             "NORTHBOUND_PORT": str(NORTHBOUND_PORT),
             "SOUTHBOUND_PORT": str(SOUTHBOUND_PORT),
@@ -65,7 +71,7 @@ def central_files(topology: Topology, cluster: Cluster, folders: dict[str, Path]
         folders,
     )
     files = {"guest.env": environment, "hosts": topology.hosts_file}
-    if cluster.ipsec:
+    if cluster.ipsec and not cluster.kubernetes:
         files["etc-geneveil/cluster.yaml"] = cluster_yaml(topology, cluster)
     return files
 
@@ -103,7 +109,7 @@ def node_files(
         "pods": pods_script(node, cluster.pod_mtu_bytes),
     }
     if cluster.ipsec:
-        files["etc-geneveil/agent.yaml"] = agent_yaml(topology)
+        files["etc-geneveil/agent.yaml"] = agent_yaml(node, topology, cluster)
     return files
 
 
@@ -155,17 +161,32 @@ def cluster_yaml(topology: Topology, cluster: Cluster) -> str:
     )
 
 
-def agent_yaml(topology: Topology) -> str:
+def agent_yaml(node: Node, topology: Topology, cluster: Cluster) -> str:
     """The agent's configuration, as an installer writes it on every node."""
-    return (
+    head = (
         "apiVersion: geneveil.io/v1alpha1\n"
         "kind: AgentConfig\n"
         "mode: Full\n"
         f"genevePorts: [{GENEVE_PORT}]\n"
-        "operator:\n"
-        f"  url: https://{CENTRAL}:{OPERATOR_PORT}\n"
-        "  tokenFile: /etc/geneveil/token\n"
     )
+    if cluster.kubernetes:
+        return head + (
+            "controlPlane: kubernetes\n"
+            "kubernetes:\n"
+            f"  apiServer: {topology.api_server_url}\n"
+            f"  caFile: {KUBE_FOLDER}/ca.crt\n"
+            f"  tokenFile: {KUBE_FOLDER}/token\n"
+            f"  nodeName: {node.name}\n"
+        )
+    return head + (
+        f"operator:\n  url: https://{CENTRAL}:{OPERATOR_PORT}\n  tokenFile: /etc/geneveil/token\n"
+    )
+
+
+def _operator_kind(cluster: Cluster) -> str:
+    if not cluster.ipsec:
+        return "no"
+    return "kubernetes" if cluster.kubernetes else "yes"
 
 
 def _environment(values: dict[str, str], folders: dict[str, Path]) -> str:

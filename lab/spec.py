@@ -48,6 +48,21 @@ class Guest:
 
 
 @dataclass(frozen=True)
+class Service:
+    """A program that runs beside the guests, in the lab's network namespace.
+
+    Attributes:
+        folder: its working folder.
+        log: where both its outputs go.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    folder: str
+    log: str
+
+
+@dataclass(frozen=True)
 class LabSpec:
     """One lab.
 
@@ -65,6 +80,7 @@ class LabSpec:
     capture: str
     witness_address: str
     guests: tuple[Guest, ...]
+    services: tuple[Service, ...] = ()
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1)
@@ -83,7 +99,10 @@ def parse_spec(text: str) -> LabSpec:
         )
         for guest in raw["guests"]
     )
-    return LabSpec(**{**raw, "guests": guests})
+    services = tuple(
+        Service(**{**service, "command": tuple(service["command"])}) for service in raw["services"]
+    )
+    return LabSpec(**{**raw, "guests": guests, "services": services})
 
 
 def forward_socket(run_dir: str | Path, guest: str, port: int) -> Path:

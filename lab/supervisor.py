@@ -6,6 +6,7 @@ ends, and with the last process go the network namespace, its bridges and taps, 
 
 Control: one JSON object a line on `run_dir/control`:
     {"do": "status"} | {"do": "kill", "guest": G} | {"do": "start", "guest": G} | {"do": "stop"}
+    {"do": "start-service", "guest": S} | {"do": "stop-service", "guest": S} | the same with kill-
 It is not a shell and takes nothing else.
 """
 
@@ -23,6 +24,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from lab.services import Services
 from lab.spec import (
     UNDERLAY_BRIDGE,
     Guest,
@@ -57,12 +59,14 @@ class Supervisor:
         self.witness_started_at = 0.0
         self.witness: Process | None = None
         self.witness_report = ""
+        self.services = Services(spec.services)
         self.stopping = asyncio.Event()
 
     async def run(self, lifeline: int | None) -> None:
         """Run until told to stop or until the lifeline's other end is closed."""
         await self._make_wires()
         await self._start_witness()
+        await self.services.start_all()
         servers = [await asyncio.start_unix_server(self._control, self._path("control"))]
         for guest in self.spec.guests:
             for port in guest.ports:
@@ -143,6 +147,7 @@ class Supervisor:
         for name, process in self.guests.items():
             await process.wait()
             self.halted_at.setdefault(name, time.time())
+        await self.services.stop_all()
         await self._stop_witness()
 
     async def _stop_witness(self) -> None:
@@ -188,6 +193,12 @@ class Supervisor:
                 if process.returncode is None:
                     raise ValueError(f"{order['guest']} is running")
                 await self._boot(next(g for g in self.spec.guests if g.name == order["guest"]))
+            case "start-service":
+                await self.services.start(order["guest"])
+            case "stop-service":
+                await self.services.stop(order["guest"])
+            case "kill-service":
+                await self.services.stop(order["guest"], signal.SIGKILL)
             case "await-halt":
                 await self._await_halt()
             case "stop":
@@ -215,6 +226,7 @@ class Supervisor:
                 }
                 for name, process in self.guests.items()
             },
+            "services": self.services.status(),
             "witness": self.witness is not None and self.witness.returncode is None,
             "witness_report": self.witness_report,
         }

@@ -25,6 +25,7 @@ PODS_A_NODE = 2
 UNDERLAY_MTU_BYTES = 1500
 CENTRAL = "central"
 OPERATOR_PORT = 9443
+API_SERVER_PORT = 6443
 NORTHBOUND_PORT = 6641
 SOUTHBOUND_PORT = 6642
 GENEVE_PORT = 6081
@@ -155,6 +156,11 @@ class Topology:
     def witness_address(self) -> IPv4Interface:
         """The host's own end of the management wire."""
         return _host(self.subnets.management, _WITNESS_HOST)
+
+    @property
+    def api_server_url(self) -> str:
+        """Of a cluster on Kubernetes: at the host's own end of the management wire."""
+        return f"https://{self.witness_address.ip}:{API_SERVER_PORT}"
 
     @property
     def central_mac(self) -> str:

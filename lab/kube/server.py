@@ -68,6 +68,8 @@ class ApiServer:
     def __init__(self, layout: Layout, programs: Programs) -> None:
         self.layout = layout
         self.programs = programs
+        self.prefix: tuple[str, ...] = ()
+        """What kubectl is run through, such as nsenter(1)."""
         folder = layout.folder
         self.etcd = Daemon(etcd_command(programs, layout), folder, folder / "etcd.log")
         self.api = Daemon(
@@ -167,6 +169,7 @@ class ApiServer:
         """Run kubectl to its end, whatever its status; as admin if no kubeconfig is given."""
         cache = self.layout.folder / "kubectl-cache"
         command = [
+            *self.prefix,
             str(self.programs.kubectl),
             f"--kubeconfig={config or self.kubeconfig()}",
             f"--cache-dir={cache}",
