@@ -13,7 +13,7 @@ help: ## List what can be made.
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
 demo: guests ## Show an encrypted cluster on this machine, proved on the wire (out/demo/).
-	@$(PYTHON) -m lab demo
+	@$(PYTHON) -m lab demo $(if $(KUBERNETES),--control-plane kubernetes)
 
 lab: guests ## Bring up a lab of three nodes and leave it running.
 	@$(PYTHON) -m lab up

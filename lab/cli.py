@@ -31,6 +31,13 @@ build_command.register(app)
 Name = Annotated[str, typer.Option("--name", help="Which lab; several can be up at once.")]
 Ipv6 = Annotated[bool, typer.Option("--ipv6", help="An IPv6 underlay, and pods of both families.")]
 DataDir = Annotated[Path, typer.Option("--data-dir", help="Where labs keep disks, logs, captures.")]
+ControlPlane = Annotated[
+    str,
+    typer.Option(
+        "--control-plane",
+        help="With IPsec: standalone (geneveil's own operator) or kubernetes (an API server).",
+    ),
+]
 _DATA_DIR = Path("out/lab")
 
 
@@ -52,6 +59,7 @@ def up(
         str, typer.Option("--cluster-network", help="Subnet of the pods.")
     ] = "10.128.0.0/16",
     ipv6: Ipv6 = False,
+    control_plane: ControlPlane = "standalone",
     data_dir: DataDir = _DATA_DIR,
 ) -> None:
     """Bring a cluster up and leave it running.
@@ -59,6 +67,8 @@ def up(
     Examples:
 
       python -m lab up --ipsec
+
+      python -m lab up --ipsec --control-plane kubernetes
 
       python -m lab up --name two --nodes 2 --encapsulation Always --ipsec
     """
@@ -78,7 +88,10 @@ def up(
     if ipv6:
         subnets = replace(subnets, underlay=IPV6_SUBNETS.underlay, cluster6=IPV6_SUBNETS.cluster6)
     plan_topology(nodes, subnets)
-    config = LabConfig(name, nodes, ipsec, encapsulation, subnets, data_dir)
+    is_kubernetes = _is_kubernetes(control_plane)
+    if is_kubernetes and not ipsec:
+        raise typer.BadParameter("needs --ipsec", param_hint="--control-plane kubernetes")
+    config = LabConfig(name, nodes, ipsec, encapsulation, subnets, data_dir, is_kubernetes)
     programs, transport = _prepare(config)
     _run(bring_up_and_keep(config, programs, transport))
 
@@ -174,6 +187,7 @@ def demo(
     encapsulation: Annotated[str, typer.Option(help="Auto or Always.")] = "Auto",
     name: Name = "demo",
     ipv6: Ipv6 = False,
+    control_plane: ControlPlane = "standalone",
 ) -> None:
     """Two clusters, IPsec off and on, the same traffic, judged from outside the nodes.
 
@@ -186,7 +200,9 @@ def demo(
     from lab.topology import IPV6_SUBNETS, Subnets, plan_topology
 
     plan_topology(nodes)
-    config = LabConfig(name, nodes, True, encapsulation, IPV6_SUBNETS if ipv6 else Subnets())
+    is_kubernetes = _is_kubernetes(control_plane)
+    subnets = IPV6_SUBNETS if ipv6 else Subnets()
+    config = LabConfig(name, nodes, True, encapsulation, subnets, kubernetes=is_kubernetes)
     programs, transport = _prepare(config)
     with narrator() as say:
         verdict = _run(run_demo(DemoConfig(config, programs, transport, out), say))
@@ -245,9 +261,15 @@ def scenario(
         raise typer.Exit(1)
 
 
+def _is_kubernetes(control_plane: str) -> bool:
+    if control_plane not in ("standalone", "kubernetes"):
+        raise typer.BadParameter("standalone or kubernetes", param_hint="--control-plane")
+    return control_plane == "kubernetes"
+
+
 def _prepare(config: "LabConfig") -> "tuple[Programs, str]":
     """Refuse early what cannot work; build what is missing; choose how guests reach the wires."""
-    from lab.build import artifacts, machine, progress
+    from lab.build import artifacts, kubernetes, machine, progress
     from lab.lifecycle import Programs, refuse_if_up
 
     refuse_if_up(config.name)
@@ -256,7 +278,8 @@ def _prepare(config: "LabConfig") -> "tuple[Programs, str]":
         raise problem
     with progress.shown() as reporter:
         built = artifacts.ensure(reporter)
-    programs = Programs(built.kernel, built.rootfs, built.site, built.code)
+        kube = kubernetes.ensure(reporter) if config.kubernetes else None
+    programs = Programs(built.kernel, built.rootfs, built.site, built.code, kube)
     return programs, "raw" if found.tun_refused else "tap"
 
 

@@ -107,7 +107,12 @@ async def run_phase(
     layout = lay_out(
         replace(config.lab, name=f"{config.lab.name}-{phase.value}", ipsec=ipsec),
         config.programs,
-        plan_cluster(ipsec, config.lab.encapsulation, ipv6=config.lab.is_ipv6),
+        plan_cluster(
+            ipsec,
+            config.lab.encapsulation,
+            ipv6=config.lab.is_ipv6,
+            kubernetes=ipsec and config.lab.kubernetes,
+        ),
         config.transport,
     )
     begun = time.monotonic()

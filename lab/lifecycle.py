@@ -72,6 +72,7 @@ class LabConfig:
     encapsulation: str = "Auto"
     subnets: Subnets = field(default_factory=Subnets)
     data_dir: Path = Path("out/lab")
+    kubernetes: bool = False
 
     @property
     def is_ipv6(self) -> bool:

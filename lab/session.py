@@ -60,7 +60,9 @@ def narrator() -> Iterator[Say]:
 
 async def bring_up_and_keep(config: LabConfig, programs: Programs, transport: str) -> None:
     """`lab up`: all or nothing; what fails or is interrupted leaves nothing running."""
-    cluster = plan_cluster(config.ipsec, config.encapsulation, ipv6=config.is_ipv6)
+    cluster = plan_cluster(
+        config.ipsec, config.encapsulation, ipv6=config.is_ipv6, kubernetes=config.kubernetes
+    )
     layout = lay_out(config, programs, cluster, transport)
     lab = Supervised(layout)
     running = Running(layout, lab)
@@ -77,6 +79,7 @@ async def bring_up_and_keep(config: LabConfig, programs: Programs, transport: st
             await lab.stop()
     nodes = ", ".join(node.name for node in layout.topology.nodes)
     how = "with IPsec on" if config.ipsec else "with IPsec off"
+    how += " through Kubernetes" if config.kubernetes else ""
     print(f"lab {config.name!r} is up {how}: {nodes}; capture: {layout.capture}")
     print(
         "try: python -m lab exec node1 -- "

@@ -113,7 +113,11 @@ async def read_versions(running: Running) -> dict[str, str]:
     }
     remote = running.remote(running.layout.topology.nodes[0].name)
     found = await asyncio.gather(*(remote.check(command) for command in commands.values()))
-    return {name: _version(text) for name, text in zip(commands, found, strict=True)}
+    versions = {name: _version(text) for name, text in zip(commands, found, strict=True)}
+    if running.layout.cluster.kubernetes:
+        text = await asyncio.to_thread(running.layout.kube.server_version)
+        versions["Kubernetes API server (control plane)"] = _version(text)
+    return versions
 
 
 def _version(text: str) -> str:

@@ -212,6 +212,10 @@ class ApiServer:
         answer: dict[str, Any] = json.loads(done.stdout)
         return answer
 
+    def server_version(self) -> str:
+        """Such as v1.37.2; LabError if it does not say."""
+        return str(self.kubectl_json("version")["serverVersion"]["gitVersion"])
+
     def requests(self) -> list[dict[str, Any]]:
         """All audited requests so far: audit.k8s.io/v1 Events."""
         try:
