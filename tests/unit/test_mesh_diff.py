@@ -418,8 +418,7 @@ def test_a_double_that_was_told_to_close_is_not_told_again() -> None:
     wanted = connection()
     whole = (child("in", 1), child("out", 2))
     older, newer = ike_sa(wanted.name, 1, whole, age=60), ike_sa(wanted.name, 2, whole, age=30)
-    if not is_initiator(ME, PEER):
-        raise AssertionError("this node is the one that closes doubles")
+    assert is_initiator(ME, PEER), "it is this node that closes doubles"
     actions, _ = turn(FakeCharon(sas=[older, newer]), Memory(), (wanted,))
     assert [a.unique_id for a in actions if isinstance(a, TerminateIkeSa)] == [1]
     told = replace(older, tasks=("IKE_DPD", "IKE_DELETE"))
