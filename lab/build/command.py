@@ -39,8 +39,7 @@ def setup(
 ) -> None:
     """Build what the lab and the tests are made of, once, into the cache folder.
 
-    Installs what the machine lacks if run as root, and says what. An interrupted build leaves no
-    half-made cache.
+    Installs what the machine lacks if run as root. An interrupted build leaves nothing half-made.
 
     Examples:
 
