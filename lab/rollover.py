@@ -7,6 +7,7 @@ from typing import Any
 from lab.deadline import wait_until
 from lab.passing_time import now, pass_time
 from lab.stage import Stage
+from lab.topology import CENTRAL
 
 STEADY = "steady"
 PHASE_SECONDS = 90.0
@@ -20,7 +21,9 @@ async def ca_status(stage: Stage) -> dict[str, Any]:
 
 async def rotate(stage: Stage) -> None:
     """`geneveil operator ca rotate`."""
-    await stage.operator("ca", "rotate")
+    await stage.running.remote(CENTRAL).check(
+        ["geneveil", "operator", "ca", "rotate", *stage.where]
+    )
 
 
 async def await_phases(

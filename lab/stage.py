@@ -19,6 +19,7 @@ from lab.bringup import Running
 from lab.clocks import read_clock
 from lab.deadline import wait_until
 from lab.errors import LabError
+from lab.shared_folder import KUBE_FOLDER
 from lab.topology import CENTRAL, GENEVE_PORT, Node
 from lab.traffic import UDP_A_SECOND, PairLoss, Traffic
 
@@ -60,9 +61,16 @@ class Stage:
             raise LabError(f"{node}: its status is no JSON", why=text[:200]) from error
         return found
 
+    @property
+    def where(self) -> tuple[str, ...]:
+        """What `geneveil operator` is told on central, so that it finds this cluster's operator."""
+        if not self.running.layout.cluster.kubernetes:
+            return ()
+        return ("--kubernetes", "--kubeconfig", f"{KUBE_FOLDER}/admin.kubeconfig")
+
     async def operator(self, *words: str, check: bool = True) -> Any:
         """`geneveil operator … -o json` on central, as a value."""
-        command = ["geneveil", "operator", *words, "-o", "json"]
+        command = ["geneveil", "operator", *words, *self.where, "-o", "json"]
         done = await self.running.remote(CENTRAL).run(command)
         if check and done.status:
             raise LabError(f"{' '.join(command)} ended with {done.status}", why=done.stderr[-400:])

@@ -7,13 +7,14 @@ out/tests/ and stays there; the failure's message says where.
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 
 from lab.bringup import Running, bring_up
-from lab.build import artifacts, machine
+from lab.build import artifacts, kubernetes, machine
 from lab.lifecycle import LabConfig, Programs, Supervised, lay_out
 from lab.shared_folder import plan_cluster
 from lab.topology import IPV6_SUBNETS, Subnets
@@ -28,6 +29,12 @@ def programs() -> Programs:
     """Kernel, root file system, packages and code; built if they are not there."""
     built = artifacts.ensure()
     return Programs(built.kernel, built.rootfs, built.site, built.code)
+
+
+@pytest.fixture(scope="session")
+def kube_programs(programs: Programs) -> Programs:
+    """The same, with an API server."""
+    return replace(programs, kube=kubernetes.ensure())
 
 
 @pytest.fixture(scope="session")
@@ -59,6 +66,27 @@ def open_lab(programs: Programs, transport: str, runner: asyncio.Runner) -> Open
         layout = lay_out(config, programs, cluster, transport)
         lab = Supervised(layout)
         running = Running(layout, lab)
+        try:
+            runner.run(lab.start())
+            runner.run(bring_up(running, lambda text: None))
+            yield running
+        finally:
+            running.close()
+            runner.run(lab.stop())
+
+    return booted
+
+
+@pytest.fixture(scope="session")
+def open_kube_lab(kube_programs: Programs, transport: str, runner: asyncio.Runner) -> OpenLab:
+    """Boot a cluster with IPsec that enrols through a Kubernetes API server."""
+
+    @contextmanager
+    def booted(name: str, *, nodes: int = 3) -> Iterator[Running]:
+        config = LabConfig(name, nodes, True, data_dir=DATA_DIR, kubernetes=True)
+        cluster = plan_cluster(True, "Auto", kubernetes=True)
+        lab = Supervised(lay_out(config, kube_programs, cluster, transport))
+        running = Running(lab.layout, lab)
         try:
             runner.run(lab.start())
             runner.run(bring_up(running, lambda text: None))

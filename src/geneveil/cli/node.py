@@ -25,6 +25,12 @@ _UNDERLAY = typer.Option(1500, min=68, max=65535, help="MTU of the nodes' underl
 _RUN_DIR = typer.Option(Path("/run/geneveil"), "--run-dir", help="Where the agent writes.")
 
 
+_CLUSTER = typer.Option(False, "--cluster", help="All nodes of a Kubernetes cluster.")
+_KUBECONFIG = typer.Option(
+    None, "--kubeconfig", help="With --cluster: instead of KUBECONFIG, or of a Pod's own access."
+)
+
+
 def register(app: typer.Typer) -> None:
     """Add the node's commands."""
     app.command("agent", help=_AGENT_HELP, short_help="Run this node's agent.")(agent)
@@ -42,9 +48,11 @@ Example: geneveil agent --config /etc/geneveil/agent.yaml
 
 _STATUS_HELP = """Show this node's peers, certificate and guard, and whether all is well.
 
+With --cluster: every node of a Kubernetes cluster, from anywhere with a kubeconfig.
+
 Exit status 0 only if all is well.
 
-Examples: geneveil status; geneveil status -o json
+Examples: geneveil status; geneveil status -o json; geneveil status --cluster
 """
 
 
@@ -71,7 +79,17 @@ def agent(config: Path = _CONFIG) -> None:
     os.execv(sys.executable, [sys.executable, "-P", "-m", "geneveil.agent", str(config)])  # noqa: S606
 
 
-def status(output: Output = _OUTPUT, run_dir: Path = _RUN_DIR) -> None:
+def status(
+    output: Output = _OUTPUT,
+    run_dir: Path = _RUN_DIR,
+    cluster: bool = _CLUSTER,
+    kubeconfig: Path | None = _KUBECONFIG,
+) -> None:
+    if kubeconfig is not None and not cluster:
+        raise ConfigError("--kubeconfig is for --cluster")
+    if cluster:
+        _cluster_status(output, kubeconfig)
+        return
     from geneveil.cli.node_view import agent_lives, read_status, render_status
     from geneveil.model.clock import SystemClock
 
@@ -83,6 +101,18 @@ def status(output: Output = _OUTPUT, run_dir: Path = _RUN_DIR) -> None:
     else:
         render_status(value, complaint)
     if complaint or not value.is_well:
+        raise typer.Exit(1)
+
+
+def _cluster_status(output: Output, kubeconfig: Path | None) -> None:
+    from geneveil.cli.cluster_view import read_cluster, render_cluster
+
+    document = read_cluster(kubeconfig)
+    if output is Output.JSON:
+        _say(output, document, "")
+    else:
+        render_cluster(document)
+    if not document["well"]:
         raise typer.Exit(1)
 
 

@@ -1,0 +1,98 @@
+"""What a Kubernetes cluster's objects say about its IPsec, as one document. Pure."""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+SILENT_AFTER = timedelta(minutes=15)
+"""Three heartbeats of an agent: what such an object says may not be true any more."""
+
+Document = Mapping[str, Any]
+
+
+def cluster_document(
+    cluster: Document | None, nodes: Iterable[Document], now: datetime
+) -> dict[str, Any]:
+    """The cluster and a line a node, worst first.
+
+    Args:
+        cluster: the ClusterIPsec; None if there is none.
+        nodes: every NodeIPsec.
+    """
+    mode = str(_of(cluster, "spec", "mode") or "Disabled") if cluster else "absent"
+    lines = sorted(
+        (_node(node, now) for node in nodes), key=lambda line: (line["well"], line["node"])
+    )
+    conditions = _conditions(cluster)
+    by_kind = {one["type"]: one["status"] for one in conditions}
+    well = mode != "Full" or (
+        by_kind.get("Available") == "True"
+        and by_kind.get("Degraded") != "True"
+        and all(line["well"] for line in lines)
+    )
+    return {
+        "mode": mode,
+        "well": well,
+        "summary": _summary(mode, well, lines),
+        "conditions": conditions,
+        "trust": dict(_of(cluster, "status", "trust") or {}),
+        "nodes": lines,
+    }
+
+
+def _summary(mode: str, well: bool, lines: list[dict[str, Any]]) -> str:
+    if mode == "absent":
+        return "there is no ClusterIPsec: IPsec is off"
+    if mode != "Full":
+        return "IPsec is off (mode: Disabled); nothing is encrypted or guarded"
+    ready = sum(bool(line["well"]) for line in lines)
+    return f"{'all is well' if well else 'attention'}: {ready} of {len(lines)} nodes are well"
+
+
+def _node(document: Document, now: datetime) -> dict[str, Any]:
+    status = document.get("status") or {}
+    conditions = {one["type"]: one for one in _conditions(document)}
+    heartbeat = status.get("heartbeatTime")
+    complaint = _complaint(conditions, heartbeat, now)
+    return {
+        "node": str(_of(document, "metadata", "name")),
+        "chassis": status.get("chassis"),
+        "certificateEnd": _of(status, "certificate", "notAfter"),
+        "peersUp": status.get("peersUp"),
+        "peersTotal": status.get("peersTotal"),
+        "guard": status.get("guard", "Unknown"),
+        "cleartextOut": status.get("cleartextOut"),
+        "cleartextIn": status.get("cleartextIn"),
+        "heartbeat": heartbeat,
+        "well": not complaint,
+        "complaint": complaint,
+    }
+
+
+def _complaint(conditions: Mapping[str, Any], heartbeat: object, now: datetime) -> str:
+    """The worst thing about a node, for people; empty if there is none."""
+    if not isinstance(heartbeat, str):
+        return "its agent has not said anything yet"
+    said = datetime.fromisoformat(heartbeat)
+    said = said if said.tzinfo else said.replace(tzinfo=UTC)
+    if now - said > SILENT_AFTER:
+        return f"its agent is silent since {said:%Y-%m-%d %H:%M:%SZ}"
+    for kind in ("GuardInPlace", "CertificateValid", "Ready"):
+        one = conditions.get(kind)
+        if one is None or one["status"] != "True":
+            return f"{kind}: {one['message']}" if one else f"{kind} is not known"
+    return ""
+
+
+def _conditions(document: Document | None) -> list[dict[str, str]]:
+    found = _of(document, "status", "conditions") or ()
+    names = ("type", "status", "reason", "message", "lastTransitionTime")
+    return [{name: str(one.get(name, "")) for name in names} for one in found]
+
+
+def _of(document: Any, *path: str) -> Any:
+    for name in path:
+        if not isinstance(document, Mapping):
+            return None
+        document = document.get(name)
+    return document

@@ -1,0 +1,171 @@
+"""A cluster that enrols through a real API server: its objects, its wire, and its bad days.
+
+One cluster for all; the tests follow one another, the last one deletes a Node.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from lab.deadline import wait_until
+from lab.kube.in_lab import API_SERVER, ETCD
+from lab.kube.install import await_ready, delete_node
+from lab.rollover import await_phases, issuers, pass_waves, rotate
+from lab.stage import Stage
+from lab.topology import CENTRAL
+from tests.lab.conftest import OpenLab
+from tests.lab.witness import ping
+
+pytestmark = pytest.mark.lab
+
+AGENT_MOST_KIB = 64 * 1024
+_AWAY_SECONDS = 60.0
+_CLOSED_SECONDS = 5.0
+
+
+@pytest.fixture(scope="module")
+def stage(open_kube_lab: OpenLab) -> Iterator[Stage]:
+    with open_kube_lab("t-kube", nodes=3) as running:
+        yield Stage(running)
+
+
+def objects(stage: Stage, *words: str) -> Any:
+    return stage.running.layout.kube.kubectl_json("get", *words)
+
+
+def conditions(document: dict[str, Any]) -> dict[str, str]:
+    return {one["type"]: one["status"] for one in document["status"]["conditions"]}
+
+
+def agent_memory_kib(stage: Stage, runner: asyncio.Runner, node: str) -> int:
+    command = "grep VmRSS /proc/$(cat /run/geneveil/agent.lock)/status"
+    return int(runner.run(stage.running.remote(node).check(command)).split()[1])
+
+
+def check_wire(stage: Stage, runner: asyncio.Runner, *, touched: str = "") -> None:
+    """No Geneve in clear so far, and no packet lost between nodes that nobody touched."""
+    assert stage.traffic is not None
+    losses = runner.run(stage.traffic.measure())
+    whole = [loss for loss in losses if touched not in (loss.source, loss.destination)]
+    assert whole
+    assert not [str(loss) for loss in whole if not loss.is_whole]
+    assert sum(loss.sent_packets for loss in whole) > 100
+    assert runner.run(stage.clear_frames()) == 0
+
+
+def test_the_cluster_comes_up_through_signing_requests(
+    stage: Stage, runner: asyncio.Runner
+) -> None:
+    requests = objects(stage, "csr")["items"]
+    assert len(requests) >= 3
+    for request in requests:
+        assert conditions(request)["Approved"] == "True"
+        assert request["status"]["certificate"]
+        assert request["spec"]["usages"] == ["ipsec tunnel"]
+        node = request["spec"]["extra"]["authentication.kubernetes.io/node-name"]
+        assert request["metadata"]["name"].startswith(f"geneveil-{node[0]}-")
+    for node in stage.nodes:
+        status = runner.run(stage.status(node.name))
+        assert status["certificate"]["chassis"] == node.chassis
+        assert {peer["state"] for peer in status["peers"]} == {"up"}
+        assert agent_memory_kib(stage, runner, node.name) <= AGENT_MOST_KIB
+    token = runner.run(stage.running.remote("node1").run("ls /etc/geneveil/token"))
+    assert token.status != 0, "a join token, where none is needed"
+
+
+def test_nodes_and_cluster_say_how_they_are(stage: Stage, runner: asyncio.Runner) -> None:
+    async def told() -> bool:
+        nodes = objects(stage, "nodeipsecs")["items"]
+        return len(nodes) == 3 and all(
+            conditions(node).get("Ready") == "True" and node["status"]["peersUp"] == 2
+            for node in nodes
+        )
+
+    runner.run(wait_until(told, "every NodeIPsec to be Ready", 30, poll_seconds=1))
+    for node in objects(stage, "nodeipsecs")["items"]:
+        status = runner.run(stage.status(node["metadata"]["name"]))
+        assert node["status"]["chassis"] == status["chassis"]
+        assert node["status"]["guard"] == "InPlace"
+        assert node["status"]["certificate"]["serial"] == status["certificate"]["serial"]
+        assert node["status"]["trust"]["serial"] == status["certificate"]["serial"]
+    cluster = objects(stage, "clusteripsec", "cluster")
+    assert conditions(cluster)["Available"] == "True"
+
+
+def test_the_wire_shows_esp_alone(stage: Stage, runner: asyncio.Runner) -> None:
+    address = str(stage.nodes[1].pods[0].address.ip)
+    before = stage.count_frames("esp")
+    assert runner.run(ping(stage.running, "node1", address))
+    assert runner.run(stage.clear_frames()) == 0
+    assert stage.count_frames("esp") > before
+
+
+def test_the_authority_is_rolled_over_and_no_packet_is_lost(
+    stage: Stage, runner: asyncio.Runner
+) -> None:
+    runner.run(stage.start_traffic())
+    before = runner.run(issuers(stage))
+    runner.run(rotate(stage))
+    runner.run(await_phases(stage, until="switch"))
+    runner.run(pass_waves(stage))
+    runner.run(await_phases(stage))
+    runner.run(stage.await_well())
+    after = runner.run(issuers(stage))
+    assert len(set(after.values())) == 1
+    assert not set(before.values()) & set(after.values())
+    check_wire(stage, runner)
+
+
+def test_a_minute_without_api_server_costs_nothing(stage: Stage, runner: asyncio.Runner) -> None:
+    lab, server = stage.running.lab, stage.running.layout.kube
+    for service in (API_SERVER, ETCD):
+        runner.run(lab.order("kill-service", service))
+    runner.run(asyncio.sleep(_AWAY_SECONDS))
+    for node in stage.nodes:
+        status = runner.run(stage.status(node.name))
+        assert {peer["state"] for peer in status["peers"]} == {"up"}
+        assert status["well"], status["health"]
+    for service in (ETCD, API_SERVER):
+        runner.run(lab.order("start-service", service))
+    await_ready(server)
+    check_wire(stage, runner)
+    heard = {node.name: runner.run(stage.status(node.name)) for node in stage.nodes}
+
+    async def hear_again() -> bool:
+        for node in stage.nodes:
+            status = await stage.status(node.name)
+            if status["trust"]["heardAt"] <= heard[node.name]["trust"]["heardAt"]:
+                return False
+        return True
+
+    runner.run(wait_until(hear_again, "every node to hear of its cluster", 180, poll_seconds=1))
+    runner.run(stage.await_well())
+    check_wire(stage, runner)
+
+
+def test_a_deleted_node_is_shut_out_within_seconds(stage: Stage, runner: asyncio.Runner) -> None:
+    victim = stage.running.layout.topology.node("node3")
+    assert stage.traffic is not None
+    begun = time.monotonic()
+    delete_node(stage.running.layout.kube, "node3")
+
+    async def closed() -> bool:
+        for name in ("node1", "node2"):
+            text = await stage.running.remote(name).check("ip xfrm state")
+            if str(victim.underlay.ip) in text:
+                return False
+        return True
+
+    runner.run(wait_until(closed, "both peers to hold no SA with node3", _CLOSED_SECONDS))
+    print(f"no SA with node3 {time.monotonic() - begun:.1f} s after kubectl was started")
+    assert "node3" not in json.dumps(
+        [item["metadata"]["name"] for item in objects(stage, "nodeipsecs")["items"]]
+    )
+    runner.run(stage.await_well(["node1", "node2"]))
+    check_wire(stage, runner, touched="node3")
+    runner.run(stage.control())
+    assert CENTRAL in stage.running.remotes

@@ -1,0 +1,90 @@
+"""`geneveil status --cluster`: what objects come to, and what is said without them."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from geneveil.cli.app import app
+from geneveil.cli.cluster_status import cluster_document
+from geneveil.model.errors import ConfigError
+
+NOW = datetime(2026, 11, 24, 2, 0, tzinfo=UTC)
+
+
+def cluster(mode: str = "Full", **statuses: str) -> dict[str, Any]:
+    conditions = [{"type": kind, "status": word} for kind, word in statuses.items()]
+    return {"spec": {"mode": mode}, "status": {"conditions": conditions}}
+
+
+def node(name: str, heartbeat: str = "2026-11-24T01:58:00Z", **statuses: str) -> dict[str, Any]:
+    words = {"Ready": "True", "CertificateValid": "True", "GuardInPlace": "True", **statuses}
+    conditions = [
+        {"type": kind, "status": word, "message": f"{kind} is {word}"}
+        for kind, word in words.items()
+    ]
+    return {
+        "metadata": {"name": name},
+        "status": {
+            "chassis": name,
+            "peersUp": 2,
+            "peersTotal": 2,
+            "guard": "InPlace",
+            "heartbeatTime": heartbeat,
+            "conditions": conditions,
+        },
+    }
+
+
+GOOD = cluster(Available="True", Degraded="False")
+
+
+@pytest.mark.parametrize(
+    ("found", "nodes", "well", "words"),
+    [
+        (GOOD, [node("a"), node("b")], True, "all is well: 2 of 2"),
+        (GOOD, [node("a"), node("b", Ready="False")], False, "1 of 2"),
+        (cluster(Available="False"), [node("a")], False, "attention: 1 of 1"),
+        (cluster(Available="True", Degraded="True"), [node("a")], False, "attention"),
+        (cluster("Disabled"), [], True, "IPsec is off"),
+        (None, [], True, "no ClusterIPsec"),
+    ],
+)
+def test_a_cluster_is_well_if_all_of_it_is(
+    found: dict[str, Any] | None, nodes: list[dict[str, Any]], well: bool, words: str
+) -> None:
+    document = cluster_document(found, nodes, NOW)
+    assert document["well"] is well
+    assert words in document["summary"]
+
+
+@pytest.mark.parametrize(
+    ("of", "complaint"),
+    [
+        (node("a"), ""),
+        (node("a", "2026-11-24T01:40:00Z"), "silent since 2026-11-24 01:40:00Z"),
+        (node("a", Ready="False", GuardInPlace="False"), "GuardInPlace is False"),
+        (node("a", Ready="Unknown"), "Ready is Unknown"),
+        ({"metadata": {"name": "a"}}, "not said anything"),
+    ],
+)
+def test_the_worst_of_a_node_is_told(of: dict[str, Any], complaint: str) -> None:
+    (line,) = cluster_document(GOOD, [of], NOW)["nodes"]
+    assert complaint in line["complaint"]
+    assert line["well"] is not bool(complaint)
+
+
+def test_what_is_wrong_comes_first() -> None:
+    lines = cluster_document(GOOD, [node("a"), node("b", Ready="False")], NOW)["nodes"]
+    assert [line["node"] for line in lines] == ["b", "a"]
+
+
+def test_without_a_kubeconfig_it_says_so(tmp_path: Path) -> None:
+    missing = tmp_path / "none"
+    done = CliRunner().invoke(app, ["status", "--cluster", "--kubeconfig", str(missing)])
+    assert isinstance(done.exception, ConfigError)
+    assert str(missing) in done.exception.render()
+    alone = CliRunner().invoke(app, ["status", "--kubeconfig", str(missing)])
+    assert isinstance(alone.exception, ConfigError)
