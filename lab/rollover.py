@@ -19,11 +19,14 @@ async def ca_status(stage: Stage) -> dict[str, Any]:
     return found
 
 
-async def rotate(stage: Stage) -> None:
-    """`geneveil operator ca rotate`."""
-    await stage.running.remote(CENTRAL).check(
-        ["geneveil", "operator", "ca", "rotate", *stage.where]
-    )
+async def rotate(stage: Stage, wave: str = "") -> None:
+    """`geneveil operator ca rotate`.
+
+    Args:
+        wave: over how long the nodes renew, such as `30s`; empty: as the cluster is configured.
+    """
+    words = ["geneveil", "operator", "ca", "rotate", *stage.where]
+    await stage.running.remote(CENTRAL).check([*words, *(["--wave", wave] if wave else [])])
 
 
 async def await_phases(
