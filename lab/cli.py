@@ -267,6 +267,43 @@ def _is_kubernetes(control_plane: str) -> bool:
     return control_plane == "kubernetes"
 
 
+@app.command()
+def walk(
+    seed: Annotated[int | None, typer.Option(help="Which walk; none: one by chance.")] = None,
+    steps: Annotated[int, typer.Option(help="How many combinations of faults.")] = 20,
+    minutes: Annotated[float | None, typer.Option(help="Begin nothing new after so long.")] = None,
+    data_dir: Annotated[Path, typer.Option("--data-dir", help="Where evidence is kept.")] = Path(
+        "out/scenarios"
+    ),
+) -> None:
+    """Walk at random over combined faults; the seed is printed, and shows the same walk again.
+
+    Examples:
+
+      python -m lab walk --steps 5
+
+      python -m lab walk --seed 7 --minutes 30 --steps 1000
+    """
+    import math
+    import secrets
+    import time
+
+    from lab.lifecycle import LabConfig
+    from lab.session import narrator
+    from lab.walk import walk_alone
+
+    programs, transport = _prepare(LabConfig())
+    until = time.monotonic() + minutes * 60 if minutes else math.inf
+    chosen = secrets.randbelow(1 << 31) if seed is None else seed
+    with narrator() as say:
+        done = _run(
+            walk_alone(
+                programs, transport, data_dir, chosen, steps, say, lambda: time.monotonic() < until
+            )
+        )
+        say(f"seed {chosen}: {done} steps, as it must be")
+
+
 def _prepare(config: "LabConfig") -> "tuple[Programs, str]":
     """Refuse early what cannot work; build what is missing; choose how guests reach the wires."""
     from lab.build import artifacts, kubernetes, machine, progress

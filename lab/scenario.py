@@ -106,7 +106,7 @@ async def play_scenario(
     if scenario.play is None:
         return await play_faults([scenario], programs, transport, data_dir, say)
     say(scenario.title)
-    async with _staged([scenario], programs, transport, data_dir) as stage:
+    async with staged([scenario], programs, transport, data_dir) as stage:
         await stage.start_traffic()
         say("the cluster is up, traffic flows")
         await scenario.play(stage)
@@ -135,7 +135,7 @@ async def play_faults(
         LabError: a rule was broken, or the cluster did not come back; says where the evidence is.
     """
     broken: list[str] = []
-    async with _staged(scenarios, programs, transport, data_dir) as stage:
+    async with staged(scenarios, programs, transport, data_dir) as stage:
         await stage.start_traffic(UDP_A_SECOND)
         say(f"a cluster of {scenarios[0].nodes} nodes is up, traffic flows")
         player = FaultPlayer(stage, say)
@@ -153,12 +153,16 @@ async def play_faults(
 
 
 @asynccontextmanager
-async def _staged(
-    scenarios: Sequence[Scenario], programs: Programs, transport: str, data_dir: Path
+async def staged(
+    scenarios: Sequence[Scenario],
+    programs: Programs,
+    transport: str,
+    data_dir: Path,
+    name: str = "",
 ) -> AsyncIterator[Stage]:
     """A cluster with IPsec for a block; an error in the block says where the evidence is."""
     first = scenarios[0]
-    name = f"s-{first.name}"[:24]
+    name = name or f"s-{first.name}"[:24]
     subnets = IPV6_SUBNETS if first.ipv6 else Subnets()
     config = LabConfig(name, first.nodes, True, first.encapsulation, subnets, data_dir)
     cluster = plan_cluster(True, first.encapsulation, ipv6=first.ipv6)

@@ -12,6 +12,8 @@ from lab.fault import Step
 from lab.stage import Stage
 
 _TABLE = "netdev lab_wire"
+# Also when somebody flushed nftables meanwhile.
+_REMOVE = f"nft 'table {_TABLE}; delete table {_TABLE}'"
 
 
 def drop_between(one: str, other: str, match: str = "") -> Step:
@@ -36,7 +38,7 @@ def mend(*names: str) -> Step:
 
     async def step(stage: Stage) -> None:
         remotes = [stage.running.remote(name) for name in names]
-        await asyncio.gather(*(remote.check(f"nft delete table {_TABLE}") for remote in remotes))
+        await asyncio.gather(*(remote.check(_REMOVE) for remote in remotes))
 
     return step
 

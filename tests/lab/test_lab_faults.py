@@ -1,6 +1,7 @@
 """The short faults on one cluster; `make soak` plays them all. See lab/scenarios/."""
 
 import asyncio
+import secrets
 from collections.abc import Iterator
 
 import pytest
@@ -9,9 +10,12 @@ from lab.fault import UDP_A_SECOND, Fault
 from lab.fault_play import FaultPlayer
 from lab.scenario import load_scenario, scenario_names
 from lab.stage import Stage
+from lab.walk import walk
 from tests.lab.conftest import OpenLab
 
 pytestmark = pytest.mark.lab
+
+WALK_STEPS = 4
 
 SITUATIONS = [load_scenario(name) for name in scenario_names()]
 FAULTS = [fault for situation in SITUATIONS for fault in situation.faults]
@@ -43,6 +47,12 @@ def test_fault(fault: Fault, player: FaultPlayer, runner: asyncio.Runner) -> Non
     outcome = runner.run(player.play(fault))
     assert not outcome.broken
     assert all(loss.sent_packets > 100 for loss in outcome.losses)
+
+
+def test_a_short_random_walk(player: FaultPlayer, runner: asyncio.Runner) -> None:
+    seed = secrets.randbelow(1 << 31)
+    print(f"seed {seed}: python -m lab walk --seed {seed} --steps {WALK_STEPS}")
+    assert runner.run(walk(player, seed, WALK_STEPS, lambda: True)) == WALK_STEPS
 
 
 def test_the_witness_would_have_seen_a_frame_in_clear(
