@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -312,6 +313,49 @@ def test_it_waits_for_its_operator_and_then_enrols(node: Node) -> None:
     assert (node.folder / "state/node.key").read_bytes() == key
     assert "PRIVATE" not in node.log
     assert token.strip() not in node.log
+
+
+SCRAPE = (
+    "import sys, urllib.request\n"
+    "sys.stdout.write(urllib.request.urlopen('http://127.0.0.1:9478/metrics', timeout=5)"
+    ".read().decode())\n"
+)
+
+
+def scrape(node: Node) -> str:
+    command = ["ip", "netns", "exec", node.namespace, sys.executable, "-c", SCRAPE]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    return done.stdout
+
+
+def test_metrics_are_served_where_they_are_asked_for_and_nowhere_else(node: Node) -> None:
+    agent = node.start()
+    node.await_status(agent.pid)
+    assert scrape(node) == ""
+    agent.kill()
+    agent.wait(DEADLINE_SECONDS)
+    node.config.write_text(node.config.read_text() + "metrics: {listen: '127.0.0.1:9478'}\n")
+    agent = node.start()
+    node.await_status(agent.pid)
+    wait_until(lambda: "geneveil_guard_in_place 1\n" in scrape(node), "the metrics")
+    assert 'geneveil_health{code="charon-away",severity="error",subject="charon"} 1' in scrape(node)
+
+
+def test_without_descriptors_it_goes_on_and_says_so_and_recovers(node: Node) -> None:
+    agent = node.start()
+    node.await_status(agent.pid)
+    soft, hard = resource.prlimit(agent.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(agent.pid, resource.RLIMIT_NOFILE, (4, hard))
+    subprocess.run([node.folder / "nft", "add table inet theirs"], check=True)
+    wait_until(lambda: "Too many open files" in node.log, "the complaint")
+    assert agent.poll() is None
+    assert "Traceback" not in node.log
+    assert node.geneveil("guard", "show").returncode == 0
+    resource.prlimit(agent.pid, resource.RLIMIT_NOFILE, (soft, hard))
+    subprocess.run([node.folder / "nft", "flush ruleset"], check=True)
+    wait_until(lambda: node.geneveil("guard", "show").returncode == 0, "the guard")
+    wait_until(lambda: "guard-missing" in node.codes(), "the finding")
+    assert not {code for code in node.codes() if code.endswith("unreadable")}
 
 
 BROKEN = {

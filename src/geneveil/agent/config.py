@@ -8,6 +8,7 @@ know before that: whether to encrypt at all, and which ports to guard at boot.
 import re
 from dataclasses import dataclass
 from enum import Enum
+from ipaddress import ip_address
 from pathlib import Path
 
 from geneveil.model.cluster import ClusterSettings, Mode
@@ -65,6 +66,7 @@ class AgentConfig:
         vici: charon's control socket, unix:// and a path.
         chassis: this node's name; empty: external_ids:system-id of Open vSwitch.
         control_plane: with kubernetes, `operator_url` and `token_file` are not used.
+        metrics: loopback address and TCP port to serve metrics at; None: nowhere.
     """
 
     mode: Mode = Mode.DISABLED
@@ -78,6 +80,7 @@ class AgentConfig:
     chassis: str = ""
     control_plane: ControlPlaneKind = ControlPlaneKind.STANDALONE
     kubernetes: KubernetesConfig = KubernetesConfig()
+    metrics: tuple[str, int] | None = None
 
 
 def parse_agent_config(text: str, file: str) -> AgentConfig:
@@ -91,6 +94,7 @@ def parse_agent_config(text: str, file: str) -> AgentConfig:
     top.expect("kind", KIND)
     default = AgentConfig()
     operator = top.section("operator")
+    metrics = top.section("metrics")
     config = AgentConfig(
         mode=top.choice("mode", Mode, default.mode),
         geneve_ports=_ports(top, default.geneve_ports),
@@ -101,10 +105,12 @@ def parse_agent_config(text: str, file: str) -> AgentConfig:
         ovsdb=_prefixed(top, "ovsdb", default.ovsdb, ("unix:/", "tcp:", "ssl:")),
         vici=_prefixed(top, "vici", default.vici, ("unix:///",)),
         chassis=_chassis(top),
+        metrics=_listen(metrics),
         control_plane=top.choice("controlPlane", ControlPlaneKind, default.control_plane),
         kubernetes=_kubernetes(top.section("kubernetes")),
     )
     operator.close()
+    metrics.close()
     top.close()
     return config
 
@@ -153,6 +159,22 @@ def _word(section: YamlSection, key: str, default: str, pattern: re.Pattern[str]
     if value and not pattern.fullmatch(value):
         raise section.refuse(key, f"{value!r} cannot be a name of this kind")
     return value or default
+
+
+def _listen(metrics: YamlSection) -> tuple[str, int] | None:
+    text = metrics.text("listen", "")
+    if not text:
+        return None
+    host, _, port = text.rpartition(":")
+    try:
+        address = ip_address(host.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        raise metrics.refuse("listen", f"{text!r} is not like 127.0.0.1:9478") from None
+    if not address.is_loopback:
+        raise metrics.refuse("listen", f"{address} is not a loopback address; anybody could read")
+    if not port.isascii() or not port.isdigit() or not 0 < int(port) <= HIGHEST_PORT:
+        raise metrics.refuse("listen", f"{port!r} is not a TCP port")
+    return str(address), int(port)
 
 
 def _path(section: YamlSection, key: str, default: Path) -> Path:

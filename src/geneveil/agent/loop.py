@@ -17,6 +17,8 @@ from geneveil.agent.apply import Outcome, apply_actions, describe
 from geneveil.agent.boot_guard import plan_boot_guard
 from geneveil.agent.config import AgentConfig
 from geneveil.agent.decide import AgentMemory, Decision, decide, explain_error
+from geneveil.agent.exporter.server import MetricsServer
+from geneveil.agent.exporter.text import render_metrics
 from geneveil.agent.guard_keeper.io import GuardKeeper
 from geneveil.agent.io import Enroller, take_lock, write_status
 from geneveil.agent.observe import Failures, Observation, Ports, observe
@@ -127,6 +129,7 @@ class Agent:
             RawEspEcho(),
             lambda: guard.history,
         )
+        self._metrics = MetricsServer(*config.metrics) if config.metrics else None
         self._memory = AgentMemory()
         self._stuck: list[Finding] = []
         self._is_unproven = False
@@ -135,6 +138,8 @@ class Agent:
     def run(self) -> None:
         """Turn until a signal ends it."""
         self._table_events.start()
+        if self._metrics is not None:
+            self._metrics.start()
         self._ipsec_events.start()
         self._ovs.start()
         self._events.start()
@@ -224,10 +229,14 @@ class Agent:
             else explain_error(error, "action-failed", describe(action)[0])
             for action, error in outcome.failed
         ]
+        if self._metrics is not None and self._metrics.failure:
+            failures.append(_no_metrics(self._metrics.failure))
         health = carry_since(self._memory.health, [*decision.findings, *failures], seen.now)
         _log_changes(self._memory.health, health)
         status = build_status(seen, decision, health, os.getpid())
         self._plane.report(status)
+        if self._metrics is not None:
+            self._metrics.publish(render_metrics(status))
         try:
             write_status(self._config.run_dir, status)
         except OSError as error:
@@ -238,6 +247,16 @@ class Agent:
         self._wake.wait(seconds)
         time.sleep(SHORTEST_PERIOD_SECONDS)
         self._wake.clear()
+
+
+def _no_metrics(why: str) -> Finding:
+    return Finding(
+        "metrics-unavailable",
+        Severity.WARNING,
+        "metrics",
+        f"they cannot be served: {why}",
+        "choose another metrics.listen, or end whoever has that port",
+    )
 
 
 def refuse_if_decommissioned(store: NodeStore) -> None:
