@@ -9,7 +9,6 @@ the figure is the ratio of the medians. Small frames, so that the cost a frame s
 """
 
 import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
