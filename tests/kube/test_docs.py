@@ -1,0 +1,100 @@
+"""Every command of docs/kubernetes.md, in its order, against a real API server."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.kube.arguments import Programs
+from lab.kube.server import ApiServer
+from tests.kube.operator_bench import FakeAgent, replica
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "kubernetes.md").read_text()
+OKD = """\
+apiVersion: operator.openshift.io/v1
+kind: Network
+metadata: {name: cluster}
+spec:
+  defaultNetwork:
+    type: OVNKubernetes
+    ovnKubernetesConfig: {ipsecConfig: {}}
+"""
+MOST_SECONDS = 120
+
+
+def commands() -> list[str]:
+    found = re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)
+    return [line for block in found for line in block.splitlines() if line.strip()]
+
+
+class Shell:
+    """Runs what the page says, with its own programs and an administrator's access."""
+
+    def __init__(self, server: ApiServer, programs: Programs, folder: Path) -> None:
+        self._places = {"kubectl": str(programs.kubectl), "helm": str(programs.helm)}
+        self._folder = folder
+        self._environment = {
+            **os.environ,
+            "KUBECONFIG": str(server.kubeconfig()),
+            "PYTHONPATH": os.pathsep.join((str(ROOT / "src"), str(ROOT))),
+        }
+
+    def run(self, line: str) -> str:
+        words, _, target = line.partition(" > ")
+        program, *arguments = shlex.split(words)
+        arguments = [one.replace("deploy/", f"{ROOT}/deploy/", 1) for one in arguments]
+        geneveil = [sys.executable, "-m", "geneveil"]
+        start = geneveil if program == "geneveil" else [self._places[program]]
+        done = subprocess.run(
+            [*start, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=MOST_SECONDS,
+            cwd=self._folder,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+        # That nodes without an agent are not well is what the status says, by its exit status.
+        allowed = {0, 1} if arguments[:2] == ["status", "--cluster"] else {0}
+        assert done.returncode in allowed, f"{line}\n{done.stdout}{done.stderr}"
+        assert "Traceback" not in done.stderr, line
+        if target:
+            (self._folder / target).write_text(done.stdout)
+        return done.stdout
+
+
+@pytest.fixture
+def shell(own_api_server: ApiServer, kube_programs: Programs, tmp_path: Path) -> Iterator[Shell]:
+    (tmp_path / "cluster-network-03-config.yml").write_text(OKD)
+    yield Shell(own_api_server, kube_programs, tmp_path)
+
+
+def test_every_command_of_the_page_works(
+    shell: Shell, own_api_server: ApiServer, tmp_path: Path
+) -> None:
+    lines = commands()
+    assert len(lines) >= 20
+    at = next(i for i, line in enumerate(lines) if line.startswith("kubectl wait"))
+    said = {line: shell.run(line) for line in lines[:at]}
+    with replica(own_api_server, tmp_path, "one"):
+        for node in ("node1", "node2", "node3"):
+            FakeAgent(own_api_server, node, node).enrol()
+        said |= {line: shell.run(line) for line in lines[at:]}
+    assert "ClusterIPsec" in said["geneveil install --from cluster-network-03-config.yml --dry-run"]
+    assert "Full" in said["kubectl get clusteripsec"]
+    assert "node3" in said["kubectl get nodeipsecs"]
+    assert "node2" in said["geneveil operator list --kubernetes"]
+
+
+def test_every_link_of_the_page_leads_somewhere() -> None:
+    links = [one for one in re.findall(r"\]\(([^)#:]+)\)", PAGE) if one]
+    assert len(links) >= 3
+    for link in links:
+        assert (ROOT / "docs" / link).exists(), link
