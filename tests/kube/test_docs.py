@@ -95,6 +95,6 @@ def test_every_command_of_the_page_works(
 
 def test_every_link_of_the_page_leads_somewhere() -> None:
     links = [one for one in re.findall(r"\]\(([^)#:]+)\)", PAGE) if one]
-    assert len(links) >= 3
+    assert len(links) >= 2
     for link in links:
         assert (ROOT / "docs" / link).exists(), link
