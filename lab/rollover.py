@@ -34,16 +34,18 @@ async def await_phases(
     *,
     until: str = STEADY,
     seconds: float = PHASE_SECONDS,
+    seen_before: Iterable[str] = (),
     on_phase: Callable[[str], Awaitable[None]] | None = None,
 ) -> list[str]:
     """Wait until the roll-over stands in phase `until` and was in another before.
 
     Args:
+        seen_before: what an earlier wait returned; a phase may have ended since.
         on_phase: called once at each phase that is seen for the first time.
     Returns:
-        The phases seen, in order. A phase that lasts less than the look takes may be missing.
+        The phases seen, in order, those seen before first. A phase that lasts less than the look takes may be missing.
     """
-    seen: list[str] = []
+    seen = list(seen_before)
     last = ""
 
     async def condition() -> bool:

@@ -12,7 +12,7 @@ async def play(stage: Stage) -> None:
     await rotate(stage)
     seen = await await_phases(stage, until="switch")
     await pass_waves(stage)
-    seen += await await_phases(stage)
+    seen = await await_phases(stage, seen_before=seen)
     stage.note("phases seen: " + ", ".join(seen))
     await stage.await_well()
     after = await issuers(stage)

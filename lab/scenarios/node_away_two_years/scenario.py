@@ -18,9 +18,9 @@ async def play(stage: Stage) -> None:
     await pass_time(stage, moments, without=["node3"])
     await rotate(stage)
     # A node counts as away after a silence that no moved clock shortens: in the lab, a minute.
-    await await_phases(stage, until="switch", seconds=_AWAY_SECONDS)
+    seen = await await_phases(stage, until="switch", seconds=_AWAY_SECONDS)
     await pass_waves(stage, without=["node3"])
-    await await_phases(stage, until="retire")
+    await await_phases(stage, until="retire", seen_before=seen)
     await stage.power_on("node3")
     await stage.await_well(seconds=120)
     found = await stage.status("node3")

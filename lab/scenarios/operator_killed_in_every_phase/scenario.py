@@ -25,10 +25,10 @@ async def play(stage: Stage) -> None:
         killed.append(phase)
 
     await rotate(stage)
-    await await_phases(stage, until="switch", on_phase=kill)
+    seen = await await_phases(stage, until="switch", on_phase=kill)
     await stage.await_well()
     await pass_waves(stage)
-    await await_phases(stage, on_phase=kill)
+    await await_phases(stage, seen_before=seen, on_phase=kill)
     stage.note("killed in: " + ", ".join(killed))
     await stage.await_well()
     after = await issuers(stage)
