@@ -43,7 +43,8 @@ async def await_phases(
         seen_before: what an earlier wait returned; a phase may have ended since.
         on_phase: called once at each phase that is seen for the first time.
     Returns:
-        The phases seen, in order, those seen before first. A phase that lasts less than the look takes may be missing.
+        The phases seen, in order, those seen before first. A phase that lasts less than the look
+        takes may be missing.
     """
     seen = list(seen_before)
     last = ""
