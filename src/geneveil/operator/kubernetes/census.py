@@ -3,7 +3,7 @@
 from geneveil.kube.port import Document
 from geneveil.operator.kubernetes.cluster_status import ClusterFacts
 from geneveil.operator.kubernetes.foundation import Means
-from geneveil.operator.kubernetes.node_report import is_ready, read_confirmation
+from geneveil.operator.kubernetes.node_report import is_ready
 from geneveil.operator.kubernetes.store import KubeStore
 from geneveil.operator.kubernetes.switch import Problem, judge_switch
 from geneveil.operator.registry import Registry, read_cluster
@@ -70,12 +70,9 @@ def _restored(epoch: int, switch: Document | None) -> Problem | None:
 def _strangers(means: Means, registry: Registry) -> Problem | None:
     """Nodes that use a certificate that the ledger does not know: nobody could revoke it."""
     names = []
-    for name, document in sorted(means.cache.node_ipsecs.items()):
-        said = read_confirmation(document)
-        if said is not None and said.serial:
-            record = registry.store.find_certificate(said.serial)
-            if record is None:
-                names.append(name)
+    for name, said in sorted(means.cache.said.items()):
+        if said.serial and registry.store.find_certificate(said.serial) is None:
+            names.append(name)
     if not names:
         return None
     shown = ", ".join(names[:_MOST_NAMED]) + (" …" if len(names) > _MOST_NAMED else "")

@@ -5,10 +5,12 @@ Complete or not at all: nothing is asked of it before the first whole list of ev
 
 from collections.abc import Iterable
 
+from geneveil.enroll.port import WatchState
 from geneveil.kube.csr_wire import SigningRequest, parse_signing_request
 from geneveil.kube.kinds import CLUSTER_IPSECS, CLUSTER_NAME, NODE_IPSECS, NODES, SIGNING_REQUESTS
 from geneveil.kube.port import Change, Document, Kind
 from geneveil.operator.kubernetes.claims import Claims, read_node
+from geneveil.operator.kubernetes.node_report import read_confirmation
 
 FOLLOWED = (NODES, NODE_IPSECS, SIGNING_REQUESTS, CLUSTER_IPSECS)
 
@@ -18,7 +20,8 @@ class ClusterCache:
 
     Attributes:
         claims: which Node is which chassis, kept up.
-        reported: NodeIPsecs that changed since they were taken.
+        said: what each node's agent confirmed last, by Node; only what makes sense.
+        reported: Nodes whose NodeIPsec changed since they were taken.
     """
 
     def __init__(self) -> None:
@@ -27,6 +30,7 @@ class ClusterCache:
         self.node_ipsecs: dict[str, Document] = {}
         self.requests: dict[str, SigningRequest] = {}
         self.switch: Document | None = None
+        self.said: dict[str, WatchState] = {}
         self.reported: set[str] = set()
         self._listed: set[Kind] = set()
 
@@ -52,10 +56,10 @@ class ClusterCache:
         else:
             self._put(kind, name, document)
 
-    def take_reported(self) -> list[Document]:
-        """NodeIPsecs that changed since the last call."""
+    def take_reported(self) -> list[str]:
+        """Nodes whose NodeIPsec changed since the last call."""
         names, self.reported = self.reported, set()
-        return [self.node_ipsecs[name] for name in sorted(names) if name in self.node_ipsecs]
+        return sorted(names)
 
     def _names(self, kind: Kind) -> list[str]:
         if kind == CLUSTER_IPSECS:
@@ -77,7 +81,7 @@ class ClusterCache:
             self._claim(name)
         else:
             self.node_ipsecs[name] = document
-            self.reported.add(name)
+            self._hear(name, read_confirmation(document))
             self._claim(name)
 
     def _drop(self, kind: Kind, name: str) -> None:
@@ -85,8 +89,17 @@ class ClusterCache:
             self.switch = None if name == CLUSTER_NAME else self.switch
             return
         self._table(kind).pop(name, None)
+        if kind == NODE_IPSECS:
+            self._hear(name, None)
         if kind != SIGNING_REQUESTS:
             self._claim(name)
+
+    def _hear(self, name: str, state: WatchState | None) -> None:
+        self.reported.add(name)
+        if state is None:
+            self.said.pop(name, None)
+        else:
+            self.said[name] = state
 
     def _claim(self, name: str) -> None:
         node = self.nodes.get(name)

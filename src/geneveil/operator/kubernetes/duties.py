@@ -18,7 +18,6 @@ from geneveil.operator.kubernetes.caretaker import Caretaker
 from geneveil.operator.kubernetes.census import take_census
 from geneveil.operator.kubernetes.cluster_cache import ClusterCache
 from geneveil.operator.kubernetes.foundation import Foundation, Means
-from geneveil.operator.kubernetes.node_report import read_confirmation
 from geneveil.operator.kubernetes.publisher import Publisher
 from geneveil.operator.kubernetes.requested_rotation import find_request
 from geneveil.operator.kubernetes.restoration import SECONDS_BETWEEN, explain_restoration
@@ -26,7 +25,6 @@ from geneveil.operator.kubernetes.switch import judge_switch, restored_document
 from geneveil.operator.log_lines import log_line
 from geneveil.operator.registry import Registry
 from geneveil.operator.rotation_request import request_rotation
-from geneveil.pki.crl import read_crl_state
 
 MOST_AT_ONCE = 64
 """Requests of one transaction: large enough to write side by side, small enough for a kill."""
@@ -85,6 +83,8 @@ class Duties:
         """What is done once a minute."""
         self._publisher.forget()
         self._caretaker.clean_requests(self._means.clock.now())
+        if base.signer is not None:
+            base.signer.write_counts()
         base.store.write_log()
 
     def report(self, base: Foundation) -> None:
@@ -122,9 +122,8 @@ class Duties:
 
     def _hear(self, registry: Registry) -> None:
         now, at_seconds = self._means.clock.now(), self._seconds()
-        for document in self._cache.take_reported():
-            facts = self._cache.claims.find(str(document["metadata"]["name"]))
-            state = read_confirmation(document)
+        for name in self._cache.take_reported():
+            facts, state = self._cache.claims.find(name), self._cache.said.get(name)
             if facts is None or not facts.chassis or state is None or not state.serial:
                 continue
             record = registry.store.find_certificate(state.serial)
@@ -137,15 +136,8 @@ class Duties:
             return
         registry.refresh()
         state = registry.state
-        numbers = {
-            state.sha256[crl.authority_id]: read_crl_state(crl.crl_pem).number for crl in state.crls
-        }
-        said = (
-            (name, confirmed)
-            for name, document in self._cache.node_ipsecs.items()
-            if (confirmed := read_confirmation(document)) is not None
-        )
-        why = explain_restoration(said, state.trust.generation, numbers)
+        numbers = {state.sha256[crl.authority_id]: crl.number for crl in state.crls}
+        why = explain_restoration(self._cache.said.items(), state.trust.generation, numbers)
         if why:
             self._begin_epoch(registry, why)
             self._restored_at = at_seconds

@@ -75,6 +75,10 @@ class Signer:
                     answers.append(answer)
         return tuple(answers)
 
+    def write_counts(self) -> None:
+        """Tell the log how many strangers were refused, once their minute is over."""
+        self._desk.write_counts()
+
     def _answer(self, csr: SigningRequest) -> Grant | Denial | None:
         view = self._gather(csr)
         decision = decide_signing(view)

@@ -71,8 +71,8 @@ class Elector:
                 _log.warning(log_line("lease-not-released", error=error.render()))
 
     def _run(self) -> None:
+        told = False
         while not self._stop.is_set():
-            was_leading = self.leads()
             try:
                 self._step()
             except ConflictError:
@@ -81,8 +81,10 @@ class Elector:
                 _log.warning(log_line("lease-failed", error=error.render()))
             except Exception as error:  # a broken Lease must not end the candidate
                 _log.error(log_line("lease-broken", error=repr(error)))
-            if self.leads() != was_leading:
-                _log.info(log_line("leads" if self.leads() else "leads-no-more"))
+            leads = self.leads()
+            if leads != told:
+                _log.info(log_line("leads" if leads else "leads-no-more"))
+                told = leads
             with self._changed:
                 self._changed.notify_all()
             self._stop.wait(RENEW_SECONDS if self._is_fresh() else RETRY_SECONDS)
