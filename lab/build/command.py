@@ -22,8 +22,7 @@ def setup(
     rebuild: Annotated[
         list[str] | None,
         typer.Option(
-            help="Build this anew: kernel, rootfs, site, code, kubernetes or helm. "
-            "May be given twice."
+            help="Build anew: kernel, rootfs, site, code, kubernetes or helm; again for another."
         ),
     ] = None,
     api_server: Annotated[
