@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from geneveil.agent.kube.news import parse_news
 from geneveil.enroll.port import WatchState
 from geneveil.kube.csr_wire import SigningRequest, parse_signing_request
 from geneveil.kube.errors import ApiUnavailableError, ConflictError, ExistsError, MissingError
@@ -32,6 +33,7 @@ from geneveil.operator.kubernetes.ledger import (
     parse_ledger,
     parse_state,
 )
+from geneveil.operator.kubernetes.publication import trust_document
 from geneveil.operator.kubernetes.requested_rotation import find_request
 from geneveil.operator.kubernetes.restoration import MOST_BELIEVED, explain_restoration
 from geneveil.operator.kubernetes.store import KubeStore, Place, load_store
@@ -42,6 +44,7 @@ from geneveil.operator.kubernetes.switch import (
     switch_of_openshift,
 )
 from geneveil.operator.records import NodeRecord, Standing, TrustRecord
+from geneveil.operator.registry import read_trust_state
 from geneveil.operator.seal import make_seal
 from geneveil.operator.sealing import seal_cluster
 from geneveil.operator.trust_tables import TrustTables
@@ -162,6 +165,17 @@ def test_what_was_sealed_is_read_back(memory: Memory) -> None:
     assert second.read_authorities() == first.read_authorities()
     assert second.keys == first.keys
     assert TrustTables(second).read() == TrustTables(first).read()
+
+
+def test_what_is_published_is_what_an_agent_reads(memory: Memory) -> None:
+    store = _sealed(memory)
+    state = read_trust_state(store, NOW)
+    news = parse_news(trust_document(state, "n", ("node-4", "node-9")))
+    assert news.answer.generation == state.trust.generation
+    assert news.answer.trust_bundle_pem == state.cluster.trust_bundle_pem
+    assert news.answer.expired_chassis == ("node-4", "node-9")
+    assert news.settings == state.cluster.settings
+    assert news.wave is None
 
 
 def test_keys_are_in_the_secret_alone_and_not_shown(memory: Memory) -> None:

@@ -1,7 +1,8 @@
 """What the ConfigMap `geneveil-trust` says, and what of it concerns this node. Pure.
 
     {"generation": 7, "trustBundle": PEM, "crls": [PEM…], "revokedChassis": [name…],
-     "renewFrom": sha256, "wave": null | {"since": time, "seconds": n, "authority": sha256},
+     "expiredChassis": [name…], "renewFrom": sha256,
+     "wave": null | {"since": time, "seconds": n, "authority": sha256},
      "settings": {…}}                        settings: see geneveil.enroll.settings
 
 Nothing of it is of one node: who renews when in a roll-over each node computes for itself.

@@ -152,7 +152,8 @@ class Duties:
 
     def _publish(self, registry: Registry) -> None:
         state = registry.state
-        if self._publisher.publish_trust(state) > state.trust.generation:
+        published = self._publisher.publish_trust(state, registry.expired_chassis)
+        if published > state.trust.generation:
             self._begin_epoch(registry, "the published trust is newer than the ledger")
 
     def _sign(self, base: Foundation) -> bool:

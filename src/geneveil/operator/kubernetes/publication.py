@@ -18,13 +18,20 @@ from geneveil.pki.rollover import Phase
 TRUST_KEY = "trust.json"
 
 
-def trust_document(state: TrustState, namespace: str) -> Document:
-    """The ConfigMap; the same state makes the same document."""
+def trust_document(
+    state: TrustState, namespace: str, expired_chassis: tuple[str, ...] = ()
+) -> Document:
+    """The ConfigMap; the same state makes the same document.
+
+    Args:
+        expired_chassis: as in `WatchAnswer`.
+    """
     content = {
         "generation": state.trust.generation,
         "trustBundle": state.cluster.trust_bundle_pem.decode("ascii"),
         "crls": [crl.decode("ascii") for crl in state.crls_pem],
         "revokedChassis": list(state.revoked_chassis),
+        "expiredChassis": list(expired_chassis),
         "renewFrom": state.sha256[state.signing.authority_id],
         "wave": _wave(state),
         "settings": settings_document(state.cluster.settings),

@@ -28,7 +28,7 @@ class Publisher:
         self._data: Any = None
         self._status: Any = None
 
-    def publish_trust(self, state: TrustState) -> int:
+    def publish_trust(self, state: TrustState, expired_chassis: tuple[str, ...] = ()) -> int:
         """Write the ConfigMap if it differs; always over the version that was read.
 
         Returns:
@@ -37,7 +37,7 @@ class Publisher:
         Raises:
             ConflictError: somebody else wrote it; the next call reads it anew.
         """
-        wanted = trust_document(state, self._namespace)
+        wanted = trust_document(state, self._namespace, expired_chassis)
         if self._trust is not None and wanted["data"] == self._data:
             return state.trust.generation
         if self._trust is None:
