@@ -124,7 +124,11 @@ def test_containers_have_only_what_they_need() -> None:
             assert context["allowPrivilegeEscalation"] is False
             assert context["readOnlyRootFilesystem"] is True
             assert context["capabilities"]["drop"] == ["ALL"]
-            assert set(context["capabilities"].get("add", ())) <= {"NET_ADMIN", "NET_BIND_SERVICE"}
+            assert set(context["capabilities"].get("add", ())) <= {
+                "NET_ADMIN",
+                "NET_BIND_SERVICE",
+                "NET_RAW",
+            }
             holds_identity = "identity" in {mount["name"] for mount in one["volumeMounts"]}
             assert holds_identity == (one["name"] in ("operator", "agent"))
 
