@@ -28,7 +28,7 @@ from geneveil.agent.rotation.confirm import confirm
 from geneveil.agent.rotation.files import finish_switch, put_away
 from geneveil.agent.rotation.io import Renewer, Watcher
 from geneveil.agent.status import build_disabled_status, build_status
-from geneveil.agent.store import SETTINGS, NodeStore
+from geneveil.agent.store import PENDING_CERTIFICATE, SETTINGS, NodeStore
 from geneveil.agent.wire_watch import sentinel_unavailable
 from geneveil.especho.io import RawEspEcho
 from geneveil.guard.io import NftGuard
@@ -189,6 +189,10 @@ class Agent:
     def _switch(self) -> None:
         """Take a new certificate into use, or put the old one away, when it is time."""
         try:
+            if self._store.has(PENDING_CERTIFICATE):
+                # It has come: a turn that is slow must not let the renewer ask for one more
+                # between the switch and the decision that none is wanted any longer.
+                self._renewer.update("", False)
             if finish_switch(self._store, is_urgent=self._is_unproven):
                 _log.info("a new certificate is in use")
             self._stuck = []
