@@ -64,8 +64,11 @@ class NftGuard:
         Raises:
             DaemonError, KernelError: as `apply`.
         """
-        listing = self._nft.try_list_table(FAMILY, TABLE)
-        observed = ABSENT if listing is None else parse_table(listing)
+        try:
+            listing = self._nft.try_list_table(FAMILY, TABLE)
+            observed = ABSENT if listing is None else parse_table(listing)
+        except KernelError:
+            observed = ABSENT  # an unreadable table is replaced like an altered one
         if not observed.stands_for(spec):
             self._nft.commit(encode_replace(spec, {**tallies, **observed.counters}))
         return observed

@@ -55,9 +55,7 @@ class GuardKeeper:
     def apply(self, spec: GuardSpec) -> bool:
         """Make the guard stand as `spec` says, and keep it so from now on."""
         with self._lock:
-            with contextlib.suppress(GeneveilError):  # what is unreadable is replaced
-                self._read()  # it may have been touched since the decision
-            return self._apply(spec)
+            return self._put(spec)
 
     def cover(self, spec: GuardSpec) -> tuple[GuardSpec, bool]:
         """As `apply`, for `spec` and whatever the guard covers already."""
@@ -74,11 +72,7 @@ class GuardKeeper:
             if change is not None:
                 self._culprit = f"{change.process} (process {change.pid})" if change.pid else ""
             try:
-                observed = self._guard.restore(self._spec, self._tallies)
-                self._notice(observed)
-                self._is_disturbed = False
-                self._culprit = ""
-                if observed.stands_for(self._spec):
+                if not self._put(self._spec):
                     return
             except GeneveilError as error:
                 with contextlib.suppress(GeneveilError):
@@ -102,9 +96,11 @@ class GuardKeeper:
             self._history = self._history.with_another(kind, self._culprit, *at)
         self._tallies = {**self._tallies, **observed.counters}
 
-    def _apply(self, spec: GuardSpec) -> bool:
-        changed = self._guard.apply(spec)
+    def _put(self, spec: GuardSpec) -> bool:
+        # One look for both the count and the write: nothing can be mended without being counted.
+        found = self._guard.restore(spec, self._tallies)
+        self._notice(found)
         self._spec = spec
         self._is_disturbed = False
         self._culprit = ""
-        return changed
+        return not found.stands_for(spec)
