@@ -43,8 +43,9 @@ soak: guests ## Play every scenario (table: out/soak.md); kill the operator in a
 	@$(PYTHON) -m lab walk --steps 1000 --minutes $${SOAK_MINUTES:-120}
 	@GENEVEIL_SOAK=1 $(PYTHON) -m pytest tests/real/test_operator_burst_real.py
 
-bench: venv ## Measure enrolments against one operator at up to 5,000 nodes (out/bench/).
+bench: setup ## Measure enrolments at up to 5,000 nodes, with and without Kubernetes (out/bench/).
 	@$(PYTHON) -m bench.enrolment
+	@$(PYTHON) -m bench.kubernetes
 
 manifests: venv ## Make deploy/manifests anew from the Helm chart.
 	@$(PYTHON) -m lab.manifests

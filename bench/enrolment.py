@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.crowd import HeldWatch, Member, enrol_all, make_members, make_room
+from bench.processes import cpu_seconds, memory_mib
 from geneveil.enroll.io import EnrolmentClient
 from geneveil.enroll.wire import parse_token
 
@@ -37,7 +38,6 @@ spec: {mode: Full, operator: {listen: "127.0.0.1:0"}}
 IDLE_SECONDS = 10.0
 OPENED_AT_ONCE = 50
 SETTLE_SECONDS = 60.0
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
@@ -52,15 +52,10 @@ class Operator:
         return _geneveil(*arguments, "--state-dir", str(self.state))
 
     def cpu_seconds(self) -> float:
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS
+        return cpu_seconds(self.process.pid)
 
     def memory_mib(self, name: str = "VmRSS") -> float:
-        text = Path(f"/proc/{self.process.pid}/status").read_text()
-        found = re.search(rf"^{name}:\s+(\d+) kB", text, re.MULTILINE)
-        if found is None:
-            raise RuntimeError(f"the kernel does not say {name}")
-        return int(found[1]) / 1024
+        return memory_mib(self.process.pid, name)
 
     def connections(self) -> int:
         return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))

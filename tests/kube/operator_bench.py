@@ -33,6 +33,7 @@ TOP = Path(__file__).parents[2]
 NAMESPACE = "geneveil-system"
 SIGNER = "geneveil.io/node"
 WAIT_SECONDS = 40.0
+TEMPLATES = ("rbac-operator", "rbac-agent", "policies")
 
 _T = TypeVar("_T")
 
@@ -57,7 +58,7 @@ def install(server: ApiServer, helm: Path) -> None:
         crd = f"crd/{name}.geneveil.io"
         done = server.kubectl("wait", "--for=condition=Established", crd, "--timeout=20s")
         assert done.returncode == 0, done.stderr
-    shown = [f"--show-only=templates/{name}.yaml" for name in ("rbac-operator", "rbac-agent")]
+    shown = [f"--show-only=templates/{name}.yaml" for name in TEMPLATES]
     made = subprocess.run(
         [helm, "template", "geneveil", TOP / "deploy/chart/geneveil", "-n", NAMESPACE, *shown],
         capture_output=True,
