@@ -20,6 +20,20 @@ SIGNING_REQUESTS = Kind(
     "certificatesigningrequests",
     is_namespaced=False,
 )
+POLICIES = Kind(
+    "admissionregistration.k8s.io",
+    "v1",
+    "ValidatingAdmissionPolicy",
+    "validatingadmissionpolicies",
+    is_namespaced=False,
+)
+POLICY_BINDINGS = Kind(
+    "admissionregistration.k8s.io",
+    "v1",
+    "ValidatingAdmissionPolicyBinding",
+    "validatingadmissionpolicybindings",
+    is_namespaced=False,
+)
 OPENSHIFT_NETWORKS = Kind("operator.openshift.io", "v1", "Network", "networks", is_namespaced=False)
 
 NAMESPACE = "geneveil-system"

@@ -15,9 +15,17 @@ _MOST_NAMED = 5
 
 
 def take_census(
-    store: KubeStore, registry: Registry | None, means: Means, at_seconds: float
+    store: KubeStore,
+    registry: Registry | None,
+    means: Means,
+    at_seconds: float,
+    unprotected: Problem | None = None,
 ) -> ClusterFacts:
-    """What is to be told now."""
+    """What is to be told now.
+
+    Args:
+        unprotected: what is wrong with the admission policies; told last.
+    """
     cache = means.cache
     cluster, seal = read_cluster(store), store.read_seal()
     problems = [judge_switch(cache.switch, seal)]
@@ -42,6 +50,7 @@ def take_census(
             missing = decide_phase(view).missing
             waiting = tuple(one.chassis for one in missing if one.chassis)
         problems += [_restored(state.trust.epoch, cache.switch), _strangers(means, registry)]
+    problems.append(unprotected)
     return ClusterFacts(
         mode=cluster.settings.mode,
         sealed_sha256=seal.sha256,

@@ -18,6 +18,7 @@ from geneveil.operator.kubernetes.caretaker import Caretaker
 from geneveil.operator.kubernetes.census import take_census
 from geneveil.operator.kubernetes.cluster_cache import ClusterCache
 from geneveil.operator.kubernetes.foundation import Foundation, Means
+from geneveil.operator.kubernetes.protection_watch import ProtectionWatch
 from geneveil.operator.kubernetes.publisher import Publisher
 from geneveil.operator.kubernetes.requested_rotation import find_request
 from geneveil.operator.kubernetes.restoration import SECONDS_BETWEEN, explain_restoration
@@ -42,13 +43,14 @@ class Duties:
         seconds: of a clock that nobody moves.
     """
 
-    def __init__(self, means: Means, seconds: Callable[[], float]) -> None:
+    def __init__(self, means: Means, seconds: Callable[[], float], signer_name: str) -> None:
         self._means, self._seconds = means, seconds
         self._cache: ClusterCache = means.cache
         self._port, self._namespace = means.place.port, means.place.namespace
         self._desk = AnswerDesk(self._port)
         self._caretaker = Caretaker(self._port, self._cache)
         self._publisher = Publisher(self._port, self._namespace)
+        self._protection = ProtectionWatch(self._port, self._namespace, signer_name)
         self._answered: dict[str, float] = {}
         self._waits: dict[str, float] = {}
         self._restored_at = float("-inf")
@@ -86,13 +88,16 @@ class Duties:
         if base.signer is not None:
             base.signer.write_counts()
         base.store.write_log()
+        self._protection.look(self._seconds())
 
     def report(self, base: Foundation) -> None:
         """Tell people, in the ClusterIPsec's status."""
         if self._cache.switch is None:
             return
         now = self._means.clock.now()
-        facts = take_census(base.store, base.registry, self._means, self._seconds())
+        facts = take_census(
+            base.store, base.registry, self._means, self._seconds(), self._protection.problem
+        )
         self._publisher.publish_status(facts, self._cache.switch, now)
 
     def keep_switch(self, base: Foundation) -> None:

@@ -45,6 +45,7 @@ class Session:
     def __init__(self, means: Means, followed: KubePort, signer_name: str) -> None:
         self._means = means
         self._followed = followed
+        self._signer_name = signer_name
         self._selections = (
             Selection(NODES, is_metadata_only=True),
             Selection(NODE_IPSECS),
@@ -60,7 +61,7 @@ class Session:
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set or the lead is lost."""
-        duties = Duties(self._means, time.monotonic)
+        duties = Duties(self._means, time.monotonic, self._signer_name)
         for selection in self._selections:
             start_following(self._followed, selection, self._sink(selection.kind), self._over)
         reported = cleaned = 0.0

@@ -1,0 +1,133 @@
+"""Are the admission policies there that keep an encrypted cluster encrypted? Pure.
+
+Kubernetes exempts policies and their bindings from policies: whoever may delete them can. Then
+nothing but the operator's word is left: it goes on, and says Degraded.
+
+What a policy decides by (rules, conditions, expressions) is compared by its SHA-256 with what this
+version's manifests hold, the namespace and the signer's name aside. Words for people, labels, and
+what the API server fills in by itself do not count.
+
+Source: admissionregistration.k8s.io/v1.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from geneveil.kube.port import Document
+from geneveil.operator.kubernetes.switch import Problem
+
+POLICY_DIGESTS: Mapping[str, str] = {
+    "geneveil-keep-crds": "6e55f516fc3e1e857e0b37f761366c6ce4ecc19b023f1f8ef859f621f1b060c3",
+    "geneveil-keep-namespace": "c3cc31c60ade2f7ca9da40f35abbd1880e6c6909e1e9b7e33582a84d793e9edc",
+    "geneveil-keep-state": "83191152e758180e1ddf9db89f69eadfc0e97f0c66d1f0acf97fee11d7eec27a",
+    "geneveil-keep-switch": "9b242275c26f77d66a866c5c85fcf9db8e7fedcd4d592e51c034d20de79c26e1",
+    "geneveil-node-status": "c6316fbb34a8eb45d19b9778eef6f4f5f81723510b7438342af5a16c11d55bba",
+    "geneveil-operator-limits": "c70948a539474ffb90f21dff3760cf802eca3d9f18cb1c0d25e91a46ee3d3c53",
+}
+"""Name of each policy, which is its binding's too, and the digest of what it decides by."""
+
+_RULE = ("apiGroups", "apiVersions", "operations", "resources", "resourceNames")
+_REMEDY = "apply the manifests of this version again (geneveil install, or helm upgrade)"
+
+
+@dataclass(frozen=True)
+class Protection:
+    """One policy and its binding as the API server has them.
+
+    Attributes:
+        policy, binding: None where the API server says that there is none.
+    """
+
+    name: str
+    policy: Document | None
+    binding: Document | None
+
+
+def judge_protection(
+    found: Iterable[Protection], namespace: str, signer_name: str
+) -> Problem | None:
+    """What is gone or altered, in one problem; None if everything is as it was installed."""
+    gone, altered = [], []
+    for one in found:
+        if one.policy is None:
+            gone.append(f"ValidatingAdmissionPolicy {one.name}")
+        elif policy_digest(one.policy, namespace, signer_name) != POLICY_DIGESTS[one.name]:
+            altered.append(f"ValidatingAdmissionPolicy {one.name}")
+        if one.binding is None:
+            gone.append(f"ValidatingAdmissionPolicyBinding {one.name}")
+        elif not is_binding_whole(one.binding, one.name):
+            altered.append(f"ValidatingAdmissionPolicyBinding {one.name}")
+    if not gone and not altered:
+        return None
+    parts = [f"gone: {', '.join(gone)}"] if gone else []
+    parts += [f"not as this version installs it: {', '.join(altered)}"] if altered else []
+    return Problem(
+        "PoliciesMissing" if gone else "PoliciesAltered",
+        f"what protects the installation is not whole ({'; '.join(parts)}); the cluster goes on "
+        f"as it was sealed; find out who did it, then {_REMEDY}",
+    )
+
+
+def unreadable_protection(why: str) -> Problem:
+    """The API server refuses to show the policies: nothing is known of them."""
+    return Problem(
+        "PoliciesUnreadable",
+        f"whether the admission policies are in place can't be seen: {why}; {_REMEDY}",
+    )
+
+
+def policy_digest(policy: Document, namespace: str, signer_name: str) -> str:
+    """SHA-256 (hexadecimal) of what a policy decides by."""
+    spec = _mapping(policy.get("spec"))
+    match = _mapping(spec.get("matchConstraints"))
+    decisive = {
+        "failurePolicy": spec.get("failurePolicy", "Fail"),
+        "hasParameters": bool(spec.get("paramKind")),
+        "rules": [_rule(one) for one in match.get("resourceRules") or ()],
+        "excluded": [_rule(one) for one in match.get("excludeResourceRules") or ()],
+        "namespaces": match.get("namespaceSelector") or {},
+        "objects": match.get("objectSelector") or {},
+        "conditions": _expressions(spec, "matchConditions"),
+        "variables": _expressions(spec, "variables"),
+        "validations": _expressions(spec, "validations"),
+    }
+    text = json.dumps(decisive, sort_keys=True)
+    for own, general in (
+        (f"system:serviceaccount:{namespace}:", "system:serviceaccount:NAMESPACE:"),
+        (f'"{namespace}"', '"NAMESPACE"'),
+        (f"'{signer_name}'", "'SIGNER'"),
+    ):
+        text = text.replace(own, general)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def is_binding_whole(binding: Document, policy: str) -> bool:
+    """It makes the policy refuse, everywhere."""
+    spec = _mapping(binding.get("spec"))
+    match = {name: value for name, value in _mapping(spec.get("matchResources")).items() if value}
+    match.pop("matchPolicy", None)  # the API server's own default
+    return (
+        spec.get("policyName") == policy
+        and "Deny" in (spec.get("validationActions") or ())
+        and not match
+        and not spec.get("paramRef")
+    )
+
+
+def _rule(rule: object) -> dict[str, Any]:
+    return {name: _mapping(rule).get(name) or [] for name in _RULE}
+
+
+def _expressions(spec: Document, name: str) -> list[list[str]]:
+    """Name and expression of each; a validation has no name."""
+    return [
+        [str(_mapping(one).get("name", "")), str(_mapping(one).get("expression", "")).strip()]
+        for one in spec.get(name) or ()
+    ]
+
+
+def _mapping(value: object) -> Document:
+    return value if isinstance(value, dict) else {}
