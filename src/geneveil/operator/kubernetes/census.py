@@ -88,5 +88,6 @@ def _strangers(means: Means, registry: Registry) -> Problem | None:
     return Problem(
         "CertificateNotInLedger",
         f"{len(names)} nodes use a certificate that the ledger does not know ({shown}): it was "
-        "issued after the copy that was restored; let each enrol again (geneveil agent reset)",
+        "issued after the copy that was restored; on each, remove node.crt from the agent's state "
+        "directory: it asks for another one at once",
     )
