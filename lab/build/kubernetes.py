@@ -66,7 +66,7 @@ def helm_recipe() -> Recipe:
     """What helm is made of."""
     return _recipe(
         "helm",
-        "helm",
+        "helm program",
         (HELM,),
         needed_mib=2500,
         steps=(Step("fetch helm", 30), Step("compile helm", 200), Step("try", 1)),

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from lab.errors import LabError
-from lab.kube import kubeconfig
+from lab.kube import kubeconfig, objects
 from lab.kube.cluster import make_agent_pod, make_node, request_token
 from lab.kube.server import ApiServer
 
@@ -66,9 +66,17 @@ def test_a_kubelet_changes_its_own_node_only(api_server: ApiServer) -> None:
     config = api_server.node_kubeconfig("own-a")
     own = api_server.kubectl("annotate", "node", "own-a", "test=1", config=config)
     assert own.returncode == 0, own.stderr
-    other = api_server.kubectl("annotate", "node", "own-b", "test=1", config=config)
+    # Server-side apply reads nothing first: it is the change itself that is refused.
+    other = api_server.kubectl(
+        *("apply", "--server-side", "--validate=false", "-f", "-"),
+        stdin=json.dumps(objects.node("own-b", {"test": "1"})),
+        config=config,
+    )
     assert other.returncode != 0
     assert 'node "own-a" is not allowed to modify node "own-b"' in other.stderr
+    reserved = "node-restriction.kubernetes.io/test=1"
+    label = api_server.kubectl("label", "node", "own-a", reserved, config=config)
+    assert "is not allowed to modify labels" in label.stderr
 
 
 def test_nobody_is_served_without_a_name(api_server: ApiServer, tmp_path: Path) -> None:
