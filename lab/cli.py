@@ -1,4 +1,4 @@
-"""`python -m lab`: up, down, status, exec, shell, logs, capture, demo, setup, clean.
+"""`python -m lab`: up, down, status, exec, shell, logs, capture, demo, setup, clean, apiserver.
 
 Heavy imports stay inside the commands.
 """
@@ -14,6 +14,7 @@ import typer
 
 from geneveil.model.errors import GeneveilError
 from lab.build import command as build_command
+from lab.kube import command as kube_command
 
 if TYPE_CHECKING:
     from lab.fault import Fault
@@ -27,6 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 build_command.register(app)
+kube_command.register(app)
 
 Name = Annotated[str, typer.Option("--name", help="Which lab; several can be up at once.")]
 Ipv6 = Annotated[bool, typer.Option("--ipv6", help="An IPv6 underlay, and pods of both families.")]

@@ -28,26 +28,26 @@ _SERVICE_NAMES = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", 
 
 
 def write_authority(layout: Layout, now: datetime.datetime) -> None:
-    """Make CA, server certificate and token key in `layout.pki`, unless a CA is there already."""
-    pki = layout.pki
-    if (pki / "ca.crt").exists():
-        return
-    pki.mkdir(mode=0o700, parents=True, exist_ok=True)
-    key, name = _new_key(), _name("lab-kubernetes-ca", ())
-    certificate = (
-        _builder(name, name, key.public_key(), now)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_key_usage(signs_certificates=True), critical=True)
-        .sign(key, SHA256())
+    """Make CA and token key in `layout.pki`, unless they are there; and a new server certificate.
+
+    The address may be another one than the last time.
+    """
+    if not (layout.pki / "ca.crt").exists():
+        _make_authority(layout.pki, now)
+    key = _new_key()
+    addresses = {layout.address, SERVICE_ADDRESS, "127.0.0.1"}
+    names = x509.SubjectAlternativeName(
+        [
+            *(x509.IPAddress(ip_address(address)) for address in sorted(addresses)),
+            *(x509.DNSName(name) for name in (*_SERVICE_NAMES, *layout.names)),
+        ]
     )
-    write_private(pki / "ca.key", _pem(key))
-    _write_server(layout, certificate, key, now)
-    tokens = _new_key()
-    write_private(pki / "service-accounts.key", _pem(tokens))
-    public = tokens.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    (pki / "service-accounts.pub").write_bytes(public)
-    # Last: its presence says that all is there.
-    (pki / "ca.crt").write_bytes(certificate.public_bytes(Encoding.PEM))
+    authority, signer = _load_authority(layout.pki)
+    builder = _builder(_name("kube-apiserver", ()), authority.subject, key.public_key(), now)
+    builder = builder.add_extension(names, critical=False)
+    certificate = _for_use(builder, ExtendedKeyUsageOID.SERVER_AUTH).sign(signer, SHA256())
+    (layout.pki / "server.crt").write_bytes(certificate.public_bytes(Encoding.PEM))
+    write_private(layout.pki / "server.key", _pem(key))
 
 
 def issue_client(
@@ -58,9 +58,7 @@ def issue_client(
     Source: the X.509 client certificates of Kubernetes' authentication: CN is the user, every O a
     group.
     """
-    authority = x509.load_pem_x509_certificate((pki / "ca.crt").read_bytes())
-    signer = load_pem_private_key((pki / "ca.key").read_bytes(), None)
-    assert isinstance(signer, ec.EllipticCurvePrivateKey)  # noqa: S101  we wrote it
+    authority, signer = _load_authority(pki)
     key = _new_key()
     builder = _builder(_name(user, groups), authority.subject, key.public_key(), now)
     certificate = _for_use(builder, ExtendedKeyUsageOID.CLIENT_AUTH).sign(signer, SHA256())
@@ -73,26 +71,29 @@ def write_private(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
 
-def _write_server(
-    layout: Layout,
-    authority: x509.Certificate,
-    signer: ec.EllipticCurvePrivateKey,
-    now: datetime.datetime,
-) -> None:
-    key = _new_key()
-    addresses = {layout.address, SERVICE_ADDRESS, "127.0.0.1"}
-    names = x509.SubjectAlternativeName(
-        [
-            *(x509.IPAddress(ip_address(address)) for address in sorted(addresses)),
-            *(x509.DNSName(name) for name in (*_SERVICE_NAMES, *layout.names)),
-        ]
+def _make_authority(pki: Path, now: datetime.datetime) -> None:
+    pki.mkdir(mode=0o700, parents=True, exist_ok=True)
+    key, name = _new_key(), _name("lab-kubernetes-ca", ())
+    certificate = (
+        _builder(name, name, key.public_key(), now)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_key_usage(signs_certificates=True), critical=True)
+        .sign(key, SHA256())
     )
-    subject = _name("kube-apiserver", ())
-    builder = _builder(subject, authority.subject, key.public_key(), now)
-    builder = builder.add_extension(names, critical=False)
-    certificate = _for_use(builder, ExtendedKeyUsageOID.SERVER_AUTH).sign(signer, SHA256())
-    (layout.pki / "server.crt").write_bytes(certificate.public_bytes(Encoding.PEM))
-    write_private(layout.pki / "server.key", _pem(key))
+    write_private(pki / "ca.key", _pem(key))
+    tokens = _new_key()
+    write_private(pki / "service-accounts.key", _pem(tokens))
+    public = tokens.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    (pki / "service-accounts.pub").write_bytes(public)
+    # Last: its presence says that all is there.
+    (pki / "ca.crt").write_bytes(certificate.public_bytes(Encoding.PEM))
+
+
+def _load_authority(pki: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    authority = x509.load_pem_x509_certificate((pki / "ca.crt").read_bytes())
+    signer = load_pem_private_key((pki / "ca.key").read_bytes(), None)
+    assert isinstance(signer, ec.EllipticCurvePrivateKey)  # noqa: S101  we wrote it
+    return authority, signer
 
 
 def _builder(

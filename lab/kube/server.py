@@ -34,9 +34,11 @@ NODE_GROUPS = ("system:nodes",)
 def prepare(layout: Layout) -> None:
     """Write all that the two programs read: keys, certificates, audit policy, admin's kubeconfig.
 
-    What is there already stays, so that a folder can be started again.
+    A folder can be started again, at another address too: only CA, token key and objects stay.
     """
     layout.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # They name the address of the last time.
+    shutil.rmtree(layout.folder / "kubeconfigs", ignore_errors=True)
     write_authority(layout, _now())
     layout.audit_policy.write_text(AUDIT_POLICY)
     write_kubeconfig(layout, "admin", ADMIN_GROUPS)
@@ -247,6 +249,18 @@ class ApiServer:
             f"the API server at {self.url} was not ready within {seconds:g} s",
             why=f"/readyz said: {said}\n{logs}",
         )
+
+    def watch(self) -> None:
+        """Return never, as long as both programs run.
+
+        Raises:
+            LabError: one of them ended; has the end of its log.
+        """
+        while True:
+            for daemon in (self.etcd, self.api):
+                if not daemon.running:
+                    raise LabError(f"{daemon.name} ended", why=daemon.last_lines())
+            time.sleep(_POLL_SECONDS)
 
     def _client_context(self) -> ssl.SSLContext:
         certificate, key = issue_client(self.layout.pki, "readiness", ADMIN_GROUPS, _now())

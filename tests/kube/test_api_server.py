@@ -1,6 +1,11 @@
 """The API server that other tests and labs rely on is set up as a real cluster's is."""
 
+import contextlib
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +13,7 @@ import pytest
 
 from lab.errors import LabError
 from lab.kube import kubeconfig, objects
+from lab.kube.arguments import Programs
 from lab.kube.cluster import make_agent_pod, make_node, request_token
 from lab.kube.server import ApiServer
 
@@ -120,6 +126,14 @@ def test_objects_outlive_a_restart_and_a_crash(own_api_server: ApiServer) -> Non
     server.kubectl_json("get", "node", "before")
 
 
+def test_a_folder_goes_on_at_another_port(kube_programs: Programs, tmp_path: Path) -> None:
+    with ApiServer.start(tmp_path / "kube", kube_programs) as first:
+        make_node(first, "kept")
+    with ApiServer.start(tmp_path / "kube", kube_programs) as second:
+        assert second.url != first.url
+        second.kubectl_json("get", "node", "kept")
+
+
 def test_a_restored_snapshot_forgets_what_came_after(
     own_api_server: ApiServer, tmp_path: Path
 ) -> None:
@@ -141,3 +155,44 @@ def test_a_program_that_ends_is_reported_with_its_log(
             tmp_path / "second", own_api_server.programs, port=own_api_server.layout.port
         )
     assert "address already in use" in refused.value.render()
+
+
+COMMAND_ENDS = [
+    ("Ctrl-C", signal.SIGINT, 130),
+    ("told to end", signal.SIGTERM, 130),
+    ("killed outright", signal.SIGKILL, -signal.SIGKILL),
+]
+
+
+@pytest.mark.parametrize(("case", "number", "status"), COMMAND_ENDS)
+def test_the_command_leaves_no_program_behind(
+    case: str, number: signal.Signals, status: int, kube_programs: Programs, tmp_path: Path
+) -> None:
+    folder = tmp_path / "kube"
+    command = [sys.executable, "-m", "lab", "apiserver", "--folder", str(folder)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    said = [line for line in iter(process.stdout.readline, "") if not _waits(line, process, number)]
+    assert process.wait(60) == status
+    assert any("export KUBECONFIG=" in line for line in said)
+    # Killed by the kernel, they may need a moment to be gone.
+    end = time.monotonic() + 30
+    while left := _processes_naming(str(folder)):
+        assert time.monotonic() < end, left
+        time.sleep(0.05)
+
+
+def _waits(line: str, process: subprocess.Popen[str], number: signal.Signals) -> bool:
+    """Signal the command at its last line."""
+    if "Ctrl-C ends it" in line:
+        process.send_signal(number)
+        return True
+    return False
+
+
+def _processes_naming(text: str) -> list[str]:
+    lines = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            lines.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+    return [line for line in lines if text in line]

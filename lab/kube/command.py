@@ -1,0 +1,54 @@
+"""`python -m lab apiserver`.
+
+Module level imports little: `--help` must not wait for what only the command needs.
+"""
+
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_FOLDER = Path("out/apiserver")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the lab's."""
+    app.command()(apiserver)
+
+
+def apiserver(
+    folder: Annotated[
+        Path, typer.Option(help="Keeps the objects; the next start goes on with them.")
+    ] = _FOLDER,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="TCP port; 0 takes a free one.")] = 0,
+) -> None:
+    """Run a real Kubernetes API server on this machine's loopback until Ctrl-C.
+
+    With geneveil's namespace and service accounts in it, and no nodes. Builds it if need be.
+
+    Examples:
+
+      python -m lab apiserver
+
+      python -m lab apiserver --folder /tmp/kube --port 6443
+    """
+    from lab.build import kubernetes, progress
+    from lab.kube.cluster import make_namespace
+    from lab.kube.server import ApiServer
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end_like_ctrl_c)
+    with progress.shown() as reporter:
+        programs = kubernetes.ensure(reporter)
+    with ApiServer.start(folder, programs, port=port) as server:
+        make_namespace(server)
+        typer.echo(f"ready at {server.url}; use it in another terminal:")
+        typer.echo(f"  export KUBECONFIG={server.kubeconfig()}")
+        typer.echo(f"  {programs.kubectl} get namespaces")
+        typer.echo(f"logs, audit log and objects are in {server.layout.folder}; Ctrl-C ends it")
+        server.watch()
+
+
+def _end_like_ctrl_c(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
