@@ -7,13 +7,13 @@ import pytest
 
 from lab.build import kubernetes
 from lab.build.errors import BuildError, HostError
-from lab.build.go_module import MODULES, go_problem, linker_flags, required_version
+from lab.build.go_module import MODULES, GoModule, go_problem, linker_flags, required_version
 
 ALL = (kubernetes.KUBERNETES, kubernetes.ETCD, kubernetes.HELM)
 
 
 @pytest.mark.parametrize("module", ALL, ids=lambda module: module.folder)
-def test_sources_are_pinned_by_hash_and_name_no_host(module: kubernetes.GoModule) -> None:
+def test_sources_are_pinned_by_hash_and_name_no_host(module: GoModule) -> None:
     sums = (MODULES / module.folder / "go.sum").read_text()
     assert f"{module.main} {module.version()} h1:" in sums
     for line in sums.splitlines():
@@ -82,5 +82,5 @@ def test_a_changed_version_is_another_artifact(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.delenv("KUBEBUILDER_ASSETS", raising=False)
     keys = {recipe.kind: recipe.key for recipe in kubernetes.recipes()}
     assert set(keys) == set(kubernetes.KINDS)
-    monkeypatch.setattr(kubernetes.GoModule, "inputs", lambda module: {"go.mod": b"other"})
+    monkeypatch.setattr(GoModule, "inputs", lambda module: {"go.mod": b"other"})
     assert all(recipe.key != keys[recipe.kind] for recipe in kubernetes.recipes())
