@@ -159,3 +159,6 @@ def test_a_watch_is_held_ended_and_hears_of_a_revocation(plane: Plane) -> None:
     assert news.generation > answer.generation
     assert news.crls_pem
     assert "node-4" in news.revoked_chassis
+    full = replace(state, trusts=("ab" * 32,), crls=(("ab" * 32, 1),), in_use=("03" * 20,))
+    for confirmed in (full, state, full):  # what was there and is gone is taken as that
+        assert watcher.port.watch(confirmed, credential, bundle).generation == news.generation

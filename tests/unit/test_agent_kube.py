@@ -9,6 +9,7 @@ import pytest
 from geneveil.agent.config import ControlPlaneKind, KubernetesConfig, parse_agent_config
 from geneveil.agent.enrolment import Situation, must_enrol
 from geneveil.agent.kube.node_ipsec import (
+    confirmation_document,
     judge_conditions,
     read_transitions,
     status_document,
@@ -18,6 +19,7 @@ from geneveil.agent.kube.pace import heartbeat_seconds, is_due
 from geneveil.agent.kube.place import find_place
 from geneveil.agent.kube.remedies import reword
 from geneveil.agent.kube.request import judge_request, request_document, request_name
+from geneveil.enroll.port import WatchState
 from geneveil.model.cluster import KeyType
 from geneveil.model.errors import ConfigError, RefusedError, TrustError
 from geneveil.model.guard import GuardCounter, Tally
@@ -144,6 +146,19 @@ def test_what_came_of_a_request() -> None:
             )
     with pytest.raises(TrustError, match="not this node's"):
         judge_request(made, REQUEST, "example.org/other")
+
+
+def test_what_is_empty_is_left_out_of_a_confirmation() -> None:
+    full = WatchState(3, ("ab" * 32,), (("cd" * 32, 1),), "02" * 20, ("03" * 20,))
+    assert confirmation_document("node1", full)["status"]["trust"] == {
+        "generation": 3,
+        "trusts": ["ab" * 32],
+        "crls": {"cd" * 32: 1},
+        "serial": "02" * 20,
+        "inUse": ["03" * 20],
+    }
+    bare = confirmation_document("node1", WatchState(0, (), (), "02" * 20))
+    assert bare["status"]["trust"] == {"generation": 0, "serial": "02" * 20}
 
 
 def test_a_nodes_status_in_its_object() -> None:

@@ -24,15 +24,19 @@ Condition = tuple[str, str, str, str]
 
 
 def confirmation_document(node: str, state: WatchState) -> dict[str, Any]:
-    """What the node trusts and uses, as the operator reads it."""
-    trust = {
+    """What the node trusts and uses, as the operator reads it.
+
+    What is empty is left out: where it had entries before, server-side apply would else make null
+    of it, which the schema refuses.
+    """
+    trust: dict[str, Any] = {
         "generation": state.generation,
         "trusts": sorted(set(state.trusts)),
         "crls": dict(state.crls),
         "serial": state.serial,
         "inUse": sorted(set(state.in_use)),
     }
-    return _document(node, {"trust": trust})
+    return _document(node, {"trust": {name: v for name, v in trust.items() if v not in ([], {})}})
 
 
 def status_fields(status: NodeStatus) -> dict[str, Any]:
