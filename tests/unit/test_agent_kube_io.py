@@ -206,17 +206,19 @@ def test_what_was_missed_is_read_anew(api: FakeKubeApi, enrolment: KubeEnrolment
     api.await_asked(1, "GET", "watch=1")
     api.forgets = True  # the next watch is told 410
     api.cut_watches()
-    answers: list[WatchAnswer] = []
     api.put(TRUST, trust(5))
-    while not answers:
-        # Whether the cut meets somebody who waits decides if it is told: then there is a back-off.
-        with contextlib.suppress(OperatorUnreachableError):
-            answers.append(enrolment.watch(replace(STATE, generation=1), CREDENTIAL, BUNDLE))
-    assert answers[0].generation == 5
+    assert _hear(enrolment, 1).generation == 5
     with api.changed:
         assert api.changed.wait_for(lambda: not api.forgets, 10)
     api.put(TRUST, trust(6))
-    assert enrolment.watch(replace(STATE, generation=5), CREDENTIAL, BUNDLE).generation == 6
+    assert _hear(enrolment, 5).generation == 6
+
+
+def _hear(enrolment: KubeEnrolment, generation: int) -> WatchAnswer:
+    """The next answer. Whether a cut meets somebody who waits decides if it is told; both will do."""
+    while True:
+        with contextlib.suppress(OperatorUnreachableError):
+            return enrolment.watch(replace(STATE, generation=generation), CREDENTIAL, BUNDLE)
 
 
 def test_a_bookmark_moves_the_version_on(api: FakeKubeApi, enrolment: KubeEnrolment) -> None:
