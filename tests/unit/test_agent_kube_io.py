@@ -215,7 +215,7 @@ def test_what_was_missed_is_read_anew(api: FakeKubeApi, enrolment: KubeEnrolment
 
 
 def _hear(enrolment: KubeEnrolment, generation: int) -> WatchAnswer:
-    """The next answer. Whether a cut meets somebody who waits decides if it is told; both will do."""
+    """The next answer. A cut is told if it meets somebody who waits; either will do."""
     while True:
         with contextlib.suppress(OperatorUnreachableError):
             return enrolment.watch(replace(STATE, generation=generation), CREDENTIAL, BUNDLE)
