@@ -75,13 +75,20 @@ class _Notes:
 
 
 class FaultPlayer:
-    """Plays faults on one stage; windows of traffic join without a gap."""
+    """Plays faults on one stage; windows of traffic join without a gap.
 
-    def __init__(self, stage: Stage, say: Callable[[str], None] = lambda text: None) -> None:
+    Args:
+        slack: how many times as long as they should take outages and recoveries may take here.
+    """
+
+    def __init__(
+        self, stage: Stage, say: Callable[[str], None] = lambda text: None, slack: float = 1.0
+    ) -> None:
         if stage.traffic is None:
             raise LabError("faults are played under traffic: start it first")
         self.stage = stage
         self.say = say
+        self._slack = slack
         self._slice = CaptureSlice(stage.running.layout.capture)
         self._mark: Mark | None = None
         self._offsets: dict[str, int] = {}
@@ -152,7 +159,7 @@ class FaultPlayer:
         rate = losses[0].udp_a_second if losses else 0
         played = FaultOutcome(fault, clear, losses, recovery, named, well_after, rate, ())
         broken = [
-            *judge_losses(played),
+            *judge_losses(played, self._slack),
             *judge_says(fault, notes.logged, notes.shown, notes.unhelpful),
             *judge_spis(fault, self._addresses(), spis, spis_after),
             *belongings.changes(others, others_after),
@@ -242,16 +249,20 @@ def recovery_seconds(fault: Fault, losses: Iterable[PairLoss], moment: Mark) -> 
     return longest
 
 
-def judge_losses(played: FaultOutcome) -> list[str]:
-    """Rules 1 and 2."""
+def judge_losses(played: FaultOutcome, slack: float = 1.0) -> list[str]:
+    """Rules 1 and 2.
+
+    Args:
+        slack: times are allowed to be so many times as long.
+    """
     fault = played.fault
     broken = [f"{played.clear_frames} Geneve frames in clear"] if played.clear_frames else []
     broken += [f"untouched pair: {loss}" for loss in played.untouched if not loss.is_whole]
-    most = fault.most_outage_seconds
+    most = fault.most_outage_seconds and fault.most_outage_seconds * slack
     if most is not None and played.outage_seconds > most:
         worst = max(played.touched, key=lambda loss: loss.longest_outage_seconds)
         broken.append(f"out for {played.outage_seconds:.2f} s, not at most {most:g} s: {worst}")
-    most = fault.most_recovery_seconds
+    most = fault.most_recovery_seconds and fault.most_recovery_seconds * slack
     if most is not None and played.recovery_seconds > most:
         broken.append(f"back after {played.recovery_seconds:.2f} s, not at most {most:g} s")
     return broken

@@ -1,7 +1,7 @@
 """The short faults on one cluster; `make soak` plays them all. See lab/scenarios/."""
 
 import asyncio
-import secrets
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -16,6 +16,9 @@ from tests.lab.conftest import OpenLab
 pytestmark = pytest.mark.lab
 
 WALK_STEPS = 4
+WALK_SEED = int(os.environ.get("GENEVEIL_WALK_SEED", "7"))
+SLACK = 4.0
+"""Whether traffic comes back is judged here, how fast it does in `make soak`, on a quiet machine."""
 
 SITUATIONS = [load_scenario(name) for name in scenario_names()]
 FAULTS = [fault for situation in SITUATIONS for fault in situation.faults]
@@ -33,7 +36,7 @@ def player(open_lab: OpenLab, runner: asyncio.Runner) -> Iterator[FaultPlayer]:
     with open_lab("t-faults", nodes=3, ipsec=True) as running:
         stage = Stage(running)
         runner.run(stage.start_traffic(UDP_A_SECOND))
-        yield FaultPlayer(stage)
+        yield FaultPlayer(stage, slack=SLACK)
 
 
 def test_faults_have_names_of_their_own() -> None:
@@ -50,9 +53,8 @@ def test_fault(fault: Fault, player: FaultPlayer, runner: asyncio.Runner) -> Non
 
 
 def test_a_short_random_walk(player: FaultPlayer, runner: asyncio.Runner) -> None:
-    seed = secrets.randbelow(1 << 31)
-    print(f"seed {seed}: python -m lab walk --seed {seed} --steps {WALK_STEPS}")
-    assert runner.run(walk(player, seed, WALK_STEPS, lambda: True)) == WALK_STEPS
+    print(f"seed {WALK_SEED}: python -m lab walk --seed {WALK_SEED} --steps {WALK_STEPS}")
+    assert runner.run(walk(player, WALK_SEED, WALK_STEPS, lambda: True)) == WALK_STEPS
 
 
 def test_the_witness_would_have_seen_a_frame_in_clear(
