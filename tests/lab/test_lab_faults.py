@@ -18,7 +18,7 @@ pytestmark = pytest.mark.lab
 WALK_STEPS = 4
 WALK_SEED = int(os.environ.get("GENEVEIL_WALK_SEED", "7"))
 SLACK = 4.0
-"""Whether traffic comes back is judged here, how fast it does in `make soak`, on a quiet machine."""
+"""Whether traffic comes back is judged here; how fast it does, in `make soak`."""
 
 SITUATIONS = [load_scenario(name) for name in scenario_names()]
 FAULTS = [fault for situation in SITUATIONS for fault in situation.faults]
