@@ -37,11 +37,15 @@ class Asked:
 
 
 def read_events(log: Path) -> Iterator[dict[str, Any]]:
-    """Every line of an audit log; the last one may be half written, and is left out."""
-    with log.open() as lines:
-        for line in lines:
-            if line.endswith("\n"):
-                yield json.loads(line)
+    """Every line of an audit log and of the full ones that it followed.
+
+    The last line may be half written, and is left out.
+    """
+    for path in (*sorted(log.parent.glob(f"{log.stem}-*.log")), log):
+        with path.open() as lines:
+            for line in lines:
+                if line.endswith("\n"):
+                    yield json.loads(line)
 
 
 def count_requests(events: Iterable[Mapping[str, Any]], since: str) -> dict[str, Asked]:

@@ -129,10 +129,14 @@ class Crowd:
         for thread in self._threads:
             thread.start()
 
+    def begin(self) -> None:
+        """Let them go."""
+        self._go.set()
+
     def enrol(self, seconds: float) -> float:
         """Let them go; says after how many seconds the last one held its watch."""
         began = time.monotonic()
-        self._go.set()
+        self.begin()
         for member in self.members:
             if not member.confirmed.wait(max(began + seconds - time.monotonic(), 0.01)):
                 left = sum(not one.confirmed.is_set() for one in self.members)

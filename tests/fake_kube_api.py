@@ -131,7 +131,7 @@ def _handler(api: FakeKubeApi) -> type[BaseHTTPRequestHandler]:
 
         def _watch(self, path: str, query: dict[str, list[str]]) -> None:
             wanted = f"{path}/{query['fieldSelector'][0].removeprefix('metadata.name=')}"
-            since = int(query["resourceVersion"][0])
+            since = int(query.get("resourceVersion", ["-1"])[0])
             self.send_response(200)
             self.send_header("Connection", "close")
             self.end_headers()
@@ -142,7 +142,12 @@ def _handler(api: FakeKubeApi) -> type[BaseHTTPRequestHandler]:
                     api.changed.notify_all()
                 self._line("ERROR", {"kind": "Status", "code": 410, "message": "too old"})
                 return
-            cut = api.cut
+            with api.changed:
+                cut = api.cut
+                if since < 0:  # what is there now, then what changes
+                    since = api.version
+                    if wanted in api.objects:
+                        self._line("ADDED", api.objects[wanted])
             while True:
                 with api.changed:
                     new = [e for e in api.events if e[0] > since and e[2] == wanted]

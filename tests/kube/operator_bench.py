@@ -106,17 +106,22 @@ class OperatorReplica:
 
 @contextmanager
 def replica(
-    server: ApiServer, folder: Path, name: str, dies: tuple[str, ...] = ()
+    server: ApiServer,
+    folder: Path,
+    name: str,
+    dies: tuple[str, ...] = (),
+    config: Path | None = None,
 ) -> Iterator[OperatorReplica]:
     """Run one until the block ends.
 
     Args:
         dies: at which write it is killed; see `dying_operator`.
+        config: instead of a kubeconfig with a token of its own.
     """
     log = folder / f"{name}.log"
     program = ["tests.kube.dying_operator", *dies, "--"] if dies else ["geneveil"]
     command = [sys.executable, "-m", *program, "operator", "run", "--kubernetes"]
-    command += ["--kubeconfig", str(operator_kubeconfig(server)), "--identity", name]
+    command += ["--kubeconfig", str(config or operator_kubeconfig(server)), "--identity", name]
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,

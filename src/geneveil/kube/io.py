@@ -61,9 +61,10 @@ class KubeClient:
             **_selectors(selection),
             "watch": "1",
             "allowWatchBookmarks": "true",
-            "resourceVersion": version,
             "timeoutSeconds": str(seconds),
         }
+        if version:
+            query["resourceVersion"] = version
         request = Request(
             "GET",
             f"{_path(selection.kind, selection.namespace)}?{urlencode(query)}",

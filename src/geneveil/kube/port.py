@@ -105,6 +105,8 @@ class KubePort(Protocol):
     def watch(self, selection: Selection, version: str, seconds: int = 300) -> Iterator[WatchEvent]:
         """What changes from `version` on, until the server ends it, at most so many seconds.
 
+        Args:
+            version: empty to be told first, as ADDED, what is there now.
         Raises:
             GoneError: that version is too old; list again.
         """

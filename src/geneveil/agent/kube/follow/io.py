@@ -97,11 +97,16 @@ class TrustFollower:
             self._changed.notify_all()
 
     def _read_and_watch(self) -> None:
-        """Read the object, then hear of its changes until it must be read anew."""
+        """Read the object, then hear of its changes until it must be read anew.
+
+        The first watch begins with the object as it is, not with the version that was read: other
+        ConfigMaps change all the time, and what a server remembers of them is short. A version
+        that old is gone as soon as it is asked for, every time.
+        """
         client = self._connect()
         document = client.read(CONFIG_MAPS, TRUST_CONFIG_MAP, self._place.namespace)
         self._tell(parse_news(document))
-        version = str(document["metadata"]["resourceVersion"])
+        version = ""
         rounds = 0
         while True:
             rounds += 1
@@ -115,7 +120,8 @@ class TrustFollower:
                     if event.change is not Change.BOOKMARK:
                         self._tell(parse_news(event.document))
             except GoneError:
-                return
+                if version:
+                    return
             if time.monotonic() - begun < 1:  # a server that ends every watch at once
                 raise OperatorUnreachableError("the API server ends the watch at once")
 
