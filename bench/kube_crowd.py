@@ -27,7 +27,7 @@ from geneveil.kube.io import read_access
 from geneveil.kube.kinds import NODES, PODS
 from geneveil.kube.port import Document, Kind
 from geneveil.model.cluster import KeyType
-from geneveil.model.errors import GeneveilError
+from geneveil.model.errors import GeneveilError, RefusedError
 from geneveil.pki.keys import build_request, encode_key, make_key
 from lab.kube import objects
 from lab.kube.server import ApiServer
@@ -193,14 +193,14 @@ def _hold(member: KubeMember, enrolment: KubeEnrolment, bundle_pem: bytes) -> No
 
 
 def _insist(member: KubeMember, ask: Callable[[], _T]) -> _T:
-    """Ask until there is an answer; only what is worth another attempt is tried again."""
+    """Ask until there is an answer; the operator's own refusal ends it, as it does an agent's."""
     attempts = 0
     while True:
         try:
             return ask()
+        except RefusedError:
+            raise
         except GeneveilError as error:
-            if not error.retryable:
-                raise
             attempts += 1
             member.turned_away += 1
             asked = getattr(error, "retry_after_seconds", 0.0)

@@ -161,7 +161,7 @@ def test_a_token_that_ends_is_followed_by_the_files_next(
             FakeAgent(server, "before", "c-before").enrol()
             words = ("delete", "pod", "first", "-n", NAMESPACE, "--force", "--grace-period=0")
             assert server.kubectl(*words).returncode == 0
-            wait_for("it is refused", lambda: operator.said("api-unauthorized"), 60)
+            wait_for("it is refused", lambda: operator.said("401 Unauthorized"))
             token.write_text(_pod_token(server, "second"))
             FakeAgent(server, "after", "c-after").enrol()
             assert operator.process.poll() is None

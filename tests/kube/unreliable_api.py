@@ -5,6 +5,7 @@ HTTPS on a port of this machine; what is not to be disturbed is passed on as it 
 
 import http.client
 import json
+import socket
 import ssl
 import threading
 import time
@@ -54,7 +55,7 @@ class UnreliableApi:
     url: str = ""
     faults: list[Fault] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
-    streams: list[http.client.HTTPResponse] = field(default_factory=list)
+    streams: list[socket.socket] = field(default_factory=list)
 
     def arm(self, *faults: Fault) -> None:
         """From now on."""
@@ -72,8 +73,8 @@ class UnreliableApi:
         with self.lock:
             streams, self.streams = self.streams, []
         for stream in streams:
-            with suppress(OSError, AttributeError, ValueError):
-                stream.fp.raw._sock.close()  # type: ignore[attr-defined]
+            with suppress(OSError):
+                stream.shutdown(socket.SHUT_RDWR)
 
     def take(self, method: str, path: str) -> Fault | None:
         """The fault that this request meets."""
@@ -108,9 +109,10 @@ def _handler(api: UnreliableApi) -> type[BaseHTTPRequestHandler]:
             headers = {k: v for k, v in self.headers.items() if k.lower() not in _HOP}
             try:
                 way.request(self.command, self.path, body or None, headers)
+                sock = way.sock
                 response = way.getresponse()
                 if "watch=1" in self.path and response.status == 200:
-                    self._stream(response)
+                    self._stream(response, sock)
                     return
                 answer = response.read()
             except (OSError, http.client.HTTPException):
@@ -140,13 +142,13 @@ def _handler(api: UnreliableApi) -> type[BaseHTTPRequestHandler]:
                 headers["Retry-After"] = fault.retry_after
             self._answer(fault.status, json.dumps(body).encode(), headers)
 
-        def _stream(self, response: http.client.HTTPResponse) -> None:
+        def _stream(self, response: http.client.HTTPResponse, sock: socket.socket) -> None:
             self.close_connection = True
             self.send_response(200)
             self.send_header("Connection", "close")
             self.end_headers()
             with api.lock:
-                api.streams.append(response)
+                api.streams.append(sock)
             with suppress(OSError, http.client.HTTPException, ValueError, AttributeError):
                 while line := response.readline():
                     self.wfile.write(line)

@@ -54,6 +54,8 @@ def follow(port: KubePort, selection: Selection, sink: Sink, stop: threading.Eve
                     return
         except GoneError:
             version = ""
+            # a server that says so every time is not to be asked for lists without end
+            stop.wait(FIRST_PAUSE_SECONDS * random.random())  # noqa: S311
         except GeneveilError as error:
             if stop.is_set():
                 return
