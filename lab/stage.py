@@ -21,7 +21,7 @@ from lab.deadline import wait_until
 from lab.errors import LabError
 from lab.shared_folder import KUBE_FOLDER
 from lab.topology import CENTRAL, GENEVE_PORT, Node
-from lab.traffic import UDP_A_SECOND, PairLoss, Traffic
+from lab.traffic import TICK_SECONDS, UDP_A_SECOND, PairLoss, Traffic
 
 _WELL_SECONDS = 60.0
 _STALE_SECONDS = 30
@@ -45,8 +45,10 @@ class Stage:
         """Something that the outcome's reader should know."""
         self.notes.append(text)
 
-    async def start_traffic(self, udp_a_second: int = UDP_A_SECOND) -> None:
-        self.traffic = await Traffic.start(self.running, udp_a_second)
+    async def start_traffic(
+        self, udp_a_second: int = UDP_A_SECOND, tick_seconds: float = TICK_SECONDS
+    ) -> None:
+        self.traffic = await Traffic.start(self.running, udp_a_second, tick_seconds)
 
     async def status(self, node: str) -> dict[str, Any]:
         """A node's status document.

@@ -16,6 +16,7 @@ from lab.conversation import Conversation
 from lab.deadline import wait_until
 
 UDP_A_SECOND = 500
+TICK_SECONDS = 0.02
 Key = tuple[str, str]
 """A sender's name and a receiving node's."""
 
@@ -79,17 +80,28 @@ class Mark:
 class Traffic:
     """Traffic that is running; `finish` stops it and tells."""
 
-    def __init__(self, running: Running, udp_a_second: int) -> None:
+    def __init__(self, running: Running, udp_a_second: int, tick_seconds: float) -> None:
         self._running = running
         self._udp_a_second = udp_a_second
+        self._tick_seconds = tick_seconds
         self._programs: list[Conversation] = []
         self._senders: dict[str, str] = {}
         self._starts = 0
 
     @classmethod
-    async def start(cls, running: Running, udp_a_second: int = UDP_A_SECOND) -> "Traffic":
-        """Start on every node, first to listen, then to send; wait until every pair has both."""
-        traffic = cls(running, udp_a_second)
+    async def start(
+        cls,
+        running: Running,
+        udp_a_second: int = UDP_A_SECOND,
+        tick_seconds: float = TICK_SECONDS,
+    ) -> "Traffic":
+        """Start on every node, first to listen, then to send; wait until every pair has both.
+
+        Args:
+            tick_seconds: packets leave in bursts, one in so many seconds; a gap that is shorter
+                may pass unseen.
+        """
+        traffic = cls(running, udp_a_second, tick_seconds)
         names = [node.name for node in running.layout.topology.nodes]
         traffic._programs = list(await asyncio.gather(*(traffic._begin(name) for name in names)))
         await traffic._ask_all({"op": "start"})
@@ -107,6 +119,7 @@ class Traffic:
             "name": self._senders[name],
             "targets": targets,
             "udp_a_second": self._udp_a_second,
+            "tick_seconds": self._tick_seconds,
         }
         words = [node.pods[1].namespace, json.dumps(options)]
         return await Conversation.start(self._running.remote(name), "traffic.py", words)

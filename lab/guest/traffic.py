@@ -85,8 +85,15 @@ class Stream:
 
 
 class Traffic:
-    def __init__(self, name: str, targets: dict[str, str], udp_a_second: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        targets: dict[str, str],
+        udp_a_second: int,
+        tick_seconds: float = _TICK_SECONDS,
+    ) -> None:
         self.name = name
+        self.tick_seconds = tick_seconds
         self.targets = targets
         self.udp_a_second = udp_a_second
         self.sent = dict.fromkeys(targets, 0)
@@ -148,7 +155,7 @@ class Traffic:
                         self.send_errors[target] += 1
                     self.sent[target] += 1
             done = due
-            await asyncio.sleep(_TICK_SECONDS)
+            await asyncio.sleep(self.tick_seconds)
 
     async def send_stream(self, target: str) -> None:
         padding = bytes(_TCP_CHUNK_BYTES - _HEADER.size)

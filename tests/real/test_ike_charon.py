@@ -147,6 +147,7 @@ def test_taking_out_what_is_not_there_succeeds(charon: Charon) -> None:
     adapter.unload_connection(CONNECTION.name)
     adapter.terminate(4711)
     adapter.terminate_child(4711)
+    adapter.rekey_child(4711)
     assert adapter.read().connections == ()
 
 

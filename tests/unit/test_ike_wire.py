@@ -150,6 +150,7 @@ def test_every_value_is_one_that_the_client_library_sends_unchanged() -> None:
     check(wire.encode_initiate("x", ChildName(6081, "in")))
     check(wire.encode_terminate(7))
     check(wire.encode_terminate_child(7))
+    check(wire.encode_rekey_child(7))
 
 
 def test_no_private_key_is_in_a_connection_or_in_a_representation() -> None:

@@ -14,6 +14,7 @@ from geneveil.mesh.actions import (
     LoadConnection,
     LoadCrl,
     LoadIdentity,
+    RekeyChildSa,
     TerminateChildSa,
     TerminateIkeSa,
     UnloadConnection,
@@ -83,6 +84,12 @@ def describe(action: Action) -> tuple[str, dict[str, object]]:
             return "IKE_SA closed", {"connection": connection, "id": unique_id, "why": why}
         case TerminateChildSa(unique_id, connection, why):
             return "CHILD_SA closed", {"connection": connection, "id": unique_id, "why": why}
+        case RekeyChildSa(unique_id, connection, target):
+            return "rekeying, to send there", {
+                "connection": connection,
+                "id": unique_id,
+                "to": target,
+            }
         case DeleteState(destination, spi, _):
             return "orphaned SA deleted", {"destination": destination, "spi": f"{spi:08x}"}
         case Initiate(connection, child, None):
@@ -116,6 +123,8 @@ def _apply(action: Action, ports: Ports) -> str:
             ports.ike.terminate(unique_id, at_once)
         case TerminateChildSa(unique_id, _, _):
             ports.ike.terminate_child(unique_id)
+        case RekeyChildSa(unique_id, _, _):
+            ports.ike.rekey_child(unique_id)
         case DeleteState(destination, spi, protocol):
             ports.kernel.delete_state(destination, spi, protocol)
         case Initiate(connection_name, child, _):

@@ -9,6 +9,7 @@ from geneveil.agent.closed_peers import close_peers
 from geneveil.agent.config import ControlPlaneKind, guarded_ports
 from geneveil.agent.disturbed import judge_disturbances
 from geneveil.agent.esp import fallback_since, judge_esp
+from geneveil.agent.in_use import judge_in_use
 from geneveil.agent.kube.remedies import reword
 from geneveil.agent.lost_settings import are_lost, guess_encapsulation, settings_missing
 from geneveil.agent.observe import Observation
@@ -65,6 +66,7 @@ class AgentMemory:
     growths: Mapping[GuardCounter, Growth] = field(default_factory=dict)
     leak: Leak = field(default_factory=Leak)
     sightings: Mapping[Key, Sighting] = field(default_factory=dict)
+    arrivals: Mapping[Key, Sighting] = field(default_factory=dict)
     asked_since: Mapping[str, float] = field(default_factory=dict)
     was_all_up: bool = False
 
@@ -261,9 +263,18 @@ def _plan_actions(
     stale = track_stale(mesh, seen.ike, seen.now_seconds)
     mesh = replace(mesh, attempts=attempts, stale=stale)
     broken = frozenset(name for name, pair in memory.beginnings.items() if pair.must_repair)
-    actions += diff_ike(
-        plan.connections, trust.identity, seen.ike, mesh, seen.now_seconds, revoked, broken, carried
+    used = judge_in_use(
+        plan.connections,
+        None if isinstance(seen.states, GeneveilError) else seen.states,
+        None if isinstance(seen.policies, GeneveilError) else seen.policies,
+        memory.arrivals,
+        seen.now_seconds,
     )
+    memory = replace(memory, arrivals=used.sightings)
+    actions += diff_ike(
+        plan.connections, trust.identity, seen.ike, mesh, seen.now_seconds, revoked, broken,
+        carried, used.sas,
+    )  # fmt: skip
     actions += [DeleteState(s.destination, s.spi, s.protocol) for s in orphans.replaced]
     return actions, replace(memory, mesh=mesh)
 

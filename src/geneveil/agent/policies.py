@@ -31,6 +31,13 @@ def missing_policies(
     )
 
 
+def policies_for(
+    connection: Connection, policies: tuple[XfrmPolicy, ...], child: ChildName
+) -> tuple[XfrmPolicy, ...]:
+    """The policies that lead Geneve to one child."""
+    return tuple(policy for policy in policies if _leads_to(policy, connection, child))
+
+
 def _leads_to(policy: XfrmPolicy, connection: Connection, child: ChildName) -> bool:
     source, destination, direction = connection.local_ip, connection.remote_ip, XfrmDirection.OUT
     if child.direction is Direction.IN:

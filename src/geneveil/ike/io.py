@@ -100,18 +100,22 @@ class ViciCharon:
 
     def terminate(self, ike_unique_id: int, at_once: bool = False) -> None:
         """Close one IKE_SA; one that ended by itself meanwhile is no error."""
-        self._terminate(wire.encode_terminate(ike_unique_id, at_once))
+        self._about_an_sa("terminate", wire.encode_terminate(ike_unique_id, at_once))
 
     def terminate_child(self, child_unique_id: int) -> None:
         """Close one CHILD_SA; one that ended by itself meanwhile is no error."""
-        self._terminate(wire.encode_terminate_child(child_unique_id))
+        self._about_an_sa("terminate", wire.encode_terminate_child(child_unique_id))
 
-    def _terminate(self, message: wire.Message) -> None:
+    def _about_an_sa(self, command: str, message: wire.Message) -> None:
         try:
-            self._request("terminate", message)
+            self._request(command, message)
         except DaemonError as error:
             if "no matching SAs" not in error.why and "not found" not in error.why:
                 raise
+
+    def rekey_child(self, child_unique_id: int) -> None:
+        """Replace one CHILD_SA; one that ended by itself meanwhile is no error."""
+        self._about_an_sa("rekey", wire.encode_rekey_child(child_unique_id))
 
     def initiate(self, connection: str, child: ChildName) -> None:
         """Ask for a child and do not wait."""

@@ -51,5 +51,8 @@ class IkeDaemon(Protocol):
     def terminate_child(self, child_unique_id: int) -> None:
         """Close one CHILD_SA, telling the peer, without waiting for it."""
 
+    def rekey_child(self, child_unique_id: int) -> None:
+        """Replace one CHILD_SA, without waiting for the outcome; one that is gone is no error."""
+
     def initiate(self, connection: str, child: ChildName) -> None:
         """Ask for a child, and its IKE_SA where there is none; does not wait for the outcome."""

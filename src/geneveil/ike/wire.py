@@ -114,6 +114,11 @@ def encode_terminate_child(child_unique_id: int) -> Message:
     return {"child-id": str(child_unique_id), "timeout": "-1"}
 
 
+def encode_rekey_child(child_unique_id: int) -> Message:
+    """The `rekey` message for one CHILD_SA; charon answers before the outcome."""
+    return {"child-id": str(child_unique_id)}
+
+
 def fingerprint(certificate_der: bytes) -> str:
     """SHA-256 of a certificate, hexadecimal."""
     return sha256(certificate_der).hexdigest()

@@ -95,6 +95,18 @@ class TerminateChildSa:
 
 
 @dataclass(frozen=True)
+class RekeyChildSa:
+    """Replace one of our CHILD_SAs, on its IKE_SA, by one that this node sends through.
+
+    `moving_to`: the unique id of that IKE_SA.
+    """
+
+    unique_id: int
+    connection: str
+    moving_to: int
+
+
+@dataclass(frozen=True)
 class DeleteState:
     """Take one state of ours, that charon does not know and nothing uses, out of the kernel."""
 
@@ -136,6 +148,7 @@ Action: TypeAlias = (
     | UnloadConnection
     | TerminateIkeSa
     | TerminateChildSa
+    | RekeyChildSa
     | DeleteState
     | Initiate
     | AskEcho

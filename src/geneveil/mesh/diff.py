@@ -21,11 +21,11 @@ from geneveil.mesh.actions import (
     UnloadConnection,
     UnloadKey,
 )
+from geneveil.mesh.doubles import doubles, meets
 from geneveil.mesh.initiation import backoff_seconds, first_attempt_seconds
 from geneveil.mesh.memory import Attempts, Memory, connection_digest, identity_digest
 from geneveil.mesh.reauthentication import (
     choose_salt,
-    doubles,
     missing_children,
     moves,
     retiring_key_is_idle,
@@ -55,6 +55,7 @@ def diff_ike(
     revoked: frozenset[str] = frozenset(),
     broken: frozenset[str] = frozenset(),
     carried: frozenset[str] = frozenset(),
+    in_use: frozenset[tuple[str, int]] | None = frozenset(),
 ) -> list[Action]:
     """Decide what to do in charon.
 
@@ -69,6 +70,8 @@ def diff_ike(
             not look there, and would go on so until the next rekeying: it has to make them anew.
         carried: names of connections that charon does not know to be up, but whose traffic SAs in
             the kernel carry, of a charon before this one.
+        in_use: destination and SPI of each SA that Geneve travels through; None if that could not
+            be read: then no double is closed.
     """
     actions: list[Action] = []
     if identity is not None:
@@ -77,6 +80,7 @@ def diff_ike(
         actions += _loads(connections, identity, observed, memory, reload)
     whole = tuple(c for c in connections if c.name not in broken)
     actions += _removals(connections, observed, revoked, broken)
+    actions += _spares(whole, observed, memory, now_seconds, in_use)
     if identity is not None:  # without one a pair could not come back
         for connection in connections:
             if connection.name in broken:
@@ -178,17 +182,33 @@ def _removals(
             why = "its peer is closed" if sa.connection in revoked else "its tunnel is gone"
             # A peer that is at that address no more would be waited for, and asked, for a minute.
             actions.append(TerminateIkeSa(sa.unique_id, sa.connection, why, at_once=True))
-    for connection in connections:
-        if connection.name in broken:
-            continue  # what is spare in charon may be all that is left
-        own = [sa for sa in observed.sas if sa.connection == connection.name]
-        actions += _surplus(connection, own)
     return actions
 
 
-def _surplus(connection: Connection, sas: list[IkeSa]) -> list[Action]:
-    """What an SA of a wanted connection has that is not wanted (any more)."""
-    established = [sa for sa in sas if sa.is_established]
+def _spares(
+    connections: tuple[Connection, ...],
+    observed: ObservedIke,
+    memory: Memory,
+    now_seconds: float,
+    in_use: frozenset[tuple[str, int]] | None,
+) -> list[Action]:
+    """What SAs of wanted connections have that is not wanted (any more).
+
+    Not of a pair that is broken: what is spare in charon may be all that is left.
+    """
+    actions: list[Action] = []
+    for connection in connections:
+        own = [sa for sa in observed.sas if sa.connection == connection.name]
+        established = [sa for sa in own if sa.is_established]
+        surplus = _surplus(connection, established)
+        if not surplus and in_use is not None:
+            surplus = doubles(connection, established, in_use)
+            surplus = surplus or meets(connection, own, memory, now_seconds, in_use)
+        actions += surplus
+    return actions
+
+
+def _surplus(connection: Connection, established: list[IkeSa]) -> list[Action]:
     wanted = {str(child) for child in connection.children}
     actions: list[Action] = []
     for sa in established:
@@ -196,7 +216,7 @@ def _surplus(connection: Connection, sas: list[IkeSa]) -> list[Action]:
             if child.name not in wanted:
                 why = "its port is no tunnel's any more"
                 actions.append(TerminateChildSa(child.unique_id, sa.connection, why))
-    return actions or doubles(connection, established)
+    return actions
 
 
 def _initiations(

@@ -17,6 +17,7 @@ from geneveil.mesh.actions import (
     Initiate,
     LoadConnection,
     LoadIdentity,
+    RekeyChildSa,
     TerminateIkeSa,
     UnloadConnection,
 )
@@ -134,6 +135,8 @@ def record(memory: Memory, action: Action, answer: str, now_seconds: float) -> M
         case Initiate(name, _, None):
             return _record_attempt(memory, name, now_seconds)
         case Initiate(name, _, int(target)):
+            return _record_move(memory, name, target, now_seconds)
+        case RekeyChildSa(_, name, target):
             return _record_move(memory, name, target, now_seconds)
         case AskEcho(name) if name in memory.esp:
             asked = replace(memory.esp[name], asked_at=now_seconds)

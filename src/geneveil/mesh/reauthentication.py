@@ -21,9 +21,9 @@ whatever is made next, by either side, is then the only one with that configurat
 import hashlib
 from collections.abc import Iterable
 
-from geneveil.mesh.actions import Action, Initiate, TerminateIkeSa
+from geneveil.mesh.actions import Action, Initiate
 from geneveil.mesh.encapsulation import EspPhase, EspWatch
-from geneveil.mesh.initiation import backoff_seconds, first_attempt_seconds, is_initiator
+from geneveil.mesh.initiation import backoff_seconds, first_attempt_seconds
 from geneveil.mesh.memory import Memory, Moves
 from geneveil.model.connection import (
     ChildName,
@@ -34,12 +34,6 @@ from geneveil.model.connection import (
     ObservedIke,
 )
 from geneveil.model.names import name_key
-
-SETTLED_SECONDS = 5
-"""An SA this old has all its children; only then is its double closed."""
-
-ORPHANED_SECONDS = 60
-"""By then the one that closes doubles should have: if it has not, the other does."""
 
 STAGGER_FIRST_SECONDS = 2.0
 STAGGER_SECONDS_A_PEER = 0.2
@@ -134,7 +128,7 @@ def moves(
     since = memory.since.get(connection.name)
     if identity.retiring_key_id and is_stale(newest, memory, now_seconds):
         begun = since.at_seconds if since else now_seconds
-        before = _moves_to(memory, connection, 0)
+        before = moves_to(memory, connection, 0)
         if now_seconds < _due(connection, before, begun + _stagger(connection, peers)):
             return []
         return [Initiate(connection.name, child, 0) for child in out]
@@ -147,8 +141,8 @@ def moves(
         return []
     if all(sa.age_seconds <= newest.age_seconds + TIE_SECONDS for sa in elsewhere):
         return []
-    before = _moves_to(memory, connection, newest.unique_id)
-    if before.count >= MOST_MOVES or now_seconds < _again_at(connection, before):
+    before = moves_to(memory, connection, newest.unique_id)
+    if before.count >= MOST_MOVES or now_seconds < again_at(connection, before):
         return []
     return [Initiate(connection.name, child, newest.unique_id) for child in lacking]
 
@@ -166,39 +160,10 @@ def _remakes(
     is_over = watch.phase is EspPhase.RETURNING and newest.is_nat_faked
     if not lacks and not is_over:
         return None
-    if now_seconds < _again_at(connection, _moves_to(memory, connection, 0)):
+    if now_seconds < again_at(connection, moves_to(memory, connection, 0)):
         return []
     children = connection.children if lacks else _own(connection)
     return [Initiate(connection.name, child, 0) for child in children]
-
-
-def doubles(connection: Connection, established: list[IkeSa]) -> list[Action]:
-    """Close every IKE_SA whose children all stand, settled, in a newer one.
-
-    Of the two nodes the initiator does, so that one hand decides; the other only when nothing has
-    happened for a long time.
-    """
-    patience = SETTLED_SECONDS
-    if not is_initiator(connection.local_chassis, connection.remote_chassis):
-        patience = ORPHANED_SECONDS
-    actions: list[Action] = []
-    kept: dict[str, int] = {}  # child name to how long it has been installed in a settled IKE_SA
-    keeper = 0
-    for sa in sorted(established, key=lambda sa: (sa.established_seconds or 0, -sa.unique_id)):
-        is_settled = (sa.established_seconds or 0) >= patience
-        children = [child for child in sa.children if child.is_installed]
-        covered = [
-            kept.get(c.name, -1) in range(patience, c.installed_seconds + 1) for c in children
-        ]
-        if sa.is_ending:
-            continue  # it has been told, and waits for its turn or for the peer
-        if is_settled and kept and all(covered):
-            why = f"it doubles IKE_SA {keeper}"
-            actions.append(TerminateIkeSa(sa.unique_id, sa.connection, why))
-        elif is_settled:
-            keeper = keeper or sa.unique_id
-            kept = {c.name: c.installed_seconds for c in children} | kept
-    return actions
 
 
 def retiring_key_is_idle(
@@ -236,7 +201,8 @@ def _installed(sa: IkeSa) -> set[str]:
     return {child.name for child in sa.children if child.is_installed}
 
 
-def _moves_to(memory: Memory, connection: Connection, target: int) -> Moves:
+def moves_to(memory: Memory, connection: Connection, target: int) -> Moves:
+    """How often children were moved to that IKE_SA so far."""
     before = memory.moves.get(connection.name)
     return before if before is not None and before.target == target else Moves(target)
 
@@ -244,10 +210,11 @@ def _moves_to(memory: Memory, connection: Connection, target: int) -> Moves:
 def _due(connection: Connection, before: Moves, first: float) -> float:
     local, remote = connection.local_chassis, connection.remote_chassis
     first += first_attempt_seconds(local, remote)
-    return max(first, _again_at(connection, before))
+    return max(first, again_at(connection, before))
 
 
-def _again_at(connection: Connection, before: Moves) -> float:
+def again_at(connection: Connection, before: Moves) -> float:
+    """When the next attempt may be made."""
     if not before.count:
         return 0.0
     local, remote = connection.local_chassis, connection.remote_chassis
