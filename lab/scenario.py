@@ -4,7 +4,8 @@ A scenario is a folder in `lab/scenarios/`: README.md (topology, steps, what mus
 `scenario.py` with `NODES`, `TITLE` and `async def play(stage)`. It raises LabError, or fails an
 assertion of its own, when something is not as its README says. A situation of faults has `FAULTS`
 instead of `play`; see `lab.fault`. Several of those are played on one cluster, unless one says
-`SHARES_LAB = False`. `IPV6 = True` asks for an IPv6 underlay and pods of both families.
+`SHARES_LAB = False`. `IPV6 = True` asks for an IPv6 underlay and pods of both families,
+`UDP_A_SECOND` and `TICK_SECONDS` for other traffic than usual.
 """
 
 import importlib
@@ -22,6 +23,8 @@ from lab.lifecycle import LabConfig, Programs, lay_out, supervised
 from lab.shared_folder import plan_cluster
 from lab.stage import Outcome, Stage
 from lab.topology import IPV6_SUBNETS, Subnets
+from lab.traffic import TICK_SECONDS
+from lab.traffic import UDP_A_SECOND as PLAYED_UDP_A_SECOND
 
 FOLDER = Path(__file__).with_name("scenarios")
 
@@ -42,6 +45,8 @@ class Scenario:
     faults: tuple[Fault, ...] = ()
     shares_lab: bool = False
     ipv6: bool = False
+    udp_a_second: int = PLAYED_UDP_A_SECOND
+    tick_seconds: float = TICK_SECONDS
 
     @property
     def cluster(self) -> tuple[int, str, bool]:
@@ -73,6 +78,8 @@ def load_scenario(name: str) -> Scenario:
         faults,
         bool(faults) and getattr(module, "SHARES_LAB", True),
         getattr(module, "IPV6", False),
+        getattr(module, "UDP_A_SECOND", PLAYED_UDP_A_SECOND),
+        getattr(module, "TICK_SECONDS", TICK_SECONDS),
     )
 
 
@@ -107,7 +114,7 @@ async def play_scenario(
         return await play_faults([scenario], programs, transport, data_dir, say)
     say(scenario.title)
     async with staged([scenario], programs, transport, data_dir) as stage:
-        await stage.start_traffic()
+        await stage.start_traffic(scenario.udp_a_second, scenario.tick_seconds)
         say("the cluster is up, traffic flows")
         await scenario.play(stage)
         outcome = await stage.finish()
