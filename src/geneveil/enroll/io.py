@@ -43,6 +43,7 @@ from geneveil.model.errors import (
     TrustError,
 )
 from geneveil.model.names import OPERATOR_IDENTITY
+from geneveil.model.shortage import remedy_for
 
 DEFAULT_PORT = 9443
 TIMEOUT_SECONDS = 15.0
@@ -284,20 +285,29 @@ def node_context(trust_bundle_pem: bytes, identity: NodeCredential) -> ssl.SSLCo
 
     Raises:
         TrustError: the bundle, or key and certificate of the node, can't be used.
+        OperatorUnreachableError: the machine lacks files or memory for it; try again.
     """
     context = verified_context(trust_bundle_pem)
-    descriptor = os.memfd_create("credential", os.MFD_CLOEXEC)
+    data = identity.key_pem.rstrip() + b"\n" + identity.certificate_pem
     try:
-        with os.fdopen(os.dup(descriptor), "wb") as file:
-            file.write(identity.key_pem.rstrip() + b"\n" + identity.certificate_pem)
-        context.load_cert_chain(f"/proc/self/fd/{descriptor}", password=_no_passphrase)
-    except (ssl.SSLError, OSError, ValueError):
+        descriptor = os.memfd_create("credential", os.MFD_CLOEXEC)
+        try:
+            with os.fdopen(os.dup(descriptor), "wb") as file:
+                file.write(data)
+            context.load_cert_chain(f"/proc/self/fd/{descriptor}", password=_no_passphrase)
+        finally:
+            os.close(descriptor)
+    except (ssl.SSLError, ValueError):
         raise TrustError(
             "this node's key and certificate can't be used to reach the operator",
             why="one of them can't be read, or they do not belong together",
         ) from None
-    finally:
-        os.close(descriptor)
+    except OSError as error:  # the machine lacks something: nothing is said about the key
+        raise OperatorUnreachableError(
+            "the operator can't be asked now",
+            why=error.strerror or str(error),
+            remedy=remedy_for(error, "the agent goes on trying"),
+        ) from None
     return context
 
 
