@@ -156,3 +156,23 @@ def test_other_tunnels_datapaths_and_offload_are_seen_as_they_come(switch: Switc
     assert after.other_tunnels == (OtherTunnel("v7", "vxlan", "8472"),)
     assert after.bridges == (Bridge("br-int", "netdev"),)
     assert after.tunnels == ()
+
+
+def test_the_longest_mtu_of_pods_follows_the_database(switch: Switch) -> None:
+    switch.start()
+    switch.set("init", "--", "add-br", "br-int")
+    watcher, await_picture = watch(switch)
+    watcher.start()
+    assert await_picture(lambda _: True).longest_pod_mtu_bytes is None
+    pod = ["external_ids:iface-id=ns_pod", "mtu=1400"]
+    switch.set("add-port", "br-int", "veth1", "--", "set", "Interface", "veth1", *pod)
+    switch.set("add-port", "br-int", "eth1", "--", "set", "Interface", "eth1", "mtu=9000")
+    before = await_picture(lambda picture: picture.longest_pod_mtu_bytes == 1400)
+    switch.set("set", "Interface", "veth1", "mtu=1300")
+    await_picture(lambda picture: picture.longest_pod_mtu_bytes == 1300)
+    switch.set("set", "Interface", "veth1", "mtu=1400")
+    switch.kill()
+    switch.start()  # where the column begins anew, as it is not kept on disk
+    await_picture(lambda picture: picture.longest_pod_mtu_bytes is None)
+    switch.set("set", "Interface", "veth1", "mtu=1400")
+    assert await_picture(lambda picture: picture.longest_pod_mtu_bytes == 1400) == before

@@ -1,7 +1,13 @@
 """OVSDB rows to tunnels."""
 
 from geneveil.model.tunnel import OTHER_TUNNEL_TYPES, Bridge, OtherTunnel, Tunnel
-from geneveil.ovs.wire import CONDITIONS, build_snapshot, parse_interface, parse_tunnel
+from geneveil.ovs.wire import (
+    CONDITIONS,
+    POD_PORT_TYPES,
+    build_snapshot,
+    parse_interface,
+    parse_tunnel,
+)
 
 
 def test_a_row_as_ovn_controller_writes_it() -> None:
@@ -49,7 +55,7 @@ def test_a_switch_without_a_name_has_none() -> None:
 
 def test_tunnels_of_other_types_are_asked_for_and_kept_apart() -> None:
     asked = {clause[2] for clause in CONDITIONS["Interface"]}
-    assert asked == {"geneve", *OTHER_TUNNEL_TYPES}
+    assert asked == {"geneve", *OTHER_TUNNEL_TYPES, *POD_PORT_TYPES}
     rows = [
         parse_interface("g", "geneve", {"remote_ip": "192.0.2.2"}),
         parse_interface("v", "vxlan", {"remote_ip": "192.0.2.2", "dst_port": "8472"}),
@@ -67,3 +73,16 @@ def test_datapaths_offload_and_the_wanted_types_are_read() -> None:
     assert snapshot.encap_types == ("geneve", "stt", "vxlan")
     assert snapshot.bridges == (Bridge("a"), Bridge("b", "netdev"))
     assert snapshot.hw_offload == "true"
+
+
+def test_the_longest_mtu_is_that_of_pods_and_of_the_management_port_alone() -> None:
+    def longest(*rows: tuple[str, dict[str, str], list[int]]) -> int | None:
+        read = [parse_interface("x", kind, {}, ids, mtu) for kind, ids, mtu in rows]
+        return build_snapshot({}, read).longest_pod_mtu_bytes
+
+    pod = {"iface-id": "ns_pod"}
+    assert longest() is None
+    assert longest(("internal", {}, [1500]), ("", {}, [9000]), ("geneve", pod, [65000])) is None
+    assert longest(("", pod, [])) is None  # its device is away
+    assert longest(("", pod, [1300]), ("system", pod, []), ("internal", pod, [1400])) == 1400
+    assert longest(("system", pod, [1500]), ("internal", pod, [1400])) == 1500

@@ -19,6 +19,7 @@ from geneveil.agent.rotation.renewal import judge_renewal, judge_watch, must_ren
 from geneveil.agent.rotation.watch import WatchRecord
 from geneveil.agent.silence import judge_silence
 from geneveil.agent.trust import Trust, TrustFiles, judge_trust
+from geneveil.agent.underlay_mtu import judge_underlay_mtu
 from geneveil.agent.wire_watch import Leak, choose_devices, judge_leak, plan_sentinel
 from geneveil.mesh.actions import Action, ApplyGuard, DeleteState
 from geneveil.mesh.diff import diff_ike, track_attempts
@@ -137,6 +138,7 @@ def decide(seen: Observation, memory: AgentMemory, standing: tuple[Finding, ...]
     memory, peers, peer_findings = _judge_peers(seen, memory, plan, orphans)
     memory, in_clear = _judge_counters(seen, memory, peers, bool(revoked))
     findings += [*peer_findings, *in_clear, *on_wire]
+    findings += judge_underlay_mtu(seen.addresses, seen.mtus, snapshot, plan)
     actions, memory = _plan_actions(seen, memory, plan, guard, trust, revoked, orphans)
     return Decision(
         actions=(*actions, *(esp.asks if esp else ())),

@@ -83,6 +83,7 @@ class Observation:
         situation: how far a new certificate has come.
         guard_history: who touched the guard.
         addresses: each local address to the name of its interface.
+        mtus: each interface that holds an address to its MTU in bytes.
         echoes: the pairs whose peer answered in plain ESP since the turn before.
     """
 
@@ -105,6 +106,7 @@ class Observation:
         default_factory=lambda: ObservedSentinel(None, {})
     )
     addresses: Mapping[str, str] | GeneveilError = field(default_factory=dict)
+    mtus: Mapping[str, int] | GeneveilError = field(default_factory=dict)
     echoes: frozenset[AddressPair] | GeneveilError = frozenset()
 
 
@@ -117,6 +119,7 @@ def observe(
     failures: Failures,
 ) -> Observation:
     """Read everything once."""
+    addresses = _attempt(ports.addresses.read)
     return Observation(
         config=config,
         now=now,
@@ -133,10 +136,19 @@ def observe(
         situation=_read_situation(ports.store),
         failures=failures,
         sentinel=_attempt(ports.sentinel.read),
-        addresses=_attempt(ports.addresses.read),
+        addresses=addresses,
+        mtus=_read_mtus(ports.addresses, addresses),
         guard_history=ports.guard_history(),  # after the guard was read: that may add to it
         echoes=_attempt(ports.esp.read),
     )
+
+
+def _read_mtus(
+    source: Addresses, addresses: Mapping[str, str] | GeneveilError
+) -> Mapping[str, int] | GeneveilError:
+    if isinstance(addresses, GeneveilError):
+        return addresses
+    return _attempt(lambda: source.read_mtus(set(addresses.values())))
 
 
 def _read_situation(store: NodeStore) -> Situation:

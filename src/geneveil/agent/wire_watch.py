@@ -33,12 +33,24 @@ def choose_devices(
     plan: MeshPlan | None,
 ) -> tuple[str, ...]:
     """The interfaces that hold an address of this node's end of a tunnel, ascending."""
+    return tuple(sorted(set(locate_ends(addresses, snapshot, plan).values())))
+
+
+def locate_ends(
+    addresses: Mapping[str, str] | GeneveilError,
+    snapshot: OvsSnapshot | None,
+    plan: MeshPlan | None,
+) -> dict[str, str]:
+    """Each address of this node's end of a tunnel, in its shortest form, to its interface.
+
+    Those that are not here, or not known, are left out.
+    """
     if isinstance(addresses, GeneveilError):
-        return ()
+        return {}
     ends = {connection.local_ip for connection in plan.connections} if plan else set()
     if snapshot is not None:
         ends |= {*snapshot.encap_ips, *(tunnel.local_ip for tunnel in snapshot.tunnels)}
-    return tuple(sorted({addresses[end] for end in map(_shortest, ends) if end in addresses}))
+    return {end: addresses[end] for end in map(_shortest, ends) if end in addresses}
 
 
 def plan_sentinel(

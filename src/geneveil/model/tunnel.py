@@ -55,6 +55,17 @@ class OtherTunnel:
 
 
 @dataclass(frozen=True)
+class PodPort:
+    """One Interface row that a logical port stands behind: a pod's, or the management port.
+
+    Attributes:
+        mtu_bytes: as Open vSwitch found it; None while there is no such device.
+    """
+
+    mtu_bytes: int | None
+
+
+@dataclass(frozen=True)
 class Bridge:
     """One Bridge row. `datapath_type` is empty or `system` for the kernel's datapath."""
 
@@ -74,6 +85,8 @@ class OvsSnapshot:
         bridges: sorted by name.
         encap_types: every word of external_ids:ovn-encap-type and its per-chassis forms, sorted.
         hw_offload: other_config:hw-offload as written, or empty.
+        longest_pod_mtu_bytes: the largest MTU among the interfaces of pods, the management port
+            included; None while there is none.
     """
 
     system_id: str
@@ -83,3 +96,4 @@ class OvsSnapshot:
     bridges: tuple[Bridge, ...] = ()
     encap_types: tuple[str, ...] = ()
     hw_offload: str = ""
+    longest_pod_mtu_bytes: int | None = None

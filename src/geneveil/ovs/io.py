@@ -63,28 +63,18 @@ class OvsdbWatch:
         idl = ovs.db.idl.Idl(self._remote, helper)
         for table, condition in CONDITIONS.items():
             idl.cond_change(table, condition)
+        picture: OvsSnapshot | str = ""
+        seen = -1
         while True:
             idl.run()
-            self._publish(self._picture(idl))
+            # Most rounds only look at the connection: a node may have hundreds of rows.
+            if idl.change_seqno != seen or isinstance(picture, str) or not _is_connected(idl):
+                picture, seen = _picture(idl), idl.change_seqno
+            self._publish(picture)
             poller = ovs.poller.Poller()
             idl.wait(poller)
             poller.timer_wait(LOOK_AGAIN_MILLISECONDS)
             poller.block()
-
-    def _picture(self, idl: ovs.db.idl.Idl) -> OvsSnapshot | str:
-        # The IDL keeps no public word for "connected"; its session does, and has since 2010.
-        if not idl.has_ever_connected() or not idl._session.is_connected():
-            return "not connected"
-        switches = list(idl.tables["Open_vSwitch"].rows.values())
-        if not switches:
-            return "the database is not initialised"
-        rows = idl.tables["Interface"].rows.values()
-        return build_snapshot(
-            switches[0].external_ids,
-            [parse_interface(row.name, row.type, row.options) for row in rows],
-            [Bridge(row.name, row.datapath_type) for row in idl.tables["Bridge"].rows.values()],
-            switches[0].other_config,
-        )
 
     def _publish(self, picture: OvsSnapshot | str) -> None:
         with self._lock:
@@ -92,3 +82,26 @@ class OvsdbWatch:
             self._latest = picture
         if changed:
             self._wake()
+
+
+def _is_connected(idl: ovs.db.idl.Idl) -> bool:
+    # The IDL keeps no public word for it; its session does, and has since 2010.
+    return bool(idl.has_ever_connected() and idl._session.is_connected())
+
+
+def _picture(idl: ovs.db.idl.Idl) -> OvsSnapshot | str:
+    if not _is_connected(idl):
+        return "not connected"
+    switches = list(idl.tables["Open_vSwitch"].rows.values())
+    if not switches:
+        return "the database is not initialised"
+    rows = idl.tables["Interface"].rows.values()
+    return build_snapshot(
+        switches[0].external_ids,
+        [
+            parse_interface(row.name, row.type, row.options, row.external_ids, row.mtu)
+            for row in rows
+        ],
+        [Bridge(row.name, row.datapath_type) for row in idl.tables["Bridge"].rows.values()],
+        switches[0].other_config,
+    )

@@ -5,7 +5,7 @@ IPsec: ovs-vswitchd.conf.db(5), "Interface", "Tunnel Options" and "IPsec options
 of secrets are looked at here; a pre-shared key is never copied out of its row.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from geneveil.model.tunnel import (
@@ -13,11 +13,20 @@ from geneveil.model.tunnel import (
     Bridge,
     OtherTunnel,
     OvsSnapshot,
+    PodPort,
     Tunnel,
 )
 
 TUNNEL_TYPE = "geneve"
 IPSEC_PREFIX = "ipsec_"
+
+POD_PORT_TYPES = ("", "system", "internal")
+"""A network device of the system (the first two words mean the same), or one of the switch's own,
+as the management port is."""
+
+LOGICAL_PORT = "iface-id"
+"""In external_ids, ties an interface to a logical port: ovn-architecture(7), "Life Cycle of a
+VIF"."""
 
 _TEXT_MAP = {"key": "string", "value": "string", "min": 0, "max": "unlimited"}
 
@@ -30,6 +39,8 @@ SCHEMA: dict[str, Any] = {
                 "name": {"type": "string"},
                 "type": {"type": "string"},
                 "options": {"type": _TEXT_MAP},
+                "external_ids": {"type": _TEXT_MAP},
+                "mtu": {"type": {"key": "integer", "min": 0, "max": 1}},
             }
         },
         "Bridge": {
@@ -49,17 +60,30 @@ SCHEMA: dict[str, Any] = {
 """The part of vswitch.ovsschema that is read; these columns are the same since Open vSwitch 1.4."""
 
 CONDITIONS: dict[str, list[list[str]]] = {
-    "Interface": [["type", "==", kind] for kind in (TUNNEL_TYPE, *OTHER_TUNNEL_TYPES)]
+    "Interface": [
+        ["type", "==", kind] for kind in (TUNNEL_TYPE, *OTHER_TUNNEL_TYPES, *POD_PORT_TYPES)
+    ]
 }
-"""The server sends tunnels only: a node has a hundred pods' interfaces beside them."""
+"""The server sends these only; which of them are pods' cannot be asked for."""
 
 
 def parse_interface(
-    name: str, interface_type: str, options: Mapping[str, str]
-) -> Tunnel | OtherTunnel:
-    """One Interface row of those that CONDITIONS asks for."""
+    name: str,
+    interface_type: str,
+    options: Mapping[str, str],
+    external_ids: Mapping[str, str] | None = None,
+    mtu: Sequence[int] = (),
+) -> Tunnel | OtherTunnel | PodPort | None:
+    """One Interface row of those that CONDITIONS asks for; None for a device that is no pod's.
+
+    Args:
+        mtu: no or one number of bytes: it is optional.
+    """
     if interface_type == TUNNEL_TYPE:
         return parse_tunnel(name, options)
+    if interface_type in POD_PORT_TYPES:
+        is_pods = LOGICAL_PORT in (external_ids or {})
+        return PodPort(mtu[0] if mtu else None) if is_pods else None
     return OtherTunnel(name, interface_type, options.get("dst_port", ""))
 
 
@@ -80,7 +104,7 @@ def parse_tunnel(name: str, options: Mapping[str, str]) -> Tunnel:
 
 def build_snapshot(
     external_ids: Mapping[str, str],
-    interfaces: Iterable[Tunnel | OtherTunnel],
+    interfaces: Iterable[Tunnel | OtherTunnel | PodPort | None],
     bridges: Iterable[Bridge] = (),
     other_config: Mapping[str, str] | None = None,
 ) -> OvsSnapshot:
@@ -88,6 +112,7 @@ def build_snapshot(
     rows = list(interfaces)
     tunnels = [row for row in rows if isinstance(row, Tunnel)]
     others = [row for row in rows if isinstance(row, OtherTunnel)]
+    mtus = [row.mtu_bytes for row in rows if isinstance(row, PodPort)]
     encap_ips = external_ids.get("ovn-encap-ip", "").split(",")
     return OvsSnapshot(
         system_id=external_ids.get("system-id", ""),
@@ -97,6 +122,7 @@ def build_snapshot(
         bridges=tuple(sorted(bridges, key=lambda b: b.name)),
         encap_types=_encap_types(external_ids),
         hw_offload=(other_config or {}).get("hw-offload", ""),
+        longest_pod_mtu_bytes=max((mtu for mtu in mtus if mtu is not None), default=None),
     )
 
 

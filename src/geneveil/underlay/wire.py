@@ -1,7 +1,9 @@
-"""rtnetlink's addresses to values. Pure.
+"""rtnetlink's addresses, and netdevice's MTU, to values. Pure.
 
-Layout: ifaddrmsg, 8 bytes (include/uapi/linux/if_addr.h): u8 family, u8 prefixlen, u8 flags,
+Layouts: ifaddrmsg, 8 bytes (include/uapi/linux/if_addr.h): u8 family, u8 prefixlen, u8 flags,
 u8 scope, u32 interface index; then attributes. rtnetlink(7).
+ifreq, 40 bytes on machines of 64 bits: 16 of name, ended by a zero byte, then a union, here an int.
+netdevice(7).
 """
 
 import struct
@@ -20,6 +22,20 @@ _IFA_ADDRESS = 1
 _IFA_LOCAL = 2
 _IFADDRMSG = struct.Struct("=BBBBI")
 _ADDRESS_SIZES = (4, 16)
+
+SIOCGIFMTU = 0x8921
+_IFREQ = struct.Struct("=16si20x")
+
+
+def encode_mtu_request(interface: str) -> bytes:
+    """An ifreq that names an interface, for SIOCGIFMTU."""
+    return _IFREQ.pack(interface.encode(), 0)
+
+
+def parse_mtu(answer: bytes) -> int:
+    """MTU in bytes of the ifreq that SIOCGIFMTU filled in."""
+    mtu: int = _IFREQ.unpack(answer)[1]
+    return mtu
 
 
 def parse_addresses(messages: Iterable[NetlinkMessage]) -> dict[str, int]:
