@@ -556,3 +556,16 @@ def test_a_clock_alone_ends_no_sa(years: float) -> None:
     assert not any(isinstance(a, TerminateIkeSa | UnloadConnection) for a in decision.actions)
     assert decision.peers[0].state is PeerState.UP
     assert [f.severity for f in decision.findings] == [Severity.ERROR]
+
+
+def test_an_underlay_that_is_too_small_for_pods_is_said_while_it_lasts() -> None:
+    pods = replace(SNAPSHOT, longest_pod_mtu_bytes=1400)
+    at = {"192.0.2.1": "eth0"}
+    small = replace(SEEN, ovs=pods, addresses=at, mtus={"eth0": 1499})
+    decision = decide(small, AgentMemory(), ())
+    assert "underlay-mtu-too-small" in {f.code for f in decision.findings}
+    away = replace(small, ovs=DaemonError("Open vSwitch's database does not answer"))
+    decision = decide(away, decision.memory, ())
+    assert "underlay-mtu-too-small" in {f.code for f in decision.findings}
+    decision = decide(replace(small, mtus={"eth0": 1500}), decision.memory, ())
+    assert "underlay-mtu-too-small" not in {f.code for f in decision.findings}

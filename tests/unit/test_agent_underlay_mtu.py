@@ -45,7 +45,7 @@ def test_a_wire_that_is_too_small_is_named_with_both_figures_and_both_ways_out(
     assert finding.code == "underlay-mtu-too-small"
     assert (finding.severity, finding.subject) == (Severity.WARNING, "eth0")
     assert f"its MTU is {mtu}," in finding.what
-    assert f"{longest} bytes, is {needed} on the wire" in finding.what
+    assert f"{longest} bytes, is up to {needed} on the wire" in finding.what
     assert f"raise the MTU of eth0 to {needed}" in finding.remedy
     assert f"management port to {fits} " in finding.remedy
 

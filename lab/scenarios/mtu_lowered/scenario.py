@@ -71,14 +71,16 @@ async def _raise(stage: Stage) -> None:
     await _set_mtu(stage, UNDERLAY_MTU_BYTES)
     await _forget_path_mtu(stage)
     full = stage.running.layout.cluster.pod_mtu_bytes
-    answered, said = await _ping(stage, *stage.nodes[:2], full, may_fragment=False)
+    here, there = stage.nodes[:2]
+    answered, said = await _ping(stage, here, there, full, may_fragment=False)
     assert answered == _PINGS, said
 
 
 def _fault(mtu_bytes: int) -> Fault:
     return Fault(
         f"mtu_{mtu_bytes}",
-        f"wire: MTU of one node's underlay lowered to {mtu_bytes} for 15 s, traffic of short packets",
+        f"wire: MTU of one node's underlay lowered to {mtu_bytes} for 15 s, "
+        "traffic of short packets",
         _lower(mtu_bytes),
         _raise,
         hold_seconds=15.0,

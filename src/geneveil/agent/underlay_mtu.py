@@ -50,7 +50,7 @@ def _too_small(interface: str, overlay: Overlay, longest: int, needed: int) -> F
         Severity.WARNING,
         interface,
         f"its MTU is {overlay.underlay_mtu_bytes}, and a pod's longest packet, {longest} bytes, is "
-        f"{needed} on the wire: such packets are lost",
+        f"up to {needed} on the wire: what does not fit is lost",
         f"raise the MTU of {interface} to {needed}, or lower that of pods and of the management "
         f"port to {fits} (`geneveil mtu --underlay {overlay.underlay_mtu_bytes}`)",
     )
