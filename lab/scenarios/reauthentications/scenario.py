@@ -1,6 +1,4 @@
-"""A pair gets new IKE_SAs again and again, from one side, from both, and while both are in use."""
-
-import asyncio
+"""A pair gets new IKE_SAs again and again, also while the old one is still in use."""
 
 from lab.deadline import wait_until
 from lab.errors import LabError
@@ -11,7 +9,7 @@ TITLE = "a pair is re-authenticated again and again"
 NODES = 2
 UDP_A_SECOND = 1000
 TICK_SECONDS = 0.002
-ROUNDS = 21
+ROUNDS = 20
 SETTLED_SECONDS = 90.0
 COUNTERS = ("XfrmInNoStates", "XfrmOutNoStates", "XfrmAcquireError")
 CLOSER, OTHER = "node2", "node1"
@@ -32,7 +30,7 @@ async def play_rounds(stage: Stage, rounds: int) -> None:
     before = await _counts(stage)
     await _rest(stage)
     for number in range(rounds):
-        await (_one_side, _apart, _both_sides)[number % 3](stage, number)
+        await (_one_side, _apart)[number % 2](stage, number)
         await _rest(stage)
         after = await _counts(stage)
         if after != before:
@@ -41,7 +39,7 @@ async def play_rounds(stage: Stage, rounds: int) -> None:
 
 
 async def _one_side(stage: Stage, number: int) -> None:
-    await _initiate(stage, (CLOSER, OTHER)[number // 3 % 2])
+    await _initiate(stage, (CLOSER, OTHER)[number // 2 % 2])
 
 
 async def _apart(stage: Stage, number: int) -> None:
@@ -55,10 +53,6 @@ async def _apart(stage: Stage, number: int) -> None:
 
     await wait_until(both_are_whole, "a double", 30, poll_seconds=0.1)
     await rekey_child(stage, CLOSER, old.children["out"])
-
-
-async def _both_sides(stage: Stage, number: int) -> None:
-    await asyncio.gather(*(_initiate(stage, node.name) for node in stage.nodes))
 
 
 async def _initiate(stage: Stage, node: str) -> None:
