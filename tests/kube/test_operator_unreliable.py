@@ -199,3 +199,4 @@ def test_the_api_server_is_away_in_the_middle_of_a_burst(
         ledgers = _check_nothing_twice(admin)
         given = {member.chassis: [member.serial] for member in crowd.members}
         assert ledgers == given
+        server.kill_api_server()  # it would wait for the watches
