@@ -72,6 +72,8 @@ class ClusterCache:
         return self.nodes if kind == NODES else self.node_ipsecs
 
     def _put(self, kind: Kind, name: str, document: Document) -> None:
+        # the larger half of an object, and nothing of ours; left out of a write it stays as it is
+        document["metadata"].pop("managedFields", None)
         if kind == CLUSTER_IPSECS:
             self.switch = document if name == CLUSTER_NAME else self.switch
         elif kind == SIGNING_REQUESTS:
