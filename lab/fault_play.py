@@ -20,6 +20,7 @@ from lab.capture_slice import CaptureSlice
 from lab.errors import LabError
 from lab.fault import Fault, Keeps, Pair
 from lab.fault_evidence import keep_evidence
+from lab.health import LINGERING
 from lab.stage import Stage
 from lab.topology import GENEVE_PORT
 from lab.traffic import Mark, PairLoss, Traffic
@@ -29,9 +30,6 @@ SAS_OF_A_PAIR = 4
 """Two children, two directions each."""
 
 SHOWN_FROM_SECONDS = 5.0
-LINGERING = frozenset({"guard-missing", "guard-altered"})
-"""Said on purpose for ten minutes after they are over (`geneveil.agent.disturbed`): not waited
-for."""
 
 _POLL_SECONDS = 0.4
 _STATE = re.compile(r"^src (\S+) dst (\S+)\n\tproto esp spi (0x[0-9a-f]+)", re.MULTILINE)

@@ -19,6 +19,7 @@ from lab.bringup import Running
 from lab.clocks import read_clock
 from lab.deadline import wait_until
 from lab.errors import LabError
+from lab.health import is_well
 from lab.shared_folder import KUBE_FOLDER
 from lab.topology import CENTRAL, GENEVE_PORT, Node
 from lab.traffic import TICK_SECONDS, UDP_A_SECOND, PairLoss, Traffic
@@ -100,7 +101,7 @@ class Stage:
                     last[name] = error.render()
                     return False
                 last[name] = f"{found.get('summary')} {found.get('health')}"
-                if not _is_well(found, apart_from):
+                if not is_well(found, apart_from):
                     return False
             return True
 
@@ -199,11 +200,6 @@ class Stage:
         clear = await self.clear_frames()
         await self.control()
         return Outcome(clear, losses, frozenset(self.touched), tuple(self.notes))
-
-
-def _is_well(status: dict[str, Any], apart_from: frozenset[str]) -> bool:
-    troubles = {v["code"] for v in status.get("health", []) if v["severity"] != "info"}
-    return bool(status.get("well")) or (bool(troubles) and troubles <= apart_from)
 
 
 @dataclass(frozen=True)
