@@ -239,6 +239,16 @@ def test_claims_are_kept_up() -> None:
     assert claims.others("x", "") == ()
 
 
+def test_a_name_in_other_letters_is_a_claim_to_the_same_name() -> None:
+    claims = Claims()
+    claims.put(NodeFacts("a", "1", annotated="node-a"))
+    claims.put(NodeFacts("b", "2", reported="NODE-A"))
+    assert claims.others("NODE-A", "b") == ("a",)
+    assert claims.others("node-a", "a") == ("b",)
+    claims.drop("a")
+    assert claims.others("NODE-A", "b") == ()
+
+
 def test_answers_keep_what_is_there() -> None:
     request = _request()
     denied = denied_document(request, "csr-usages", "no", NOW)

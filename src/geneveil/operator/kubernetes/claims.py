@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from geneveil.kube.port import Document
+from geneveil.model.names import name_key
 
 CHASSIS_ANNOTATION = "k8s.ovn.org/node-chassis-id"
 
@@ -58,24 +59,28 @@ class Claims:
         self.drop(facts.name)
         self._nodes[facts.name] = facts
         if facts.chassis:
-            self._claimants.setdefault(facts.chassis, set()).add(facts.name)
+            self._claimants.setdefault(name_key(facts.chassis), set()).add(facts.name)
 
     def drop(self, name: str) -> None:
         """A Node is gone."""
         facts = self._nodes.pop(name, None)
         if facts is not None and facts.chassis:
-            claimants = self._claimants[facts.chassis]
-            claimants.discard(name)
-            if not claimants:
-                del self._claimants[facts.chassis]
+            key = name_key(facts.chassis)
+            self._claimants[key].discard(name)
+            if not self._claimants[key]:
+                del self._claimants[key]
 
     def find(self, name: str) -> NodeFacts | None:
         """A Node by its name."""
         return self._nodes.get(name)
 
     def others(self, chassis: str, than: str) -> tuple[str, ...]:
-        """Further Nodes that claim a chassis, ascending."""
-        return tuple(sorted(self._claimants.get(chassis, set()) - {than}))
+        """Further Nodes that claim a chassis, ascending; in other letters too.
+
+        IKE takes NODE-1 and node-1 for one name (RFC 4343): a certificate for the one would open
+        the other's pairs.
+        """
+        return tuple(sorted(self._claimants.get(name_key(chassis), set()) - {than}))
 
     @property
     def nodes(self) -> Mapping[str, NodeFacts]:
