@@ -21,6 +21,7 @@ from tests.unit.test_agent_decide import (
     turn,
 )
 
+SECOND = replace(SA, unique_id=2)
 LEADS = replace(OUT_POLICY, templates=(replace(TEMPLATE, spi=0x22),))
 
 
@@ -35,12 +36,17 @@ def judge(
     policies: tuple[XfrmPolicy, ...] | None = (LEADS, IN_POLICY),
 ) -> InUse:
     earlier = before.sightings if before else {}
-    return judge_in_use((CONNECTION,), states, policies, earlier, seconds)
+    return judge_in_use((CONNECTION,), (SA, SECOND), states, policies, earlier, seconds)
 
 
 def test_what_a_policy_leads_to_is_used() -> None:
     assert judge((), 0.0).sas == frozenset({("192.0.2.2", 0x22)})
     assert judge((), 0.0, policies=()).sas == frozenset()
+
+
+def test_nothing_is_asked_about_a_pair_with_one_ike_sa() -> None:
+    found = judge_in_use((CONNECTION,), (SA,), (inbound(7),), (LEADS, IN_POLICY), {}, 0.0)
+    assert found == InUse(frozenset(), {})
 
 
 def test_an_inbound_sa_is_used_while_it_counts_and_for_a_while_after() -> None:

@@ -267,6 +267,7 @@ def _plan_actions(
     broken = frozenset(name for name, pair in memory.beginnings.items() if pair.must_repair)
     used = judge_in_use(
         plan.connections,
+        seen.ike.sas,
         None if isinstance(seen.states, GeneveilError) else seen.states,
         None if isinstance(seen.policies, GeneveilError) else seen.policies,
         memory.arrivals,

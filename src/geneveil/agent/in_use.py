@@ -6,12 +6,13 @@ tells: an outgoing policy names the SPI that it leads to (charon writes it there
 the peer sends through counts packets.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from geneveil.agent.orphans import Key, Sighting
 from geneveil.agent.policies import policies_for
-from geneveil.model.connection import Connection, Direction
+from geneveil.model.connection import Connection, Direction, IkeSa
 from geneveil.model.xfrm import XfrmPolicy, XfrmState
 
 STILL_SECONDS = 5.0
@@ -24,7 +25,8 @@ class InUse:
     """What was found.
 
     Attributes:
-        sas: destination and SPI of each SA that is used; None: not known.
+        sas: destination and SPI of each SA that is used, of pairs with several IKE_SAs; None: not
+            known.
         sightings: what to remember until the next turn.
     """
 
@@ -34,6 +36,7 @@ class InUse:
 
 def judge_in_use(
     connections: tuple[Connection, ...],
+    sas: tuple[IkeSa, ...],
     states: tuple[XfrmState, ...] | None,
     policies: tuple[XfrmPolicy, ...] | None,
     before: Mapping[Key, Sighting],
@@ -42,12 +45,15 @@ def judge_in_use(
     """Decide which SAs this node sends through, and which its peers do.
 
     Args:
+        sas: charon's; nothing is asked about a pair with one IKE_SA.
         states, policies: None for what could not be read.
     Fails closed: yes; unless both could be read nothing is known. An SA that is seen for the first
         time is used until it has been still for long enough.
     """
     if states is None or policies is None:
         return InUse(None, before)
+    counts = Counter(sa.connection for sa in sas)
+    connections = tuple(c for c in connections if counts[c.name] > 1)
     used: set[Key] = set()
     for connection in connections:
         for child in connection.children:
