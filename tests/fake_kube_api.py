@@ -144,10 +144,10 @@ def _handler(api: FakeKubeApi) -> type[BaseHTTPRequestHandler]:
                 return
             with api.changed:
                 cut = api.cut
-                if since < 0:  # what is there now, then what changes
-                    since = api.version
-                    if wanted in api.objects:
-                        self._line("ADDED", api.objects[wanted])
+                if since < 0:
+                    # what is there now, then what changes; also what has changed since it was asked
+                    made = [e[0] for e in api.events if e[2] == wanted and e[1] != "DELETED"]
+                    since = made[-1] - 1 if made else api.version
             while True:
                 with api.changed:
                     new = [e for e in api.events if e[0] > since and e[2] == wanted]
