@@ -1,6 +1,7 @@
 """What deploy/ holds is what the chart makes, and the API server takes it."""
 
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,14 @@ def test_helm_template_is_applied_with_its_switch(own_api_server: ApiServer) -> 
     assert found["spec"]["mode"] == "Full"
 
 
+def _await_refusal(server: ApiServer, seconds: float = 30.0) -> None:
+    """An API server follows a new policy some time after it was made."""
+    end = time.monotonic() + seconds
+    while not server.kubectl("delete", "clusteripsec", "cluster", "--dry-run=server").returncode:
+        assert time.monotonic() < end, "the policy was not followed"
+        time.sleep(0.2)
+
+
 def test_helm_does_not_turn_a_cluster_over(own_api_server: ApiServer) -> None:
     server = own_api_server
     first = _helm(server, "install", "mode=Full,clusterIPsec.create=true")
@@ -89,6 +98,7 @@ def test_helm_does_not_turn_a_cluster_over(own_api_server: ApiServer) -> None:
     assert gone.returncode == 0, gone.stderr
     # what protects the installation stays, and so does the switch
     assert server.kubectl("get", "clusteripsec", "cluster").returncode == 0
+    _await_refusal(server)
     refused = server.kubectl("delete", "clusteripsec", "cluster")
     assert "never off again" in refused.stderr
 
