@@ -14,7 +14,7 @@ _STOP = (
     "kill $(cat /run/geneveil/agent.lock);"
     " touch /run/charon-stays-away; kill $(cat /run/charon-systemd.pid);"
     " kill $(cat /run/ovn/ovn-controller.pid) $(cat /run/openvswitch/ovs-vswitchd.pid);"
-    " for n in 1 2 3 4 5 6 7 8 9 10; do pidof charon-systemd > /dev/null || break; sleep 0.1; done;"
+    " for n in $(seq 100); do pidof charon-systemd > /dev/null || break; sleep 0.1; done;"
     " sync"
 )
 
