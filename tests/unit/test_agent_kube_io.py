@@ -314,3 +314,10 @@ def test_a_server_that_is_busy_away_or_another_is_told_apart(
     other.write_bytes((tmp_path / "ca.crt").read_bytes())
     os.utime(other, (1, 1))
     assert stranger.fetch_bootstrap(b"").trust_bundle_pem == BUNDLE
+
+
+def test_all_that_concerns_a_node_is_told(api: FakeKubeApi, enrolment: KubeEnrolment) -> None:
+    api.put(TRUST, trust(1, expiredChassis=["node9"]))
+    answer = enrolment.watch(STATE, CREDENTIAL, BUNDLE)
+    assert answer.expired_chassis == ("node9",)
+    assert answer.settings is not None

@@ -30,6 +30,7 @@ from geneveil.operator.kubernetes.decide_signing import (
 )
 from geneveil.operator.kubernetes.ledger import Binding
 from geneveil.operator.records import CertificateRecord, Kind, NodeRecord, Standing
+from geneveil.pki.reasons import Reason
 from geneveil.pki.request import ReadRequest, read_request
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -224,6 +225,20 @@ def test_who_had_the_chassis_first_keeps_it() -> None:
 def test_a_node_that_was_deleted_and_is_here_again_is_let_in() -> None:
     removed = NodeRecord("chassis-a", Standing.REMOVED, "cessationOfOperation", NOW)
     assert isinstance(decide_signing(_view(standing=removed)), Issue)
+
+
+def test_another_name_is_no_way_around_a_revocation() -> None:
+    decision = decide_signing(_view(revoked_as="chassis-b"))
+    assert isinstance(decision, Refuse)
+    assert decision.findings[0].reason is Reason.NODE_REVOKED
+
+
+def test_another_name_each_time_is_no_way_around_the_rate() -> None:
+    elsewhere = tuple(_record(number, chassis=f"c-{number}") for number in range(MOST_A_DAY))
+    decision = decide_signing(_view(elsewhere=elsewhere))
+    assert isinstance(decision, Refuse)
+    assert decision.findings[0].reason is Reason.TOO_MANY_CERTIFICATES
+    assert isinstance(decide_signing(_view(elsewhere=elsewhere[1:])), Issue)
 
 
 def test_claims_are_kept_up() -> None:

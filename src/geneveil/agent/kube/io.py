@@ -102,6 +102,8 @@ class KubeEnrolment:
             renew_from=answer.renew_from,
             renew_after=plan_due(news, identity.certificate_pem, trust_bundle_pem),
             held_seconds=round(held_seconds, 3),
+            expired_chassis=answer.expired_chassis,
+            settings=news.settings,
         )
 
     def close(self) -> None:

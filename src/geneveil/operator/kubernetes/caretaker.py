@@ -65,10 +65,12 @@ class Caretaker:
         """Shut out every chassis whose Node is gone."""
         tables = TrustTables(store)
         shut_out = {node.chassis for node in tables.read_nodes() if node.is_shut_out}
+        known = set(store.read_chassis_names())  # without those whose last certificate is forgotten
         gone = [
             chassis
             for chassis, binding in sorted(store.bindings.items())
-            if chassis not in shut_out
+            if chassis in known
+            and chassis not in shut_out
             and binding.node not in self._cache.nodes
             and self._is_gone(binding.node)
         ]
@@ -85,22 +87,19 @@ class Caretaker:
         tables = TrustTables(store)
         for name, document in sorted(self._cache.node_ipsecs.items()):
             annotations = document["metadata"].get("annotations") or {}
-            facts = self._cache.claims.find(name)
-            if facts is None or not facts.chassis or not {REVOKE, READMIT} & annotations.keys():
+            if not {REVOKE, READMIT} & annotations.keys():
                 continue
-            standing = tables.find_node(facts.chassis)
-            is_revoked = standing is not None and standing.standing is Standing.REVOKED
-            if READMIT in annotations:
-                if (
-                    standing is not None
-                    and is_revoked
-                    and _is_later(annotations[READMIT], standing)
-                ):
-                    _readmit(store, standing, now)
-            elif not is_revoked and facts.chassis in store.bindings:
-                reason = _reason(annotations[REVOKE])
-                revoke_node(store, facts.chassis, Standing.REVOKED, reason, now)
-                _log.info(log_line("node-revoked", chassis=facts.chassis, reason=reason.value))
+            # what a node says now that it is does not count: it could name another, or none
+            for chassis in store.chassis_of(name):
+                standing = tables.find_node(chassis)
+                is_revoked = standing is not None and standing.standing is Standing.REVOKED
+                if READMIT in annotations:
+                    if standing and is_revoked and _is_later(annotations[READMIT], standing):
+                        _readmit(store, standing, now)
+                elif not is_revoked and chassis in store.read_chassis_names():
+                    reason = _reason(annotations[REVOKE])
+                    revoke_node(store, chassis, Standing.REVOKED, reason, now)
+                    _log.info(log_line("node-revoked", chassis=chassis, reason=reason.value))
 
     def clean_requests(self, now: datetime) -> None:
         """Delete requests that nobody waits for any more."""

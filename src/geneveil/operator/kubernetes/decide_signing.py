@@ -50,6 +50,8 @@ class SigningView:
         key_holder: another chassis that has a certificate for this key, or empty.
         standing: what was said about the chassis, if anything.
         reserved_names: names that no chassis may have.
+        elsewhere: certificates that the same Node got as other chassis.
+        revoked_as: another chassis that the same Node was, which a person revoked; or empty.
     """
 
     csr: SigningRequest
@@ -66,6 +68,8 @@ class SigningView:
     reserved_names: tuple[str, ...]
     key_type: KeyType
     now: datetime
+    elsewhere: tuple[CertificateRecord, ...] = ()
+    revoked_as: str = ""
 
 
 @dataclass(frozen=True)
@@ -167,6 +171,12 @@ def _judge(
 
 def _check_standing(view: SigningView) -> Finding | None:
     standing = view.standing
+    if view.revoked_as:
+        return Finding(
+            Reason.NODE_REVOKED,
+            f"the Node was revoked as chassis {view.revoked_as}, and is not let in under another "
+            "name; to let it back: geneveil operator readmit NODE --kubernetes",
+        )
     if standing is None or not standing.is_shut_out:
         return None
     if standing.standing is Standing.REMOVED:
@@ -239,8 +249,9 @@ def _check_key(view: SigningView) -> Finding | None:
 
 
 def _check_rate(view: SigningView) -> Finding | None:
-    day = [one for one in view.own if view.now - one.issued_at < timedelta(days=1)]
-    valid = [one for one in view.own if one.revoked_at is None and view.now <= one.not_after]
+    own = (*view.own, *view.elsewhere)  # another name each time is no way around it
+    day = [one for one in own if view.now - one.issued_at < timedelta(days=1)]
+    valid = [one for one in own if one.revoked_at is None and view.now <= one.not_after]
     if len(day) < MOST_A_DAY and len(valid) < MOST_VALID:
         return None
     return Finding(

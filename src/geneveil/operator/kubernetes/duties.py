@@ -22,6 +22,7 @@ from geneveil.operator.kubernetes.protection_watch import ProtectionWatch
 from geneveil.operator.kubernetes.publisher import Publisher
 from geneveil.operator.kubernetes.requested_rotation import find_request
 from geneveil.operator.kubernetes.restoration import SECONDS_BETWEEN, explain_restoration
+from geneveil.operator.kubernetes.store import KubeStore
 from geneveil.operator.kubernetes.switch import judge_switch, restored_document
 from geneveil.operator.log_lines import log_line
 from geneveil.operator.registry import Registry
@@ -75,7 +76,7 @@ class Duties:
         now = self._means.clock.now()
         self._obey(base)
         self._caretaker.revoke_the_gone(base.store, now)
-        self._hear(base.registry)
+        self._hear(base.registry, base.store)
         self._look_for_restoration(base.registry)
         base.keeper.keep(self._seconds())
         self._publish(base.registry)
@@ -125,11 +126,15 @@ class Duties:
         if wish is not None and request_rotation(base.store, wish.wave, now):
             _log.info(log_line("rollover-requested", at=time_text(wish.at)))
 
-    def _hear(self, registry: Registry) -> None:
+    def _hear(self, registry: Registry, store: KubeStore) -> None:
         now, at_seconds = self._means.clock.now(), self._seconds()
         for name in self._cache.take_reported():
             facts, state = self._cache.claims.find(name), self._cache.said.get(name)
             if facts is None or not facts.chassis or state is None or not state.serial:
+                continue
+            # whoever claims another node's chassis and serial does not speak for it
+            binding = store.find_binding(facts.chassis)
+            if binding is None or binding.node != name:
                 continue
             record = registry.store.find_certificate(state.serial)
             if record is not None and record.chassis == facts.chassis:

@@ -15,6 +15,10 @@ from geneveil.operator.kubernetes.cluster_status import (
 from geneveil.operator.kubernetes.publication import published_generation, trust_document
 from geneveil.operator.log_lines import log_line
 from geneveil.operator.trust_state import TrustState
+from geneveil.operator.trust_tables import RESTORE_STEP
+
+MOST_AHEAD = 256 * RESTORE_STEP
+"""A generation further ahead was never published by an operator: it is overwritten."""
 
 _log = logging.getLogger(__name__)
 
@@ -43,10 +47,10 @@ class Publisher:
         if self._trust is None:
             self._trust = self._port.find(CONFIG_MAPS, TRUST_CONFIG_MAP, self._namespace)
         there = self._trust
-        if there is not None and published_generation(there) > state.trust.generation:
-            generation = published_generation(there)
+        published = published_generation(there) if there is not None else 0
+        if 0 < published - state.trust.generation <= MOST_AHEAD:
             self._trust = None
-            return generation
+            return published
         try:
             if there is None:
                 self._trust = self._port.create(CONFIG_MAPS, wanted)

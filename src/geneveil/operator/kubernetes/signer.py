@@ -137,6 +137,11 @@ class Signer:
         if isinstance(request, ReadRequest) and request.public_key is not None:
             pin = key_pin(request.public_key)
             key_holder = registry.store.find_key_holder(pin, chassis)
+        others = (
+            [one for one in self._store.chassis_of(node.name) if one != chassis] if node else []
+        )
+        elsewhere = (one for other in others for one in registry.store.find_certificates_of(other))
+        revoked = [other for other in others if self._is_revoked(other)]
         return SigningView(
             csr=csr,
             namespace=self._namespace,
@@ -152,4 +157,10 @@ class Signer:
             reserved_names=cluster.server_names,
             key_type=cluster.settings.certificates.key_type,
             now=registry.clock.now(),
+            elsewhere=tuple(elsewhere),
+            revoked_as=revoked[0] if revoked else "",
         )
+
+    def _is_revoked(self, chassis: str) -> bool:
+        standing = self._registry.tables.find_node(chassis)
+        return standing is not None and standing.standing is Standing.REVOKED

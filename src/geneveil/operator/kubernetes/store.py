@@ -75,6 +75,7 @@ class KubeStore(Store):
         self._versions: dict[str, str] = {}
         self._bindings: dict[str, Binding] = {}
         self._staged: dict[str, Binding] = {}
+        self._of_node: dict[str, set[str]] = {}  # may name too many
         self.keys: dict[int, bytes] = {}
         self.is_stale = False
         self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="ledger")
@@ -135,11 +136,18 @@ class KubeStore(Store):
         """Remember which Node a chassis is; inside a transaction."""
         if self._bindings.get(chassis) != binding:
             self._staged[chassis] = binding
+            self._of_node.setdefault(binding.node, set()).add(chassis)
             self.write_row("INSERT OR IGNORE INTO changed VALUES (?)", (chassis,))
 
     def find_binding(self, chassis: str) -> Binding | None:
         """The Node that a chassis is, as the open transaction has it."""
         return self._staged.get(chassis) or self._bindings.get(chassis)
+
+    def chassis_of(self, node: str) -> tuple[str, ...]:
+        """Every chassis that a Node is or was, ascending, as the open transaction has it."""
+        names = sorted(self._of_node.get(node, ()))
+        bound = ((name, self.find_binding(name)) for name in names)
+        return tuple(name for name, binding in bound if binding and binding.node == node)
 
     @property
     def bindings(self) -> dict[str, Binding]:
@@ -205,6 +213,7 @@ class KubeStore(Store):
                 self._note(document)
                 if ledger.binding is not None:
                     self._bindings[ledger.chassis] = ledger.binding
+                    self._of_node.setdefault(ledger.binding.node, set()).add(ledger.chassis)
                 self._insert("certificates", CERTIFICATES, ledger.certificates)
                 if ledger.standing is not None:
                     self._insert("nodes", NODES, (ledger.standing,))

@@ -1,0 +1,133 @@
+"""A node whose agent or kubelet is an attacker's: what it says of others has no effect on them."""
+
+from typing import Any
+
+import pytest
+
+from geneveil.kube.kinds import CONFIG_MAPS, NODE_IPSECS, NODES
+from geneveil.kube.port import Document
+from geneveil.operator.confirmations import Confirmations
+from geneveil.operator.kubernetes.caretaker import REVOKE, Caretaker
+from geneveil.operator.kubernetes.claims import CHASSIS_ANNOTATION
+from geneveil.operator.kubernetes.cluster_cache import ClusterCache
+from geneveil.operator.kubernetes.duties import Duties
+from geneveil.operator.kubernetes.foundation import Means, lay_foundation
+from geneveil.operator.kubernetes.ledger import Binding
+from geneveil.operator.kubernetes.publication import published_generation, trust_document
+from geneveil.operator.kubernetes.publisher import MOST_AHEAD, Publisher
+from geneveil.operator.kubernetes.store import KubeStore, Place
+from geneveil.operator.records import CertificateRecord, Kind, Standing
+from geneveil.operator.registry import read_trust_state
+from geneveil.operator.trust_tables import TrustTables
+from tests.unit.test_operator_kubernetes_state import NOW, Fixed, Memory, _loaded, _sealed
+
+SERIALS = {"victim": "1" * 40, "thief": "2" * 40}
+
+
+def _certify(store: KubeStore) -> None:
+    with store.transaction():
+        for chassis, serial in SERIALS.items():
+            store.add_certificate(
+                CertificateRecord(
+                    serial=serial,
+                    kind=Kind.NODE,
+                    chassis=chassis,
+                    authority_id=1,
+                    certificate_pem=b"PEM",
+                    key_sha256=chassis.encode(),
+                    issued_at=NOW,
+                    not_before=NOW,
+                    not_after=NOW.replace(year=NOW.year + 1),
+                    csr_sha256=chassis.encode(),
+                )
+            )
+            store.bind(chassis, Binding(f"node-{chassis}", f"uid-{chassis}"))
+
+
+def _node(chassis: str, claims: str, serial: str) -> tuple[Document, Document]:
+    metadata: dict[str, Any] = {"name": f"node-{chassis}", "uid": f"uid-{chassis}"}
+    trust = {"generation": 1, "trusts": ["a" * 64], "crls": {}, "serial": serial}
+    return (
+        {"metadata": {**metadata, "annotations": {CHASSIS_ANNOTATION: claims}}},
+        {"metadata": dict(metadata), "status": {"chassis": claims, "trust": trust}},
+    )
+
+
+def _cache(*nodes: tuple[Document, Document]) -> ClusterCache:
+    cache = ClusterCache()
+    cache.replace(NODES, [node for node, _ in nodes])
+    cache.replace(NODE_IPSECS, [node_ipsec for _, node_ipsec in nodes])
+    return cache
+
+
+@pytest.mark.parametrize("name", ["thief", "victim"])
+def test_nobody_confirms_for_another(name: str) -> None:
+    """What is heard of the victim is what its own Node said."""
+    memory = Memory()
+    _certify(_sealed(memory))
+    cache = _cache(_node(name, "victim", SERIALS["victim"]))
+    place = Place(memory, "n")
+    means = Means(place, Fixed(), lambda size: b"\x07" * size, cache, Confirmations())
+    base = lay_foundation(means)
+    assert base is not None
+    assert base.registry is not None
+    duties = Duties(means, lambda: 0.0, "geneveil.io/node")
+    duties._hear(base.registry, base.store)
+    assert (means.confirmations.find("victim") is not None) is (name == "victim")
+    duties.close()
+
+
+@pytest.mark.parametrize("claims", ["victim", "thief", "something-else", ""])
+def test_who_is_revoked_is_the_node_whatever_it_calls_itself(claims: str) -> None:
+    memory = Memory()
+    store = _sealed(memory)
+    _certify(store)
+    node, node_ipsec = _node("thief", claims, SERIALS["thief"])
+    node_ipsec["metadata"]["annotations"] = {REVOKE: "keyCompromise"}
+    cache = _cache((node, node_ipsec), _node("victim", "victim", SERIALS["victim"]))
+    caretaker = Caretaker(memory, cache)
+    caretaker.obey_people(store, NOW)
+    caretaker.close()
+    tables = TrustTables(_loaded(memory))
+    thief = tables.find_node("thief")
+    assert thief is not None
+    assert thief.standing is Standing.REVOKED
+    assert tables.find_node("victim") is None
+
+
+def test_a_binding_without_certificates_stops_nobody() -> None:
+    memory = Memory()
+    store = _sealed(memory)
+    _certify(store)
+    with store.transaction():
+        store.bind("forgotten", Binding("node-gone", "uid"))
+    caretaker = Caretaker(memory, _cache())
+    caretaker.revoke_the_gone(store, NOW)
+    caretaker.close()
+    assert TrustTables(store).find_node("victim") is not None
+    assert TrustTables(store).find_node("forgotten") is None
+
+
+def test_what_a_store_says_a_node_is() -> None:
+    memory = Memory()
+    store = _sealed(memory)
+    _certify(store)
+    assert _loaded(memory).chassis_of("node-thief") == ("thief",)
+    with store.transaction():
+        assert store.chassis_of("node-thief") == ("thief",)
+        store.bind("thief", Binding("node-other", "uid"))
+        assert store.chassis_of("node-thief") == ()
+        assert store.chassis_of("node-other") == ("thief",)
+
+
+@pytest.mark.parametrize(("ahead", "is_kept"), [(1, True), (MOST_AHEAD, True), (2**62, False)])
+def test_a_generation_that_nobody_published_is_overwritten(ahead: int, is_kept: bool) -> None:
+    memory = Memory()
+    state = read_trust_state(_sealed(memory), NOW)
+    forged = trust_document(state, "n")
+    generation = state.trust.generation + ahead
+    forged["data"]["trust.json"] = f'{{"generation": {generation}}}'
+    memory.create(CONFIG_MAPS, forged)
+    told = Publisher(memory, "n").publish_trust(state)
+    there = published_generation(memory.read(CONFIG_MAPS, "geneveil-trust"))
+    assert told == there == (generation if is_kept else state.trust.generation)
