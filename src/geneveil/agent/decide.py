@@ -56,6 +56,7 @@ class AgentMemory:
         snapshot: the latest complete picture of the tunnels.
         settings: the latest of the cluster that could be read.
         beginnings: connection name to the pair's state and when it began.
+        guard: what was decided last, or found at the start.
     """
 
     mesh: Memory = field(default_factory=Memory)
@@ -70,6 +71,7 @@ class AgentMemory:
     arrivals: Mapping[Key, Sighting] = field(default_factory=dict)
     asked_since: Mapping[str, float] = field(default_factory=dict)
     was_all_up: bool = False
+    guard: GuardSpec | None = None
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ def decide(seen: Observation, memory: AgentMemory, standing: tuple[Finding, ...]
     findings += renewal_findings
     guard = plan.guard if plan else GuardSpec(ports)
     if plan is None or is_lost:
-        guard = _never_narrower(seen, guard)
+        guard = _never_narrower(seen, memory, guard)
     revoked, esp = frozenset[str](), None
     if plan is not None:
         plan, revoked, closed = close_peers(plan, record)
@@ -133,7 +135,7 @@ def decide(seen: Observation, memory: AgentMemory, standing: tuple[Finding, ...]
         findings += (*closed, *esp.findings)
     memory = _remember_trust(seen, memory, trust, (seen.trust_files, chassis, known))
     leak, on_wire = judge_leak(seen.sentinel, memory.leak, seen.now_seconds)
-    memory = replace(memory, snapshot=snapshot, settings=remembered, leak=leak)
+    memory = replace(memory, snapshot=snapshot, settings=remembered, leak=leak, guard=guard)
     orphans = _judge_orphans(seen, memory, plan)
     memory, peers, peer_findings = _judge_peers(seen, memory, plan, orphans)
     memory, in_clear = _judge_counters(seen, memory, peers, bool(revoked))
@@ -209,8 +211,10 @@ def _remember_trust(
     return replace(memory, judged=JudgedTrust(question, trust, seen.now_seconds, seen.now))
 
 
-def _never_narrower(seen: Observation, spec: GuardSpec) -> GuardSpec:
-    # Nobody knows the tunnels, or the ports: what was guarded for one of them stays guarded.
+def _never_narrower(seen: Observation, memory: AgentMemory, spec: GuardSpec) -> GuardSpec:
+    # Nobody knows the tunnels, or the ports: what was guarded for one of them stays guarded, also
+    # while somebody has just removed the guard or it can't be read.
+    spec = spec.joined_with(memory.guard) if memory.guard else spec
     return spec if isinstance(seen.guard, GeneveilError) else spec.widened_by(seen.guard)
 
 

@@ -130,7 +130,7 @@ class Agent:
             lambda: guard.history,
         )
         self._metrics = MetricsServer(*config.metrics) if config.metrics else None
-        self._memory = AgentMemory()
+        self._memory = AgentMemory(guard=guard.spec)
         self._stuck: list[Finding] = []
         self._is_unproven = False
         self._ahead_seconds = self._clock.now().timestamp() - time.monotonic()

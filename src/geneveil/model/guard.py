@@ -41,6 +41,13 @@ class GuardSpec:
         if list(self.protocols) != sorted(set(self.protocols)):
             raise ValueError(f"guard protocols must be ascending and distinct: {self.protocols}")
 
+    def joined_with(self, other: "GuardSpec") -> "GuardSpec":
+        """What either of the two covers."""
+        return GuardSpec(
+            tuple(sorted({*self.ports, *other.ports})),
+            tuple(sorted({*self.protocols, *other.protocols})),
+        )
+
     def widened_by(self, observed: "ObservedGuard") -> "GuardSpec":
         """This and whatever stands: for a moment at which nobody knows the tunnels yet.
 

@@ -47,6 +47,11 @@ class GuardKeeper:
         """Every disturbance so far, counted."""
         return self._history
 
+    @property
+    def spec(self) -> GuardSpec | None:
+        """What was put in place last, if anything was."""
+        return self._spec
+
     def read(self) -> ObservedGuard:
         """What stands in the kernel now."""
         with self._lock:
