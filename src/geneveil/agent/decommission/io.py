@@ -143,7 +143,7 @@ def _leave_charon(config: AgentConfig, own_keys: frozenset[str]) -> tuple[Outcom
     if own.is_empty:
         return Outcome.NOTHING, ""
     counts = f"{len(own.connections)} connections, {len(own.ike_ids)} IKE_SAs, {len(own.keys)} keys"
-    others = "" if own.may_clear else "; certificates stay in its memory, beside others' keys"
+    others = "" if own.may_clear else "; certificates stay in its memory, beside what others have"
     return Outcome.DONE, counts + others
 
 
