@@ -182,7 +182,6 @@ class ViciEvents:
                 self._listen()
             except (OSError, SessionException, DeserializationException) as error:
                 _log.debug("no events from charon: %s", error)
-            self._wake()  # charon came or went
             time.sleep(RECONNECT_SECONDS)
 
     def _listen(self) -> None:
@@ -190,8 +189,11 @@ class ViciEvents:
             sock.settimeout(None)
             session = vici.Session(sock)
             self._wake()
-            for _kind, _body in session.listen(list(EVENTS)):
-                self._wake()
+            try:
+                for _kind, _body in session.listen(list(EVENTS)):
+                    self._wake()
+            finally:
+                self._wake()  # it went; not at each look for one that is away
 
 
 class _LimitedSocket(socket.socket):
