@@ -95,3 +95,7 @@ def test_the_kernel_tells_the_mtu_of_what_is_there() -> None:
     mtus = KernelAddresses().read_mtus(["lo", "not-there"])
     assert list(mtus) == ["lo"]
     assert mtus["lo"] > 0
+
+
+def test_an_interface_may_be_called_anything() -> None:
+    assert KernelAddresses().read_mtus([b"\xff".decode(errors="surrogateescape")]) == {}

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import errno
 import secrets
 import socket
 import struct
@@ -33,27 +34,29 @@ RECEIVE_BYTES = 2048
 
 
 class RawEspEcho:
-    """Echoes over raw sockets of IP protocol 50, one for each family."""
+    """Echoes over raw sockets of IP protocol 50, one for each address of this node: what comes in
+    is answered from where it was sent to."""
 
     def __init__(self) -> None:
         self._pairs: frozenset[AddressPair] = frozenset()
-        self._sockets: dict[int, socket.socket] = {}
+        self._sockets: dict[str, socket.socket] = {}
         self._asked: dict[bytes, tuple[AddressPair, float]] = {}
         self._failure: OSError | None = None
 
     def listen(self, pairs: frozenset[AddressPair]) -> None:
         """From now on answer these pairs, and no others; with none, nothing is open."""
         self._pairs = pairs
-        wanted = {_family(local) for local, _remote in pairs}
-        for family in list(self._sockets):
-            if family not in wanted:
-                self._sockets.pop(family).close()
+        wanted = {local for local, _remote in pairs}
+        for local in list(self._sockets):
+            if local not in wanted:
+                self._sockets.pop(local).close()
         self._failure = None
-        for family in sorted(wanted - set(self._sockets)):
+        for local in sorted(wanted - set(self._sockets)):
             try:
-                self._sockets[family] = _open_listening(family)
+                self._sockets[local] = _open_listening(local)
             except OSError as error:
-                self._failure = error
+                if error.errno != errno.EADDRNOTAVAIL:  # nothing comes to an address that is gone
+                    self._failure = error
 
     def ask(self, pair: AddressPair) -> None:
         """Send a request; its reply shows at a later `read`."""
@@ -75,12 +78,11 @@ class RawEspEcho:
                 why=self._failure.strerror or str(self._failure),
                 remedy="give the agent CAP_NET_RAW",
             )
-        by_remote = {remote: (local, remote) for local, remote in self._pairs}
         replied: set[AddressPair] = set()
-        for family, sock in self._sockets.items():
-            for remote, echo in _received(family, sock):
-                pair = by_remote.get(remote)
-                if pair is None:
+        for local, sock in self._sockets.items():
+            for remote, echo in _received(_family(local), sock):
+                pair = (local, remote)
+                if pair not in self._pairs:
                     continue
                 if echo.kind is EchoKind.REQUEST:
                     _send(pair, Echo(EchoKind.REPLY, echo.nonce))
@@ -99,7 +101,8 @@ def _open_raw(family: int) -> socket.socket:
     return socket.socket(family, socket.SOCK_RAW | socket.SOCK_CLOEXEC, ESP)
 
 
-def _open_listening(family: int) -> socket.socket:
+def _open_listening(local: str) -> socket.socket:
+    family = _family(local)
     sock = _open_raw(family)
     try:
         sock.setblocking(False)
@@ -109,6 +112,7 @@ def _open_listening(family: int) -> socket.socket:
         # struct sock_fprog: u16 length, padding, pointer to the instructions.
         fprog = struct.pack("@HP", count, ctypes.addressof(buffer))
         sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, fprog)
+        sock.bind((local, 0))
     except BaseException:
         sock.close()
         raise

@@ -28,8 +28,8 @@ _IFREQ = struct.Struct("=16si20x")
 
 
 def encode_mtu_request(interface: str) -> bytes:
-    """An ifreq that names an interface, for SIOCGIFMTU."""
-    return _IFREQ.pack(interface.encode(), 0)
+    """An ifreq that names an interface, for SIOCGIFMTU; a name may be any bytes (PEP 383)."""
+    return _IFREQ.pack(interface.encode(errors="surrogateescape"), 0)
 
 
 def parse_mtu(answer: bytes) -> int:
