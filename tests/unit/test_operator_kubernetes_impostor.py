@@ -4,14 +4,15 @@ from typing import Any
 
 import pytest
 
-from geneveil.kube.kinds import CONFIG_MAPS, NODE_IPSECS, NODES
+from geneveil.kube.csr_wire import NODE_NAME, NODE_UID
+from geneveil.kube.kinds import CONFIG_MAPS, NODE_IPSECS, NODES, SIGNING_REQUESTS
 from geneveil.kube.port import Document
 from geneveil.operator.confirmations import Confirmations
 from geneveil.operator.kubernetes.caretaker import REVOKE, Caretaker
 from geneveil.operator.kubernetes.claims import CHASSIS_ANNOTATION
 from geneveil.operator.kubernetes.cluster_cache import ClusterCache
-from geneveil.operator.kubernetes.duties import Duties
-from geneveil.operator.kubernetes.foundation import Means, lay_foundation
+from geneveil.operator.kubernetes.duties import MOST_AT_ONCE, Duties
+from geneveil.operator.kubernetes.foundation import Foundation, Means, lay_foundation
 from geneveil.operator.kubernetes.ledger import Binding
 from geneveil.operator.kubernetes.publication import published_generation, trust_document
 from geneveil.operator.kubernetes.publisher import MOST_AHEAD, Publisher
@@ -60,18 +61,21 @@ def _cache(*nodes: tuple[Document, Document]) -> ClusterCache:
     return cache
 
 
+def _duties(memory: Memory, cache: ClusterCache) -> tuple[Duties, Foundation, Means]:
+    means = Means(Place(memory, "n"), Fixed(), lambda size: b"\x07" * size, cache, Confirmations())
+    base = lay_foundation(means)
+    assert base is not None
+    return Duties(means, lambda: 0.0, "geneveil.io/node"), base, means
+
+
 @pytest.mark.parametrize("name", ["thief", "victim"])
 def test_nobody_confirms_for_another(name: str) -> None:
     """What is heard of the victim is what its own Node said."""
     memory = Memory()
     _certify(_sealed(memory))
     cache = _cache(_node(name, "victim", SERIALS["victim"]))
-    place = Place(memory, "n")
-    means = Means(place, Fixed(), lambda size: b"\x07" * size, cache, Confirmations())
-    base = lay_foundation(means)
-    assert base is not None
+    duties, base, means = _duties(memory, cache)
     assert base.registry is not None
-    duties = Duties(means, lambda: 0.0, "geneveil.io/node")
     duties._hear(base.registry, base.store)
     assert (means.confirmations.find("victim") is not None) is (name == "victim")
     duties.close()
@@ -131,3 +135,50 @@ def test_a_generation_that_nobody_published_is_overwritten(ahead: int, is_kept: 
     told = Publisher(memory, "n").publish_trust(state)
     there = published_generation(memory.read(CONFIG_MAPS, "geneveil-trust"))
     assert told == there == (generation if is_kept else state.trust.generation)
+
+
+def test_the_same_name_in_other_letters_is_another_nodes() -> None:
+    """Even while that Node does not say which chassis it is."""
+    memory = Memory()
+    _certify(_sealed(memory))
+    cache = _cache(_node("thief", "VICTIM", ""), _node("victim", "", ""))
+    duties, base, _ = _duties(memory, cache)
+    duties.close()
+    assert base.signer is not None
+    assert base.signer._claimants("VICTIM", "node-thief") == ("node-victim",)
+    assert base.signer._claimants("victim", "node-victim") == ("node-thief",)
+    assert base.signer._claimants("thief", "node-thief") == ()
+
+
+def _asked(name: str, node: str, second: int) -> Document:
+    extra = {NODE_NAME: [f"node-{node}"], NODE_UID: [f"uid-{node}"]}
+    return {
+        "metadata": {
+            "name": name,
+            "uid": f"uid-{name}",
+            "creationTimestamp": f"2026-05-01T11:59:{second:02}Z",
+        },
+        "spec": {
+            "request": "",
+            "signerName": "geneveil.io/node",
+            "username": "system:serviceaccount:n:geneveil-agent",
+            "extra": extra,
+        },
+    }
+
+
+def test_many_that_wait_are_not_in_the_way() -> None:
+    memory = Memory()
+    _certify(_sealed(memory))
+    cache = _cache(_node("thief", "", ""))
+    many = [_asked(f"a-{number:03}", "thief", 1) for number in range(MOST_AT_ONCE)]
+    cache.replace(SIGNING_REQUESTS, many)
+    duties, base, _ = _duties(memory, cache)
+    duties._sign(base)
+    duties._waits.clear()  # their second is over
+    cache.replace(SIGNING_REQUESTS, [*many, _asked("z", "victim", 30)])
+    assert [one.name for one in duties._pending()][:2] == ["z", "a-000"]
+    cache.replace(SIGNING_REQUESTS, [])
+    assert duties._pending() == []
+    assert not duties._late
+    duties.close()

@@ -54,6 +54,7 @@ class Duties:
         self._protection = ProtectionWatch(self._port, self._namespace, signer_name)
         self._answered: dict[str, float] = {}
         self._waits: dict[str, float] = {}
+        self._late: set[str] = set()
         self._restored_at = float("-inf")
 
     def close(self) -> None:
@@ -179,6 +180,7 @@ class Duties:
         for csr in batch:
             if csr.uid not in answered:
                 self._waits[csr.uid] = at_seconds
+                self._late.add(csr.uid)
         written = self._desk.write(answers, self._means.clock.now())
         self._answered.update(dict.fromkeys(written.uids, at_seconds))
         if base.registry is not None:
@@ -199,4 +201,6 @@ class Duties:
             and request.uid not in self._answered
             and request.uid not in self._waits
         ]
-        return sorted(pending, key=lambda request: (request.created_at, request.name))
+        self._late &= {request.uid for request in self._cache.requests.values()}
+        # one node's many that can't be decided are not in the way of those that can
+        return sorted(pending, key=lambda one: (one.uid in self._late, one.created_at, one.name))

@@ -146,7 +146,7 @@ class Signer:
             csr=csr,
             namespace=self._namespace,
             node=node,
-            claimants=claims.others(chassis, node.name) if node and chassis else (),
+            claimants=self._claimants(chassis, node.name) if node and chassis else (),
             binding=binding,
             is_bound_here=binding is not None and claims.find(binding.node) is not None,
             request=request,
@@ -160,6 +160,15 @@ class Signer:
             elsewhere=tuple(elsewhere),
             revoked_as=revoked[0] if revoked else "",
         )
+
+    def _claimants(self, chassis: str, node: str) -> tuple[str, ...]:
+        """Those that say so now, and those that are there and had it in other letters."""
+        spelled = {
+            name
+            for name in self._store.nodes_spelled(chassis)
+            if name != node and self._claims.find(name) is not None
+        }
+        return tuple(sorted({*self._claims.others(chassis, node), *spelled}))
 
     def _is_revoked(self, chassis: str) -> bool:
         standing = self._registry.tables.find_node(chassis)

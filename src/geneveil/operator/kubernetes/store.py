@@ -22,6 +22,7 @@ from geneveil.kube.kinds import CONFIG_MAPS, SECRETS
 from geneveil.kube.port import Document, Kind, KubePort, Selection
 from geneveil.model.clock import Clock
 from geneveil.model.errors import DaemonError, GeneveilError, TrustError
+from geneveil.model.names import name_key
 from geneveil.operator.kubernetes.ledger import (
     AUDIT,
     CA_SECRET,
@@ -76,6 +77,7 @@ class KubeStore(Store):
         self._bindings: dict[str, Binding] = {}
         self._staged: dict[str, Binding] = {}
         self._of_node: dict[str, set[str]] = {}  # may name too many
+        self._spelled: dict[str, set[str]] = {}
         self.keys: dict[int, bytes] = {}
         self.is_stale = False
         self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="ledger")
@@ -136,7 +138,7 @@ class KubeStore(Store):
         """Remember which Node a chassis is; inside a transaction."""
         if self._bindings.get(chassis) != binding:
             self._staged[chassis] = binding
-            self._of_node.setdefault(binding.node, set()).add(chassis)
+            self._index(chassis, binding)
             self.write_row("INSERT OR IGNORE INTO changed VALUES (?)", (chassis,))
 
     def find_binding(self, chassis: str) -> Binding | None:
@@ -148,6 +150,16 @@ class KubeStore(Store):
         names = sorted(self._of_node.get(node, ()))
         bound = ((name, self.find_binding(name)) for name in names)
         return tuple(name for name, binding in bound if binding and binding.node == node)
+
+    def nodes_spelled(self, chassis: str) -> tuple[str, ...]:
+        """Nodes that are a chassis of this name in other letters: for IKE the same name."""
+        names = self._spelled.get(name_key(chassis), set()) - {chassis}
+        found = (self.find_binding(name) for name in names)
+        return tuple(sorted(binding.node for binding in found if binding))
+
+    def _index(self, chassis: str, binding: Binding) -> None:
+        self._of_node.setdefault(binding.node, set()).add(chassis)
+        self._spelled.setdefault(name_key(chassis), set()).add(chassis)
 
     @property
     def bindings(self) -> dict[str, Binding]:
@@ -213,7 +225,7 @@ class KubeStore(Store):
                 self._note(document)
                 if ledger.binding is not None:
                     self._bindings[ledger.chassis] = ledger.binding
-                    self._of_node.setdefault(ledger.binding.node, set()).add(ledger.chassis)
+                    self._index(ledger.chassis, ledger.binding)
                 self._insert("certificates", CERTIFICATES, ledger.certificates)
                 if ledger.standing is not None:
                     self._insert("nodes", NODES, (ledger.standing,))
