@@ -6,10 +6,12 @@ import pytest
 
 from geneveil.agent.orphans import QUIET_SECONDS, Orphans, judge_orphans
 from geneveil.agent.peers import KernelView, judge_peer
+from geneveil.agent.rotation.watch import WatchRecord
 from geneveil.agent.silence import SILENT_SECONDS, judge_silence
 from geneveil.mesh.actions import DeleteState
 from geneveil.mesh.memory import Memory, for_instance
 from geneveil.model.connection import Connection, IkeSa
+from geneveil.model.errors import DaemonError
 from geneveil.model.node_status import PeerState
 from geneveil.model.xfrm import XfrmState
 from geneveil.xfrm.wire import XFRM_MSG_DELSA, encode_delete_request, parse_errno
@@ -167,3 +169,18 @@ def test_a_delete_request_names_one_state() -> None:
     assert six[16:18] == bytes([0x20, 0x01])
     answer = (36).to_bytes(4, "little") + (2).to_bytes(2, "little") + bytes(10)
     assert parse_errno(answer + (-3).to_bytes(4, "little", signed=True) + bytes(16)) == 3
+
+
+def test_what_a_closed_peer_still_has_the_keys_of_goes_at_once() -> None:
+    carrying = tuple(replace(one, packets=9) for one in LEFT)
+    foreign = replace(LEFT[0], reqid=7)
+    seen = replace(
+        SEEN,
+        states=(*carrying, foreign),
+        policies=(OUT_POLICY, IN_POLICY),
+        record=WatchRecord(revoked_chassis=frozenset({"node2"})),
+    )
+    gone = [action for action in turn(seen).actions if isinstance(action, DeleteState)]
+    assert gone == [DeleteState(s.destination, s.spi, s.protocol) for s in carrying]
+    away = turn(replace(seen, ike=DaemonError("charon is away")))
+    assert not any(isinstance(action, DeleteState) for action in away.actions)

@@ -27,6 +27,7 @@ from geneveil.mesh.memory import Memory, for_instance, identity_digest
 from geneveil.mesh.plan import MeshPlan, plan_mesh
 from geneveil.mesh.reauthentication import track_stale
 from geneveil.model.cluster import ClusterSettings, Mode
+from geneveil.model.connection import Connection
 from geneveil.model.errors import GeneveilError, RefusedError
 from geneveil.model.guard import GuardCounter, GuardSpec
 from geneveil.model.health import Finding, HealthValue, Severity
@@ -128,6 +129,7 @@ def decide(seen: Observation, memory: AgentMemory, standing: tuple[Finding, ...]
     if plan is None or is_lost:
         guard = _never_narrower(seen, memory, guard)
     revoked, esp = frozenset[str](), None
+    wanted = plan.connections if plan else ()
     if plan is not None:
         plan, revoked, closed = close_peers(plan, record)
         esp = judge_esp(seen, memory.mesh.esp, plan)
@@ -136,7 +138,8 @@ def decide(seen: Observation, memory: AgentMemory, standing: tuple[Finding, ...]
     memory = _remember_trust(seen, memory, trust, (seen.trust_files, chassis, known))
     leak, on_wire = judge_leak(seen.sentinel, memory.leak, seen.now_seconds)
     memory = replace(memory, snapshot=snapshot, settings=remembered, leak=leak, guard=guard)
-    orphans = _judge_orphans(seen, memory, plan)
+    shut = tuple(connection for connection in wanted if connection.name in revoked)
+    orphans = _judge_orphans(seen, memory, plan, shut)
     memory, peers, peer_findings = _judge_peers(seen, memory, plan, orphans)
     memory, in_clear = _judge_counters(seen, memory, peers, bool(revoked))
     findings += [*peer_findings, *in_clear, *on_wire]
@@ -286,7 +289,9 @@ def _plan_actions(
     return actions, replace(memory, mesh=mesh)
 
 
-def _judge_orphans(seen: Observation, memory: AgentMemory, plan: MeshPlan | None) -> Orphans:
+def _judge_orphans(
+    seen: Observation, memory: AgentMemory, plan: MeshPlan | None, shut: tuple[Connection, ...]
+) -> Orphans:
     return judge_orphans(
         plan.connections if plan else (),
         None if isinstance(seen.ike, GeneveilError) else seen.ike.sas,
@@ -294,6 +299,7 @@ def _judge_orphans(seen: Observation, memory: AgentMemory, plan: MeshPlan | None
         memory.sightings,
         seen.now_seconds,
         seen.now,
+        shut,
     )
 
 

@@ -60,6 +60,7 @@ def judge_orphans(
     before: Mapping[Key, Sighting],
     now_seconds: float,
     now: datetime,
+    closed: tuple[Connection, ...] = (),
 ) -> Orphans:
     """Decide what the orphans are and which of them can go.
 
@@ -68,6 +69,8 @@ def judge_orphans(
             nothing is forgotten.
         now: by the clock that the kernel dates its states with. One that was set back makes a pair
             look as if it were not carried: then it is begun as one that is down.
+        closed: of peers that are revoked, or expired: their orphans go at once, whatever they
+            carry. Nothing will replace them, and the peer still has the keys.
     """
     if sas is None or states is None:
         return Orphans(sightings=before)
@@ -90,6 +93,8 @@ def judge_orphans(
             sightings[key] = seen
             if not missing and now_seconds - seen.still_since_seconds >= QUIET_SECONDS:
                 replaced.append(state)
+    for connection in closed:
+        replaced += [s for s in states if _is_ours(s, connection) and s.spi not in known]
     return Orphans(frozenset(carried), tuple(replaced), sightings)
 
 
