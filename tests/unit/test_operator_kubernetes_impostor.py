@@ -1,5 +1,6 @@
 """A node whose agent or kubelet is an attacker's: what it says of others has no effect on them."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from geneveil.kube.csr_wire import NODE_NAME, NODE_UID
 from geneveil.kube.kinds import CONFIG_MAPS, NODE_IPSECS, NODES, SIGNING_REQUESTS
 from geneveil.kube.port import Document
 from geneveil.operator.confirmations import Confirmations
-from geneveil.operator.kubernetes.caretaker import REVOKE, Caretaker
+from geneveil.operator.kubernetes.caretaker import MOST_DELETED, REVOKE, Caretaker
 from geneveil.operator.kubernetes.claims import CHASSIS_ANNOTATION
 from geneveil.operator.kubernetes.cluster_cache import ClusterCache
 from geneveil.operator.kubernetes.duties import MOST_AT_ONCE, Duties
@@ -182,3 +183,25 @@ def test_many_that_wait_are_not_in_the_way() -> None:
     assert duties._pending() == []
     assert not duties._late
     duties.close()
+
+
+def test_a_ledger_without_its_label_is_not_forgotten() -> None:
+    memory = Memory()
+    _certify(_sealed(memory))
+    for document in memory.objects.values():
+        document["metadata"].pop("labels", None)
+    assert set(_loaded(memory).bindings) == set(SERIALS)
+
+
+def test_old_requests_are_deleted_some_at_a_time() -> None:
+    memory = Memory()
+    cache = _cache()
+    many = [_asked(f"a-{number}", "thief", 1) for number in range(MOST_DELETED + 1)]
+    cache.replace(SIGNING_REQUESTS, many)
+    for one in many:
+        memory.create(SIGNING_REQUESTS, one)
+    caretaker = Caretaker(memory, cache)
+    for left in (1, 0):
+        caretaker.clean_requests(NOW + timedelta(days=2))
+        assert len(cache.requests) == len(memory.objects) == left
+    caretaker.close()

@@ -30,6 +30,9 @@ WRITERS = 8
 MOST_AT_ONCE = 64
 """NodeIPsecs of one look: requests do not wait until five thousand are made."""
 
+MOST_DELETED = 500
+"""Requests of one look: one node's hundred thousand do not hold up everything else."""
+
 KEPT_AFTER_ANSWER = timedelta(hours=1)
 KEPT_UNANSWERED = timedelta(hours=24)
 
@@ -103,7 +106,8 @@ class Caretaker:
 
     def clean_requests(self, now: datetime) -> None:
         """Delete requests that nobody waits for any more."""
-        for request in find_old_requests(self._cache.requests.values(), now):
+        old = find_old_requests(self._cache.requests.values(), now)
+        for request in old[:MOST_DELETED]:
             with suppress(MissingError):
                 self._port.delete(SIGNING_REQUESTS, request.name, uid=request.uid)
             self._cache.requests.pop(request.name, None)

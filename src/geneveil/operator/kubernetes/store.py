@@ -28,7 +28,7 @@ from geneveil.operator.kubernetes.ledger import (
     CA_SECRET,
     CERTIFICATES,
     CLUSTER_TABLES,
-    LEDGER_LABEL,
+    LEDGER_PREFIX,
     LOG_CONFIG_MAP,
     NODES,
     Binding,
@@ -98,8 +98,13 @@ class KubeStore(Store):
         """
         port, namespace = self._place.port, self._place.namespace
         secret = port.find(SECRETS, CA_SECRET, namespace)
-        selection = Selection(CONFIG_MAPS, namespace, labels=f"{LEDGER_LABEL}=node")
-        documents = port.list_all(selection).items
+        # by name, not by label: whoever takes a label away makes no revocation forgotten
+        documents = [
+            one
+            for one in port.list_all(Selection(CONFIG_MAPS, namespace)).items
+            if str(one["metadata"]["name"]).startswith(LEDGER_PREFIX)
+            and one["metadata"]["name"] != LOG_CONFIG_MAP
+        ]
         if secret is None:
             if documents:
                 raise TrustError(
