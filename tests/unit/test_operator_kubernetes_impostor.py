@@ -8,13 +8,14 @@ import pytest
 from geneveil.kube.csr_wire import NODE_NAME, NODE_UID
 from geneveil.kube.kinds import CONFIG_MAPS, NODE_IPSECS, NODES, SIGNING_REQUESTS
 from geneveil.kube.port import Document
+from geneveil.operator.audit import AuditEvent, Event
 from geneveil.operator.confirmations import Confirmations
 from geneveil.operator.kubernetes.caretaker import MOST_DELETED, REVOKE, Caretaker
 from geneveil.operator.kubernetes.claims import CHASSIS_ANNOTATION
 from geneveil.operator.kubernetes.cluster_cache import ClusterCache
 from geneveil.operator.kubernetes.duties import MOST_AT_ONCE, Duties
 from geneveil.operator.kubernetes.foundation import Foundation, Means, lay_foundation
-from geneveil.operator.kubernetes.ledger import Binding
+from geneveil.operator.kubernetes.ledger import MOST_LOG_ENTRIES, Binding
 from geneveil.operator.kubernetes.publication import published_generation, trust_document
 from geneveil.operator.kubernetes.publisher import MOST_AHEAD, Publisher
 from geneveil.operator.kubernetes.store import KubeStore, Place
@@ -205,3 +206,21 @@ def test_old_requests_are_deleted_some_at_a_time() -> None:
         caretaker.clean_requests(NOW + timedelta(days=2))
         assert len(cache.requests) == len(memory.objects) == left
     caretaker.close()
+
+
+def test_refusals_without_end_do_not_fill_the_memory() -> None:
+    memory = Memory()
+    store = _sealed(memory)
+    event = AuditEvent(Event.REFUSED, chassis="thief")
+    with store.transaction():
+        for _ in range(2 * MOST_LOG_ENTRIES):
+            store.append_audit(event, NOW)
+    before = len(store.read_audit())
+    store.write_log()
+    assert len(store.read_audit()) == before  # nobody was told yet
+    assert len(store.take_told()) == before
+    with store.transaction():
+        store.append_audit(event, NOW)
+    store.write_log()
+    assert len(store.read_audit()) == MOST_LOG_ENTRIES
+    assert _loaded(memory).read_audit() == store.read_audit()

