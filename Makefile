@@ -19,7 +19,8 @@ lab: guests ## Bring up a lab of three nodes and leave it running.
 	@$(PYTHON) -m lab up
 
 test: setup lint ## Check the code and run all tests, those on lab guests too.
-	@$(PYTHON) -m pytest tests/
+	@$(PYTHON) -m pytest -n 4 --dist loadfile tests/ --ignore tests/lab
+	@$(PYTHON) -m pytest tests/lab/
 
 lint: venv ## Check style, types and layers.
 	@$(PYTHON) -m ruff check .

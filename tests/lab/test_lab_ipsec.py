@@ -89,6 +89,10 @@ def test_a_full_packet_crosses_whole_and_one_byte_more_is_told(
     )
     assert runner.run(cluster.remote("node1").run(widen.format(mtu - 28))).status == 0
     refused = runner.run(cluster.remote("node1").run(widen.format(mtu - 27)))
+    narrow = (
+        f"ip -n {pod.namespace} link set eth0 mtu {mtu}; ip link set {pod.host_interface} mtu {mtu}"
+    )
+    runner.run(cluster.remote("node1").check(narrow))
     assert refused.status != 0
     assert f"Frag needed and DF set (mtu = {mtu})" in refused.stdout
     runner.run(settle())

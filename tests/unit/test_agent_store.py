@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from geneveil.agent.ratchet import Seal
-from geneveil.agent.store import KEY, SEAL, NodeStore, read_agent_config, write_atomically
+from geneveil.agent.store import (
+    KEY,
+    SEAL,
+    NodeStore,
+    NotKeptError,
+    read_agent_config,
+    write_atomically,
+)
 from geneveil.model.errors import ConfigError, TrustError
 
 
@@ -69,9 +76,10 @@ def test_a_directory_that_cannot_be_written_is_an_error_that_says_so(tmp_path: P
     (tmp_path / "state").write_bytes(b"a file where the directory should be")
     with pytest.raises(ConfigError, match="cannot use the state directory"):
         NodeStore(tmp_path / "state").prepare()
-    with pytest.raises(TrustError, match="cannot be written") as caught:
+    with pytest.raises(NotKeptError, match="cannot be written") as caught:
         NodeStore(tmp_path / "state").write(KEY, b"x")
     assert caught.value.remedy
+    assert 0 < caught.value.retry_after_seconds < 10
 
 
 def test_a_missing_configuration_says_what_to_do(tmp_path: Path) -> None:

@@ -58,6 +58,15 @@ def read_agent_config(path: Path) -> AgentConfig:
     return parse_agent_config(text, str(path))
 
 
+class NotKeptError(TrustError):
+    """A file of the state directory cannot be written: a full disk, a read-only one.
+
+    It is tried again soon, not with the back-off that spares an operator.
+    """
+
+    retry_after_seconds = 2.0
+
+
 class NodeStore:
     """The state directory of one node."""
 
@@ -186,12 +195,12 @@ class NodeStore:
         """Replace a file atomically, readable by its owner alone.
 
         Raises:
-            TrustError: it cannot be written; the old content still stands.
+            NotKeptError: it cannot be written; the old content still stands.
         """
         try:
             write_atomically(self.directory / name, data, PRIVATE_FILE_MODE)
         except OSError as error:
-            raise TrustError(
+            raise NotKeptError(
                 f"{self.directory / name} cannot be written",
                 why=_reason(error),
                 remedy=remedy_for(error, "let root write there"),
