@@ -10,6 +10,7 @@ Rule 5: the fault is named, with a remedy, and the name goes away with it.
 import asyncio
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -30,6 +31,9 @@ SAS_OF_A_PAIR = 4
 """Two children, two directions each."""
 
 SHOWN_FROM_SECONDS = 5.0
+MOST_LOOKS = 60
+"""At a pair that has more; then the fault is played all the same."""
+
 
 _POLL_SECONDS = 0.4
 _STATE = re.compile(r"^src (\S+) dst (\S+)\n\tproto esp spi (0x[0-9a-f]+)", re.MULTILINE)
@@ -128,6 +132,7 @@ class FaultPlayer:
         await self._await_well(fault.well_seconds)
         if self._mark is None:
             await belongings.put(stage.running)
+        await self._await_single()
         others, spis = await asyncio.gather(belongings.read(stage.running), read_spis(stage))
         self._remember_logs()
         self._slice.begin_here()
@@ -163,6 +168,16 @@ class FaultPlayer:
             *belongings.changes(others, others_after),
         ]
         return FaultOutcome(fault, clear, losses, recovery, named, well_after, rate, tuple(broken))
+
+    async def _await_single(self) -> None:
+        """Let doubles that an earlier fault left be settled: that makes and ends SAs by itself."""
+        for _ in range(MOST_LOOKS):
+            pairs: Counter[tuple[str, frozenset[str]]] = Counter()
+            for node, spis in (await read_spis(self.stage)).items():
+                pairs.update((node, frozenset(ends)) for *ends, _ in spis)
+            if all(count <= SAS_OF_A_PAIR for count in pairs.values()):
+                return
+            await asyncio.sleep(SETTLE_SECONDS)
 
     async def _await_well(self, seconds: float) -> float:
         return await self.stage.await_well(seconds=seconds, apart_from=LINGERING)
