@@ -82,6 +82,21 @@ class Charon:
         assert self.daemon is not None
         self.daemon.send_signal(number)
 
+    def freeze(self) -> None:
+        """Stop charon, every thread of it: a busy machine lets some of them answer until then."""
+        self.signal(signal.SIGSTOP)
+        assert self.daemon is not None
+        threads = Path("/proc") / str(self.daemon.pid) / "task"
+
+        def stands_still() -> bool:
+            states = [
+                (thread / "stat").read_text().rpartition(")")[2].split()[0]
+                for thread in threads.iterdir()
+            ]
+            return set(states) == {"T"}
+
+        wait_until(stands_still, "every thread of charon to stand still")
+
 
 @pytest.fixture
 def charon(tmp_path: Path) -> Iterator[Charon]:
@@ -197,7 +212,7 @@ def test_a_charon_that_died_is_an_error_and_another_one_is_told_apart(charon: Ch
 def test_a_charon_that_is_stopped_does_not_hold_the_agent(charon: Charon) -> None:
     adapter = charon.adapter
     adapter.read()
-    charon.signal(signal.SIGSTOP)
+    charon.freeze()
     begun = time.monotonic()
     with pytest.raises(DaemonError, match="did not answer"):
         adapter.read()
