@@ -7,14 +7,15 @@ from datetime import datetime
 from geneveil.agent.cleartext import Growth, judge_cleartext
 from geneveil.agent.closed_peers import close_peers
 from geneveil.agent.config import ControlPlaneKind, guarded_ports
-from geneveil.agent.disturbed import judge_disturbances
 from geneveil.agent.esp import fallback_since, judge_esp
 from geneveil.agent.in_use import judge_in_use
 from geneveil.agent.kube.remedies import reword
-from geneveil.agent.lost_settings import are_lost, guess_encapsulation, settings_missing
+from geneveil.agent.lost_settings import are_lost, guess_encapsulation
 from geneveil.agent.observe import Observation
 from geneveil.agent.orphans import Key, Orphans, Sighting, judge_orphans
 from geneveil.agent.peers import Beginning, KernelView, judge_peer
+from geneveil.agent.readings import no_chassis, reading_findings, settings_findings
+from geneveil.agent.refused import Refused, judge_refused
 from geneveil.agent.rotation.renewal import judge_renewal, judge_watch, must_renew
 from geneveil.agent.rotation.watch import WatchRecord
 from geneveil.agent.silence import judge_silence
@@ -26,11 +27,11 @@ from geneveil.mesh.diff import diff_ike, track_attempts
 from geneveil.mesh.memory import Memory, for_instance, identity_digest
 from geneveil.mesh.plan import MeshPlan, plan_mesh
 from geneveil.mesh.reauthentication import track_stale
-from geneveil.model.cluster import ClusterSettings, Mode
+from geneveil.model.cluster import ClusterSettings
 from geneveil.model.connection import Connection
 from geneveil.model.errors import GeneveilError, RefusedError
 from geneveil.model.guard import GuardCounter, GuardSpec
-from geneveil.model.health import Finding, HealthValue, Severity
+from geneveil.model.health import Finding, HealthValue
 from geneveil.model.node_status import PeerState, PeerStatus
 from geneveil.model.tunnel import OvsSnapshot
 
@@ -68,6 +69,7 @@ class AgentMemory:
     settings: ClusterSettings | None = None
     growths: Mapping[GuardCounter, Growth] = field(default_factory=dict)
     leak: Leak = field(default_factory=Leak)
+    refused: Refused = field(default_factory=Refused)
     sightings: Mapping[Key, Sighting] = field(default_factory=dict)
     arrivals: Mapping[Key, Sighting] = field(default_factory=dict)
     asked_since: Mapping[str, float] = field(default_factory=dict)
@@ -106,7 +108,7 @@ def decide(seen: Observation, memory: AgentMemory, standing: tuple[Finding, ...]
     Fails closed: yes. What cannot be read is named; nothing is taken away before there was a
         complete picture of the tunnels; the guard comes first.
     """
-    findings = [*standing, *_reading_findings(seen)]
+    findings = [*standing, *reading_findings(seen)]
     snapshot = memory.snapshot if isinstance(seen.ovs, GeneveilError) else seen.ovs
     chassis = seen.config.chassis or (snapshot.system_id if snapshot else "")
     is_lost = are_lost(seen.settings, seen.trust_files)
@@ -118,7 +120,7 @@ def decide(seen: Observation, memory: AgentMemory, standing: tuple[Finding, ...]
         plan = plan_mesh(snapshot, chassis, ports, known.encapsulation)
         findings += plan.findings
     elif snapshot is not None:
-        findings.append(_no_chassis())
+        findings.append(no_chassis())
     trust = _judge_trust(seen, memory, chassis, known)
     # Without a name nothing can be said about whose certificate it should be.
     findings += trust.findings if chassis else ()
@@ -141,8 +143,8 @@ def decide(seen: Observation, memory: AgentMemory, standing: tuple[Finding, ...]
     shut = tuple(connection for connection in wanted if connection.name in revoked)
     orphans = _judge_orphans(seen, memory, plan, shut)
     memory, peers, peer_findings = _judge_peers(seen, memory, plan, orphans)
-    memory, in_clear = _judge_counters(seen, memory, peers, bool(revoked))
-    findings += [*peer_findings, *in_clear, *on_wire]
+    memory, counted = _judge_counters(seen, memory, peers, wanted, bool(revoked))
+    findings += [*peer_findings, *counted, *on_wire]
     findings += judge_underlay_mtu(seen.addresses, seen.mtus, snapshot, plan)
     actions, memory = _plan_actions(seen, memory, plan, guard, trust, revoked, orphans)
     return Decision(
@@ -170,7 +172,7 @@ def _judge_settings(
 ) -> tuple[ClusterSettings, ClusterSettings | None, list[Finding]]:
     """What is in force, and of that what is known."""
     settings = seen.settings if isinstance(seen.settings, ClusterSettings) else None
-    findings = _settings_findings(settings, is_missing=is_lost and seen.settings is None)
+    findings = settings_findings(settings, is_missing=is_lost and seen.settings is None)
     remembered = settings or (memory.settings if is_lost else None)
     known = remembered or ClusterSettings()
     if is_lost and remembered is None:
@@ -191,16 +193,24 @@ def _judge_certificate(
 
 
 def _judge_counters(
-    seen: Observation, memory: AgentMemory, peers: tuple[PeerStatus, ...], some_closed: bool
+    seen: Observation,
+    memory: AgentMemory,
+    peers: tuple[PeerStatus, ...],
+    wanted: tuple[Connection, ...],
+    some_closed: bool,
 ) -> tuple[AgentMemory, list[Finding]]:
+    states = None if isinstance(seen.states, GeneveilError) else seen.states
+    refused, at_esp = judge_refused(states, wanted, memory.refused, seen.now_seconds)
+    memory = replace(memory, refused=refused)
     if isinstance(seen.guard, GeneveilError):
-        return memory, []
+        return memory, at_esp
     # What pods send to a peer that is closed, because it was revoked, is dropped as it must be.
     all_up = bool(peers) and all(peer.state is PeerState.UP for peer in peers) and not some_closed
     all_up = all_up and not any(pair.is_missing for pair in memory.beginnings.values())
     stood = all_up and memory.was_all_up  # else it may be from while a pair was down
-    growths, findings = judge_cleartext(seen.guard, memory.growths, stood, seen.now_seconds)
-    return replace(memory, growths=growths, was_all_up=all_up), findings
+    growths, in_clear = judge_cleartext(seen.guard, memory.growths, stood, seen.now_seconds)
+    memory = replace(memory, growths=growths, was_all_up=all_up)
+    return memory, [*in_clear, *at_esp]
 
 
 def _remember_trust(
@@ -227,12 +237,6 @@ def _is_retired(seen: Observation, memory: AgentMemory, trust: Trust) -> bool:
         return False
     is_loaded = memory.mesh.identity == identity_digest(identity)
     return is_loaded and identity.retiring_key_id not in seen.ike.key_ids
-
-
-def explain_error(error: GeneveilError, code: str, subject: str) -> Finding:
-    """An error as a health value."""
-    what = f"{error.what}: {error.why}" if error.why else error.what
-    return Finding(code, Severity.ERROR, subject, what, error.remedy)
 
 
 def _judge_trust(
@@ -328,68 +332,3 @@ def _judge_peers(
     sightings = orphans.sightings
     memory = replace(memory, beginnings=beginnings, asked_since=asked, sightings=sightings)
     return memory, tuple(peers), [*findings, *silent]
-
-
-def _reading_findings(seen: Observation) -> list[Finding]:
-    parts = (
-        (seen.ovs, "ovsdb-away", "Open vSwitch"),
-        (seen.ike, "charon-away", "charon"),
-        (seen.guard, "guard-unreadable", "guard"),
-        (
-            seen.states if isinstance(seen.states, GeneveilError) else seen.policies,
-            "kernel-unreadable",
-            "kernel",
-        ),
-        (seen.settings, "settings-unreadable", "cluster settings"),
-        (seen.record, "watch-unreadable", "operator"),
-    )
-    findings = [
-        explain_error(part, code, subject)
-        for part, code, subject in parts
-        if isinstance(part, GeneveilError)
-    ]
-    if seen.enrolment is not None:
-        findings.append(seen.enrolment)
-    disturbances = judge_disturbances(seen.guard_history, seen.now_seconds)
-    if not isinstance(seen.guard, GeneveilError) and not disturbances:
-        if not seen.guard.present:
-            findings.append(_guard_gone("guard-missing", "it was not there"))
-        elif seen.guard.ports is None:
-            findings.append(_guard_gone("guard-altered", "somebody altered it"))
-    return [*findings, *disturbances]
-
-
-def _guard_gone(code: str, what: str) -> Finding:
-    return Finding(
-        code,
-        Severity.ERROR,
-        "guard",
-        f"{what}; it is being put back",
-        "find out what changes nftables on this node (flush ruleset?)",
-    )
-
-
-def _settings_findings(settings: ClusterSettings | None, *, is_missing: bool) -> list[Finding]:
-    if is_missing:
-        return [settings_missing()]
-    if settings is None or settings.mode is Mode.FULL:
-        return []
-    return [
-        Finding(
-            "cluster-mode-disabled",
-            Severity.ERROR,
-            "cluster settings",
-            "the cluster's mode is Disabled and this node's is Full; it keeps encrypting",
-            "the two must agree: install the node with the cluster's mode",
-        )
-    ]
-
-
-def _no_chassis() -> Finding:
-    return Finding(
-        "no-chassis-name",
-        Severity.ERROR,
-        "Open vSwitch",
-        "external_ids:system-id is not set, so this node has no name; every pair stays closed",
-        "set it: ovs-vsctl set Open_vSwitch . external_ids:system-id=NAME",
-    )

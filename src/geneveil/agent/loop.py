@@ -16,7 +16,7 @@ from geneveil import __version__
 from geneveil.agent.apply import Outcome, apply_actions, describe
 from geneveil.agent.boot_guard import plan_boot_guard
 from geneveil.agent.config import AgentConfig
-from geneveil.agent.decide import AgentMemory, Decision, decide, explain_error
+from geneveil.agent.decide import AgentMemory, Decision, decide
 from geneveil.agent.exporter.server import MetricsServer
 from geneveil.agent.exporter.text import render_metrics
 from geneveil.agent.guard_keeper.io import GuardKeeper
@@ -24,6 +24,7 @@ from geneveil.agent.io import Enroller, take_lock, write_status
 from geneveil.agent.observe import Failures, Observation, Ports, observe
 from geneveil.agent.plane.io import open_plane
 from geneveil.agent.ratchet import ModeVerdict, Seal, judge_mode
+from geneveil.agent.readings import explain_error
 from geneveil.agent.rotation.confirm import confirm
 from geneveil.agent.rotation.files import finish_switch, put_away
 from geneveil.agent.rotation.io import Renewer, Watcher
