@@ -105,6 +105,21 @@ def test_tunnels_come_whole_and_go(switch: Switch) -> None:
     assert await_picture(lambda p: len(p.tunnels) == 1).tunnels[0].interface == "ovn-3"
 
 
+def test_a_port_says_whom_its_tunnel_is_for(switch: Switch) -> None:
+    switch.start()
+    switch.set("init", "--", "add-br", "br-int")
+    switch.add_tunnel("ovn-2", remote_ip="192.0.2.2")
+    switch.add_tunnel("ovn-3", remote_ip="192.0.2.3")
+    watcher, await_picture = watch(switch)
+    watcher.start()
+    assert [t.peer_name for t in await_picture(lambda p: len(p.tunnels) == 2).tunnels] == ["", ""]
+    switch.set("set", "Port", "ovn-2", "external_ids:ovn-chassis-id=node2@192.0.2.2%192.0.2.1")
+    named = await_picture(lambda picture: picture.tunnels[0].peer_name == "node2")
+    assert [t.peer_name for t in named.tunnels] == ["node2", ""]
+    switch.set("remove", "Port", "ovn-2", "external_ids", "ovn-chassis-id")
+    await_picture(lambda picture: not picture.tunnels[0].peer_name)
+
+
 def test_a_server_that_is_away_is_an_error_and_comes_back_whole(switch: Switch) -> None:
     switch.start()
     switch.set("init", "--", "add-br", "br-int")

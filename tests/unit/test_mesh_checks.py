@@ -25,6 +25,14 @@ REFUSED = {
     "a name that matches every peer": (replace(GOOD, remote_name="%any"), "tunnel-with-bad-name"),
     "a wildcard name": (replace(GOOD, remote_name="*.example"), "tunnel-with-bad-name"),
     "a name with a line break": (replace(GOOD, remote_name="node2\n"), "tunnel-with-bad-name"),
+    "a port's name that is none": (
+        replace(GOOD, remote_name="", port_chassis="*"),
+        "tunnel-with-bad-name",
+    ),
+    "our own name, by its port": (
+        replace(GOOD, remote_name="", port_chassis="node1"),
+        "tunnel-to-itself",
+    ),
     "our own name": (replace(GOOD, remote_name="NODE1"), "tunnel-to-itself"),
     "pre-shared key": (replace(GOOD, has_psk=True), "tunnel-with-psk"),
     "peer certificate": (replace(GOOD, has_remote_cert=True), "tunnel-with-remote-cert"),

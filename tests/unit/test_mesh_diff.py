@@ -16,7 +16,7 @@ from geneveil.mesh.actions import (
     TerminateIkeSa,
     UnloadConnection,
 )
-from geneveil.mesh.diff import diff_ike, track_attempts
+from geneveil.mesh.diff import diff_ike, next_attempt_at, track_attempts
 from geneveil.mesh.initiation import is_initiator
 from geneveil.mesh.memory import Memory, for_instance, record
 from geneveil.model.connection import (
@@ -254,14 +254,34 @@ def test_attempts_wait_longer_and_longer_and_stop_when_the_pair_is_up() -> None:
         times += [tenth / 10] if "Initiate" in kinds(actions) else []
     waits = [later - earlier for earlier, later in pairwise(times)]
     assert times[0] == 0.0
-    assert 0.7 <= waits[0] <= 1.4
+    assert 0.1 <= waits[0] <= 0.4
     assert all(wait <= 15 * 1.25 + 0.1 for wait in waits)
-    assert 7 <= len(times) <= 12
+    assert 9 <= len(times) <= 14
     charon.reachable = True
     turn_actions, memory = turn(charon, memory, (connection(),), now=200)
     assert "Initiate" in kinds(turn_actions)
     _, memory = turn(charon, memory, (connection(),), now=201)
     assert memory.attempts == {}
+
+
+def test_the_next_attempt_is_known_beforehand() -> None:
+    charon = FakeCharon(reachable=False)
+    plan = (connection(), connection(WAITED_FOR, 3))
+    _, memory = turn(charon, Memory(), plan, now=100.0)
+    times: list[float] = []
+    while (due := next_attempt_at(plan, memory, times[-1] if times else 100.0)) is not None:
+        assert due > (times[-1] if times else 100.0)
+        times.append(due)
+        actions, memory = turn(charon, memory, plan, now=due)
+        assert "Initiate" in kinds(actions)
+        if due > 200.0:
+            break
+    assert times[0] <= 100.4
+    assert len(times) >= 15
+    charon.reachable = True
+    _, memory = turn(charon, memory, plan, now=300.0)
+    _, memory = turn(charon, memory, plan, now=301.0)
+    assert next_attempt_at(plan, memory, 301.0) is None
 
 
 def test_the_side_that_waits_steps_in_after_its_grace() -> None:

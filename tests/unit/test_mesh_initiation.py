@@ -44,7 +44,8 @@ def test_the_initiator_begins_at_once_and_the_other_after_its_grace(a: str, b: s
 
 
 @pytest.mark.parametrize(
-    ("attempts", "plain"), [(1, 1), (2, 2), (3, 4), (4, 8), (5, 15), (6, 15), (10_000, 15)]
+    ("attempts", "plain"),
+    [(1, 0.25), (2, 0.5), (3, 1), (4, 2), (5, 4), (6, 8), (7, 15), (8, 15), (10_000, 15)],
 )
 def test_the_waits_double_up_to_a_cap(attempts: int, plain: float) -> None:
     wait = backoff_seconds("a", "b", attempts)

@@ -1,6 +1,7 @@
 """Connections and guard from one picture of the tunnels."""
 
 import itertools
+from dataclasses import replace
 
 from geneveil.mesh.plan import plan_mesh
 from geneveil.model.cluster import Encapsulation
@@ -27,6 +28,18 @@ def test_each_good_tunnel_is_a_connection_and_each_bad_one_a_finding() -> None:
     )
     assert [finding.code for finding in plan.findings] == ["tunnel-without-name"]
     assert plan.guard.ports == (6081,)
+
+
+def test_what_ovn_says_of_ipsec_changes_nothing_but_a_warning() -> None:
+    named = tuple(replace(tunnel, port_chassis=tunnel.remote_name) for tunnel in TUNNELS[:2])
+    on = plan_mesh(snapshot(*named), "node1", (6081,), AUTO)
+    nameless = tuple(replace(tunnel, remote_name="", local_ip="") for tunnel in named)
+    off = plan_mesh(snapshot(*nameless), "node1", (6081,), AUTO)
+    assert off.connections == on.connections
+    assert on.findings == ()
+    (finding,) = off.findings
+    assert finding.code == "ipsec-off-in-ovn"
+    assert finding.what.startswith("NB_Global ipsec is off: 2 tunnels")
 
 
 def test_the_plan_does_not_depend_on_the_order_of_the_tunnels() -> None:

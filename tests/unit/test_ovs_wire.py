@@ -1,5 +1,7 @@
 """OVSDB rows to tunnels."""
 
+import pytest
+
 from geneveil.model.tunnel import OTHER_TUNNEL_TYPES, Bridge, OtherTunnel, Tunnel
 from geneveil.ovs.wire import (
     CONDITIONS,
@@ -21,6 +23,28 @@ def test_a_row_as_ovn_controller_writes_it() -> None:
     assert parse_tunnel("ovn-node2-0", options) == Tunnel(
         interface="ovn-node2-0", remote_ip="192.0.2.2", local_ip="192.0.2.1", remote_name="node2"
     )
+
+
+CHASSIS_IDS = {
+    "of an older release": ("node2@192.0.2.2", "node2", ""),
+    "with its local end": ("node2@192.0.2.2%192.0.2.1", "node2", "192.0.2.1"),
+    "of another address": ("node2@192.0.2.3%192.0.2.1", "", ""),
+    "without an address": ("node2", "", ""),
+    "none": ("", "", ""),
+}
+
+
+@pytest.mark.parametrize(
+    ("chassis_id", "chassis", "local_ip"), CHASSIS_IDS.values(), ids=CHASSIS_IDS.keys()
+)
+def test_a_port_names_the_peer_of_its_own_tunnel(
+    chassis_id: str, chassis: str, local_ip: str
+) -> None:
+    tunnel = parse_tunnel("ovn-node2-0", {"remote_ip": "192.0.2.2"}, chassis_id)
+    assert (tunnel.peer_name, tunnel.local_ip) == (chassis, local_ip)
+    written = {"remote_ip": "192.0.2.2", "local_ip": "192.0.2.9", "remote_name": "node7"}
+    tunnel = parse_tunnel("ovn-node2-0", written, chassis_id)
+    assert (tunnel.peer_name, tunnel.local_ip) == ("node7", "192.0.2.9")
 
 
 def test_secrets_are_noticed_and_not_kept() -> None:

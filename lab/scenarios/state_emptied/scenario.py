@@ -137,9 +137,12 @@ FAULTS = (
         "state: IPsec turned off in OVN's NB_Global for 5 s",
         _ipsec_off,
         _ipsec_on,
+        # ovn-controller makes each tunnel anew, which Open vSwitch may not do without a gap.
         touches=_ALL,
         hold_seconds=5,
-        says=codes(_ALL, "tunnel-without-name"),
-        most_recovery_seconds=5.0,
+        says=codes(_ALL, "ipsec-off-in-ovn"),
+        keeps=Keeps.ALL,
+        most_outage_seconds=1.0,
+        most_recovery_seconds=1.0,
     ),
 )

@@ -22,6 +22,7 @@ from geneveil.agent.exporter.text import render_metrics
 from geneveil.agent.guard_keeper.io import GuardKeeper
 from geneveil.agent.io import Enroller, take_lock, write_status
 from geneveil.agent.observe import Failures, Observation, Ports, observe
+from geneveil.agent.pace import PERIOD_SECONDS, pause_seconds
 from geneveil.agent.plane.io import open_plane
 from geneveil.agent.ratchet import ModeVerdict, Seal, judge_mode
 from geneveil.agent.readings import explain_error
@@ -47,15 +48,8 @@ from geneveil.ovs.io import OvsdbWatch
 from geneveil.underlay.io import KernelAddresses
 from geneveil.xfrm.io import XfrmKernel
 
-PERIOD_SECONDS = 2.0
-"""The longest time between two turns: whatever no event tells of is seen after this time."""
-
 SHORTEST_PERIOD_SECONDS = 0.05
 """Events that come in a burst make one turn."""
-
-FOLLOW_UP_SECONDS = 0.3
-"""A turn that did something looks soon at what came of it; one that missed something in the kernel
-looks soon again."""
 
 FIRST_PICTURE_SECONDS = 0.5
 """Open vSwitch's database answers within milliseconds; without this every start would begin with a
@@ -150,10 +144,9 @@ class Agent:
         self._renewer.start()
         self._wait(FIRST_PICTURE_SECONDS)
         while True:
-            did_something = self._turn()
-            self._wait(FOLLOW_UP_SECONDS if did_something else PERIOD_SECONDS)
+            self._wait(self._turn())
 
-    def _turn(self) -> bool:
+    def _turn(self) -> float:
         now_seconds = time.monotonic()
         self._notice_clock(now_seconds)
         self._switch()
@@ -176,8 +169,7 @@ class Agent:
         self._unsealed = self._seal()  # after the guard, never in its way
         health = self._say(seen, decision, outcome)
         self._memory = replace(decision.memory, mesh=outcome.memory, health=health)
-        doubts = any(pair.is_missing for pair in decision.memory.beginnings.values())
-        return bool(outcome.done) or doubts
+        return pause_seconds(decision, outcome, time.monotonic())
 
     def _notice_clock(self, now_seconds: float) -> None:
         """A clock that was set may make good what was refused: there is nothing to wait for."""

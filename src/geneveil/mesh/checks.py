@@ -72,7 +72,7 @@ def check_tunnel(tunnel: Tunnel, chassis: str, encap_ips: tuple[str, ...]) -> Pa
             "write a number from 1 to 65535, or remove dst_port",
         )
     force = any(name in FORCE_ENCAPSULATION_OPTIONS for name, _value in tunnel.ipsec_options)
-    return Pair(tunnel.remote_name, local_ip, remote_ip, port, force, tunnel.interface)
+    return Pair(tunnel.peer_name, local_ip, remote_ip, port, force, tunnel.interface)
 
 
 def tunnel_port(tunnel: Tunnel) -> int | None:
@@ -144,21 +144,21 @@ def _check_options(tunnel: Tunnel) -> Finding | None:
 
 
 def _check_name(tunnel: Tunnel, chassis: str) -> Finding | None:
-    if not tunnel.remote_name:
+    if not tunnel.peer_name:
         return _refuse(
             tunnel,
             "tunnel-without-name",
-            "it has no remote_name, so nobody knows who must be at the other end",
+            "neither it nor its port names a chassis, so nobody knows who must be at the other end",
             "set NB_Global ipsec=true, so that ovn-controller writes it",
         )
-    if not is_chassis_name(tunnel.remote_name):
+    if not is_chassis_name(tunnel.peer_name):
         return _refuse(
             tunnel,
             "tunnel-with-bad-name",
-            f"its remote_name {tunnel.remote_name!r} cannot be a chassis name",
+            f"its remote_name {tunnel.peer_name!r} cannot be a chassis name",
             "use letters, digits, dot, hyphen and underscore, at most 63",
         )
-    if name_key(tunnel.remote_name) == name_key(chassis):
+    if name_key(tunnel.peer_name) == name_key(chassis):
         return _refuse(
             tunnel,
             "tunnel-to-itself",

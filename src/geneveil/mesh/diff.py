@@ -42,6 +42,9 @@ from geneveil.model.connection import (
 CARRIED_SECONDS = 10.0
 """How long the peer of a pair that is carried has to make its own child, before this node does."""
 
+REPAIR_PATIENCE = 2
+"""A repair costs what stands: the second one waits as long as the third attempt to begin a pair."""
+
 REPAIR_SECONDS = 10.0
 """A pair that is down this soon after its repair is down because of it."""
 
@@ -116,6 +119,21 @@ def track_attempts(
         at_once = is_ours or is_anew or name in carried
         begun[name] = Attempts(down_since=now_seconds, at_once=at_once)
     return {name: memory.attempts.get(name, begun[name]) for name in down}
+
+
+def next_attempt_at(
+    connections: tuple[Connection, ...], memory: Memory, now_seconds: float
+) -> float | None:
+    """When the next pair that is down is to be tried; None if none is waiting for its time.
+
+    One whose time has come waits for something else, such as the end of the attempt under way.
+    """
+    due = (
+        _due_at(connection, memory.attempts[connection.name])
+        for connection in connections
+        if connection.name in memory.attempts
+    )
+    return min((at for at in due if at > now_seconds), default=None)
 
 
 def _credentials(identity: Identity, observed: ObservedIke, memory: Memory) -> list[Action]:
@@ -248,7 +266,7 @@ def _repairs(
     the kernel may go on doing so."""
     before = memory.repairs.get(connection.name)
     if before is not None and now_seconds < before.latest + backoff_seconds(
-        connection.local_chassis, connection.remote_chassis, before.count
+        connection.local_chassis, connection.remote_chassis, before.count + REPAIR_PATIENCE
     ):
         return []
     why = "the kernel lacks its SAs or policies"

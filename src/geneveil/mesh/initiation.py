@@ -12,11 +12,14 @@ blocked one way, or it has not yet noticed that this node lost its SAs in a rebo
 Attempts are spread by a back-off whose jitter comes from the names and the number of the attempt:
 drawn anew at every look it would never be the same twice, and no test could foresee it.
 
-    initiator:   at once, then 1, 2, 4, 8, 15, 15 ... seconds after the attempt before
+    initiator:   at once, then 1/4, 1/2, 1, 2, 4, 8, 15, 15 ... seconds after the attempt before
     the other:   after 5 to 7.5 s of a pair that is down, then with the same back-off
 
-A quarter more or less each. An attempt in charon itself lasts up to 72 s
-(deploy/strongswan.conf); none is made while another is under way.
+A quarter more or less each. The first ones come so soon because both nodes learn of a change at
+about the same time, and whoever begins before the other has loaded its connection is refused.
+
+An attempt in charon itself lasts up to 72 s (deploy/strongswan.conf); none is made while another is
+under way.
 """
 
 import hashlib
@@ -27,7 +30,7 @@ GRACE_SECONDS = 5.0
 """A handshake takes milliseconds; a lost first packet is sent again after 1 s, and again after
 1.3 s: by then an initiator that can has done it."""
 
-BACKOFF_FIRST_SECONDS = 1.0
+BACKOFF_FIRST_SECONDS = 0.25
 BACKOFF_CAP_SECONDS = 15.0
 """Little more than one attempt of charon's: a peer that is back is found within seconds."""
 

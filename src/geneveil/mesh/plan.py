@@ -47,6 +47,7 @@ def plan_mesh(
             findings.append(verdict)
         else:
             pairs.append(verdict)
+    findings += _ipsec_off(snapshot)
     good, conflicts = check_conflicts(pairs)
     # Of every tunnel, above all of those that stay closed: they must not travel in clear.
     used = {tunnel_port(tunnel) for tunnel in snapshot.tunnels}
@@ -82,6 +83,24 @@ def _connections(
         for (local_ip, remote_ip), group in groups.items()
     ]
     return tuple(sorted(connections, key=lambda c: c.name))
+
+
+def _ipsec_off(snapshot: OvsSnapshot) -> list[Finding]:
+    """One warning for all tunnels: what OVN says of IPsec takes nothing from anybody."""
+    nameless = [t for t in snapshot.tunnels if t.port_chassis and not t.remote_name]
+    if not nameless:
+        return []
+    return [
+        Finding(
+            code="ipsec-off-in-ovn",
+            severity=Severity.WARNING,
+            subject="OVN",
+            what=f"NB_Global ipsec is off: {len(nameless)} tunnels have no remote_name; they are "
+            "encrypted all the same, under the names that ovn-controller gave their ports",
+            remedy="ovn-nbctl set NB_Global . ipsec=true; to take encryption out on purpose, "
+            "decommission the nodes",
+        )
+    ]
 
 
 def _unlisted(port: int) -> Finding:

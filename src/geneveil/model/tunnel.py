@@ -33,6 +33,8 @@ class Tunnel:
         dst_port: UDP port as written, or empty for the default, 6081.
         ipsec_options: names and values of `ipsec_*`, sorted.
         has_psk, has_remote_cert: such an option is there; its value is not kept.
+        port_chassis: whom ovn-controller made the tunnel for, as the tunnel's Port says, which it
+            does whether or not IPsec is on in OVN; empty if it says nothing of this tunnel.
     """
 
     interface: str
@@ -43,6 +45,12 @@ class Tunnel:
     ipsec_options: tuple[tuple[str, str], ...] = ()
     has_psk: bool = False
     has_remote_cert: bool = False
+    port_chassis: str = ""
+
+    @property
+    def peer_name(self) -> str:
+        """The chassis that has to be at the other end, or empty."""
+        return self.remote_name or self.port_chassis
 
 
 @dataclass(frozen=True)

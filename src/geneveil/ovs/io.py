@@ -14,7 +14,7 @@ import ovs.poller
 
 from geneveil.model.errors import DaemonError
 from geneveil.model.tunnel import Bridge, OvsSnapshot
-from geneveil.ovs.wire import CONDITIONS, SCHEMA, build_snapshot, parse_interface
+from geneveil.ovs.wire import CHASSIS_ID, CONDITIONS, SCHEMA, build_snapshot, parse_interface
 
 LOOK_AGAIN_MILLISECONDS = 1000
 """The IDL does not say when its connection went down: look at it this often."""
@@ -96,10 +96,19 @@ def _picture(idl: ovs.db.idl.Idl) -> OvsSnapshot | str:
     if not switches:
         return "the database is not initialised"
     rows = idl.tables["Interface"].rows.values()
+    ports = idl.tables["Port"].rows.values()
+    chassis_ids = {port.name: port.external_ids.get(CHASSIS_ID, "") for port in ports}
     return build_snapshot(
         switches[0].external_ids,
         [
-            parse_interface(row.name, row.type, row.options, row.external_ids, row.mtu)
+            parse_interface(
+                row.name,
+                row.type,
+                row.options,
+                row.external_ids,
+                row.mtu,
+                chassis_ids.get(row.name, ""),
+            )
             for row in rows
         ],
         [Bridge(row.name, row.datapath_type) for row in idl.tables["Bridge"].rows.values()],

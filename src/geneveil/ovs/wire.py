@@ -43,6 +43,12 @@ SCHEMA: dict[str, Any] = {
                 "mtu": {"type": {"key": "integer", "min": 0, "max": 1}},
             }
         },
+        "Port": {
+            "columns": {
+                "name": {"type": "string"},
+                "external_ids": {"type": _TEXT_MAP},
+            }
+        },
         "Bridge": {
             "columns": {
                 "name": {"type": "string"},
@@ -59,12 +65,17 @@ SCHEMA: dict[str, Any] = {
 }
 """The part of vswitch.ovsschema that is read; these columns are the same since Open vSwitch 1.4."""
 
-CONDITIONS: dict[str, list[list[str]]] = {
+CONDITIONS: dict[str, list[list[Any]]] = {
     "Interface": [
         ["type", "==", kind] for kind in (TUNNEL_TYPE, *OTHER_TUNNEL_TYPES, *POD_PORT_TYPES)
-    ]
+    ],
+    "Port": [["external_ids", "!=", ["map", []]]],
 }
 """The server sends these only; which of them are pods' cannot be asked for."""
+
+CHASSIS_ID = "ovn-chassis-id"
+"""In external_ids of a tunnel's Port: `CHASSIS@REMOTE%LOCAL`, or `CHASSIS@REMOTE` of older releases
+(encaps_tunnel_id_create in controller/encaps.c of OVN). The Interface has the same name."""
 
 
 def parse_interface(
@@ -73,33 +84,43 @@ def parse_interface(
     options: Mapping[str, str],
     external_ids: Mapping[str, str] | None = None,
     mtu: Sequence[int] = (),
+    chassis_id: str = "",
 ) -> Tunnel | OtherTunnel | PodPort | None:
     """One Interface row of those that CONDITIONS asks for; None for a device that is no pod's.
 
     Args:
         mtu: no or one number of bytes: it is optional.
+        chassis_id: CHASSIS_ID of the Port of that name, or empty.
     """
     if interface_type == TUNNEL_TYPE:
-        return parse_tunnel(name, options)
+        return parse_tunnel(name, options, chassis_id)
     if interface_type in POD_PORT_TYPES:
         is_pods = LOGICAL_PORT in (external_ids or {})
         return PodPort(mtu[0] if mtu else None) if is_pods else None
     return OtherTunnel(name, interface_type, options.get("dst_port", ""))
 
 
-def parse_tunnel(name: str, options: Mapping[str, str]) -> Tunnel:
-    """One Interface row of type geneve."""
+def parse_tunnel(name: str, options: Mapping[str, str], chassis_id: str = "") -> Tunnel:
+    """One Interface row of type geneve; `chassis_id` counts if it has the same address."""
+    port_chassis, port_local_ip = _read_chassis_id(chassis_id, options.get("remote_ip", ""))
     ipsec = sorted((k, v) for k, v in options.items() if k.startswith(IPSEC_PREFIX))
     return Tunnel(
         interface=name,
         remote_ip=options.get("remote_ip", ""),
-        local_ip=options.get("local_ip", ""),
+        local_ip=options.get("local_ip", port_local_ip),
         remote_name=options.get("remote_name", ""),
         dst_port=options.get("dst_port", ""),
         ipsec_options=tuple(ipsec),
         has_psk="psk" in options,
         has_remote_cert="remote_cert" in options,
+        port_chassis=port_chassis,
     )
+
+
+def _read_chassis_id(chassis_id: str, remote_ip: str) -> tuple[str, str]:
+    chassis, _, ends = chassis_id.partition("@")
+    remote, _, local_ip = ends.partition("%")
+    return (chassis, local_ip) if remote and remote == remote_ip else ("", "")
 
 
 def build_snapshot(
