@@ -24,8 +24,8 @@ from geneveil.model.errors import DaemonError
 COMMAND_TIMEOUT_SECONDS = 2.0
 """charon answers from memory, in milliseconds; when it is stopped or stuck the agent goes on."""
 
-RECONNECT_SECONDS = 0.2
-"""How often the event thread looks for a charon that is away."""
+RECONNECT_SECONDS = 0.05
+"""How often the event thread looks for a charon that is away: it costs a look at a path."""
 
 EVENTS = ("ike-updown", "child-updown", "ike-rekey", "child-rekey")
 
