@@ -24,6 +24,7 @@ from geneveil.operator.kubernetes.claims import Claims, NodeFacts
 from geneveil.operator.kubernetes.decide_signing import (
     MOST_A_DAY,
     MOST_AGE,
+    MOST_BEHIND,
     SigningView,
     Wait,
     decide_signing,
@@ -34,6 +35,7 @@ from geneveil.pki.reasons import Reason
 from geneveil.pki.request import ReadRequest, read_request
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
+LATER = NOW + MOST_BEHIND
 KEY = ec.derive_private_key(4711, ec.SECP256R1())
 AGENT = "system:serviceaccount:geneveil-system:geneveil-agent"
 
@@ -169,9 +171,9 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         },
         "requester-not-bound",
     ),
-    "a node that is not there": ({"node": None}, "node-unknown"),
+    "a node that is not there": ({"node": None, "now": LATER}, "node-unknown"),
     "an earlier node of the name": (
-        {"node": NodeFacts("a", "uid-new", annotated="chassis-a")},
+        {"node": NodeFacts("a", "uid-new", annotated="chassis-a"), "now": LATER},
         "node-replaced",
     ),
     "another chassis": (
@@ -208,6 +210,14 @@ def test_what_is_refused(case: str) -> None:
     decision = decide_signing(_view(**changes))
     assert isinstance(decision, Refuse)
     assert decision.findings[0].reason.value == reason
+
+
+@pytest.mark.parametrize("node", [None, NodeFacts("a", "uid-old", annotated="chassis-a")])
+def test_a_new_node_may_be_heard_of_after_its_request(node: NodeFacts | None) -> None:
+    decision = decide_signing(_view(node=node))
+    assert isinstance(decision, Wait)
+    assert "as far as is known yet" in decision.why
+    assert isinstance(decide_signing(_view(node=node, now=LATER)), Refuse)
 
 
 def test_a_stranger_learns_nothing_but_that() -> None:

@@ -30,6 +30,10 @@ AGENT_ACCOUNT = "geneveil-agent"
 MOST_AGE = timedelta(hours=1)
 """An older request was made by a Pod that may be gone; the agent asks again."""
 
+MOST_BEHIND = timedelta(minutes=2)
+"""Nodes and requests are followed one by one, and a watch that broke off comes back some time after
+another: a new Node may be heard of so long after the first request from it."""
+
 MOST_A_DAY = 5
 MOST_VALID = 50
 _NAME_DIGITS = 10
@@ -88,6 +92,12 @@ def decide_signing(view: SigningView) -> Issue | IssueAgain | Refuse | Wait:
     Fails closed: yes; what can't be read is a finding, what is not known yet waits.
     """
     stranger = _check_requester(view)
+    if (
+        stranger is not None
+        and stranger.reason in (Reason.NODE_UNKNOWN, Reason.NODE_REPLACED)
+        and view.now - view.csr.created_at <= MOST_BEHIND
+    ):
+        return Wait(f"{stranger.message}, as far as is known yet")
     if stranger is not None or view.node is None:
         return Refuse("", (stranger,) if stranger else ())
     chassis = view.node.chassis
