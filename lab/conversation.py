@@ -11,8 +11,8 @@ import asyncssh
 from lab.errors import LabError
 from lab.remote import Remote
 
-_START_SECONDS = 20.0
-_ANSWER_SECONDS = 60.0
+_START_SECONDS = 60.0
+_ANSWER_SECONDS = 180.0
 
 
 class Conversation:

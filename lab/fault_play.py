@@ -36,6 +36,8 @@ MOST_LOOKS = 60
 
 
 _POLL_SECONDS = 0.4
+SLACK_FROM_SECONDS = 30.0
+"""With slack nothing that is given any time is given less than this: a busy machine is no fault."""
 _STATE = re.compile(r"^src (\S+) dst (\S+)\n\tproto esp spi (0x[0-9a-f]+)", re.MULTILINE)
 _CODE = re.compile(r"\bcode=(\S+)")
 _REMEDY = re.compile(r'\bremedy=(?!"")\S')
@@ -139,7 +141,7 @@ class FaultPlayer:
         begin = self._mark or await self._traffic.mark()
         moment = await self._traffic.mark()
         await fault.inject(stage)
-        await self._hold(fault, notes)
+        await self._hold(fault, notes, self._slack)
         if fault.heal is not None:
             moment = await self._traffic.mark()
             await fault.heal(stage)
@@ -151,6 +153,7 @@ class FaultPlayer:
         self._mark = end = await self._traffic.mark()
         await asyncio.sleep(SETTLE_SECONDS)
         losses = await self._traffic.losses_between(begin, end)
+        await self._await_log(fault)
         self._slice.advance()
         clear = await asyncio.to_thread(self._slice.count, f"udp dst port {GENEVE_PORT}")
         self._read_logs(notes)
@@ -182,14 +185,31 @@ class FaultPlayer:
     async def _await_well(self, seconds: float) -> float:
         return await self.stage.await_well(seconds=seconds, apart_from=LINGERING)
 
-    async def _hold(self, fault: Fault, notes: _Notes) -> None:
-        """Wait while it lasts, and note what every node's status says meanwhile."""
-        until = time.monotonic() + fault.hold_seconds
+    async def _hold(self, fault: Fault, notes: _Notes, slack: float) -> None:
+        """Wait while it lasts, and note what every node's status says meanwhile; with slack for
+        longer, where what is to be said is not said yet."""
+        begun = time.monotonic()
+        until, last = begun + fault.hold_seconds, begun + fault.hold_seconds * slack
+        is_to_show = fault.hold_seconds >= SHOWN_FROM_SECONDS
         while True:
             await self._look(notes)
-            if time.monotonic() >= until:
+            now = time.monotonic()
+            is_said = not is_to_show or all(
+                wanted <= notes.shown.get(node, set()) for node, wanted in fault.says.items()
+            )
+            if now >= (until if is_said else last):
                 return
-            await asyncio.sleep(min(_POLL_SECONDS, max(0.0, until - time.monotonic())))
+            await asyncio.sleep(min(_POLL_SECONDS, until - now) if now < until else _POLL_SECONDS)
+
+    async def _await_log(self, fault: Fault) -> None:
+        """Let nodes that have much else to do write down what is to be in their logs."""
+        until = time.monotonic() + SETTLE_SECONDS * (self._slack - 1) * 10
+        while time.monotonic() < until:
+            notes = _Notes()
+            self._read_logs(notes)
+            if all(wanted <= notes.logged.get(node, set()) for node, wanted in fault.says.items()):
+                return
+            await asyncio.sleep(_POLL_SECONDS)
 
     async def _look(self, notes: _Notes) -> None:
         async def look(name: str) -> None:
@@ -214,7 +234,8 @@ class FaultPlayer:
         for node in self.stage.nodes:
             with agent_log(self.stage.running.layout, node).open("rb") as file:
                 file.seek(self._offsets[node.name])
-                text = file.read().decode(errors="replace")
+                whole_lines, _, _half = file.read().rpartition(b"\n")
+            text = whole_lines.decode(errors="replace")
             notes.logged[node.name], unhelpful = logged_codes(text)
             notes.unhelpful += [f"{node.name}: {line[:160]}" for line in unhelpful]
 
@@ -266,19 +287,25 @@ def judge_losses(played: FaultOutcome, slack: float = 1.0) -> list[str]:
     """Rules 1 and 2.
 
     Args:
-        slack: times are allowed to be so many times as long.
+        slack: times are allowed to be so many times as long, and half a minute at least.
     """
     fault = played.fault
     broken = [f"{played.clear_frames} Geneve frames in clear"] if played.clear_frames else []
     broken += [f"untouched pair: {loss}" for loss in played.untouched if not loss.is_whole]
-    most = fault.most_outage_seconds and fault.most_outage_seconds * slack
+    most = _with_slack(fault.most_outage_seconds, slack)
     if most is not None and played.outage_seconds > most:
         worst = max(played.touched, key=lambda loss: loss.longest_outage_seconds)
         broken.append(f"out for {played.outage_seconds:.2f} s, not at most {most:g} s: {worst}")
-    most = fault.most_recovery_seconds and fault.most_recovery_seconds * slack
+    most = _with_slack(fault.most_recovery_seconds, slack)
     if most is not None and played.recovery_seconds > most:
         broken.append(f"back after {played.recovery_seconds:.2f} s, not at most {most:g} s")
     return broken
+
+
+def _with_slack(seconds: float | None, slack: float) -> float | None:
+    if not seconds or slack <= 1:
+        return seconds
+    return max(seconds * slack, SLACK_FROM_SECONDS)
 
 
 def judge_says(

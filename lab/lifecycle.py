@@ -44,7 +44,7 @@ from lab.topology import (
     plan_topology,
 )
 
-_START_SECONDS = 20.0
+_START_SECONDS = 60.0
 _MEMORY_MIB = 768
 _PATH_MAX_BYTES = 107
 # UML's command line and hostfs' mount options cannot quote these.

@@ -36,7 +36,7 @@ from lab.shared_folder import plan_cluster
 from lab.spec import SSH_PORT, UNDERLAY_BRIDGE, forward_socket
 
 Say = Callable[[str], None]
-_DOWN_SECONDS = 20.0
+_DOWN_SECONDS = 60.0
 
 
 @contextlib.contextmanager

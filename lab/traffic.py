@@ -7,6 +7,7 @@ packet what that cost.
 
 import asyncio
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ Key = tuple[str, str]
 """A sender's name and a receiving node's."""
 
 _SETTLE_SECONDS = 20.0
+_LATE_SECONDS = 6.0
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class PairLoss:
         tcp_breaks: chunks that came out of order, or on a new connection with some missing.
         tcp_connects: 1 if the connection held all the time.
         longest_silence_seconds: of the TCP connection.
+        is_last_missing: the last packet that was sent has not come, or not yet.
     """
 
     source: str
@@ -44,6 +47,7 @@ class PairLoss:
     tcp_connects: int
     longest_silence_seconds: float
     udp_a_second: int = UDP_A_SECOND
+    is_last_missing: bool = False
 
     @property
     def longest_outage_seconds(self) -> float:
@@ -189,7 +193,18 @@ class Traffic:
 
     async def losses_between(self, begin: Mark, end: Mark) -> tuple[PairLoss, ...]:
         """What was lost of what was sent between two moments, the later one half a second ago or
-        more. Numbers in `lost_ranges` count from a sender's start."""
+        more. Numbers in `lost_ranges` count from a sender's start.
+
+        Late is not lost: what was sent last may still be on its way through machines that are busy.
+        """
+        until = time.monotonic() + _LATE_SECONDS
+        while True:
+            losses = await self._ask_losses(begin, end)
+            if time.monotonic() > until or not any(loss.is_last_missing for loss in losses):
+                return losses
+            await asyncio.sleep(0.5)
+
+    async def _ask_losses(self, begin: Mark, end: Mark) -> tuple[PairLoss, ...]:
         losses = []
         for receiver in self._programs:
             keys = [key for key in end.sent if key[1] == receiver.node]
@@ -223,4 +238,5 @@ def _pair_loss(
         tcp_connects=end.connects[key] - before + (1 if before else 0),
         longest_silence_seconds=stream.get("longest_silence_seconds", 0.0),
         udp_a_second=udp_a_second,
+        is_last_missing=bool(missing) and missing[-1][1] == total - 1,
     )

@@ -1,10 +1,30 @@
 """What a cluster's kubelets and installer would do on an API server: nodes, Pods, tokens."""
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
+from lab.errors import LabError
 from lab.kube import objects
 from lab.kube.server import ApiServer
+
+_KNOWN_SECONDS = 30.0
+_ESTABLISHED_SECONDS = 120.0
+
+
+def await_established(server: ApiServer, *crds: str) -> None:
+    """Wait until CRDs are served: those that are named (`crd/NAME`), or all that there are.
+
+    Raises:
+        LabError: they are not in time; has what kubectl said.
+    """
+    words = ("--for=condition=Established", "--timeout=60s", *(crds or ("crd", "--all")))
+    until = time.monotonic() + _ESTABLISHED_SECONDS
+    # kubectl gives up at once on a CRD that has no conditions yet: kubernetes issue 66439
+    while (done := server.kubectl("wait", *words)).returncode:
+        if time.monotonic() > until:
+            raise LabError("CRDs are not served", why=done.stderr.strip())
+        time.sleep(0.1)
 
 
 def make_namespace(server: ApiServer, name: str = objects.NAMESPACE) -> None:
@@ -55,6 +75,9 @@ def request_token(
 ) -> str:
     """A service-account token bound to this Pod, asked for as its node's kubelet does.
 
+    Right after the Pod was made the API server may not know yet that it is on that node: a kubelet
+    asks again, and so does this.
+
     Args:
         pod: as `make_agent_pod` returned it.
         seconds: how long it is good for; the API server grants no less than 600.
@@ -68,9 +91,19 @@ def request_token(
         f"/serviceaccounts/{spec['serviceAccountName']}/token"
     )
     config = server.node_kubeconfig(as_node or spec["nodeName"])
-    granted = server.post(path, objects.token_request(pod, seconds, audiences), config=config)
-    token: str = granted["status"]["token"]
-    return token
+    request = objects.token_request(pod, seconds, audiences)
+    until = time.monotonic() + _KNOWN_SECONDS
+    while True:
+        try:
+            granted = server.post(path, request, config=config)
+        except LabError as error:
+            is_early = as_node is None and "no relationship found" in error.why
+            if not is_early or time.monotonic() > until:
+                raise
+            time.sleep(0.1)
+        else:
+            token: str = granted["status"]["token"]
+            return token
 
 
 def _listed(documents: list[dict[str, Any]]) -> dict[str, Any]:

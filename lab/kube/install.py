@@ -6,7 +6,7 @@ from typing import Any
 
 from lab.errors import LabError
 from lab.kube import objects
-from lab.kube.cluster import make_agent_pod, make_node
+from lab.kube.cluster import await_established, make_agent_pod, make_node
 from lab.kube.in_lab import OPERATOR_REPLICAS, PODS_MADE
 from lab.kube.server import ApiServer
 from lab.topology import GENEVE_PORT, Topology
@@ -39,7 +39,7 @@ def install(server: ApiServer, topology: Topology, encapsulation: str) -> None:
     """CRDs, the ClusterIPsec with mode Full, then all the rest of deploy/, then Nodes and Pods."""
     await_ready(server)
     _apply(server, str(DEPLOY / "crds"))
-    _must(server, "wait", "--for=condition=Established", "--timeout=60s", "crd", "--all")
+    await_established(server)
     server.kubectl_json(*_APPLY, "-", stdin=cluster_ipsec(encapsulation))
     _apply(server, str(DEPLOY / "manifests" / "full.yaml"))
     for node in topology.nodes:

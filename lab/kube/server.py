@@ -5,7 +5,6 @@ import http.client
 import json
 import re
 import shutil
-import socket
 import ssl
 import subprocess
 import time
@@ -23,10 +22,11 @@ from lab.kube.arguments import (
 )
 from lab.kube.authority import issue_client, write_authority, write_private
 from lab.kube.daemon import Daemon
+from lab.ports import free_port
 
-_READY_SECONDS = 120.0
+_READY_SECONDS = 300.0
 _POLL_SECONDS = 0.1
-_KUBECTL_SECONDS = 120.0
+_KUBECTL_SECONDS = 300.0
 ADMIN_GROUPS = ("system:masters",)
 NODE_GROUPS = ("system:nodes",)
 
@@ -288,15 +288,6 @@ class ApiServer:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-
-
-def free_port(address: str) -> int:
-    """A TCP port that nobody listens on just now."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.bind((address, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _authority(layout: Layout) -> bytes:

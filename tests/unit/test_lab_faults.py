@@ -64,6 +64,18 @@ def test_bounds_are_of_the_touched_pairs() -> None:
     assert judge_losses(outcome(fault, recovery=2.1)) == ["back after 2.10 s, not at most 2 s"]
 
 
+def test_with_slack_only_what_may_take_time_may_take_more() -> None:
+    bounded = make(touches=("node1",), most_outage_seconds=1.0, most_recovery_seconds=10.0)
+    slow = outcome(bounded, loss("node1", "node2", (0, 999)), recovery=39)
+    assert len(judge_losses(slow)) == 2
+    assert judge_losses(slow, slack=4) == []
+    assert len(judge_losses(outcome(bounded, recovery=41), slack=4)) == 1
+    never = make(touches=("node1",), most_outage_seconds=0.0)
+    assert judge_losses(outcome(never, loss("node1", "node2", (7, 7))), slack=4) != []
+    untouched = outcome(bounded, loss("node2", "node3", (7, 7)), clear=1)
+    assert len(judge_losses(untouched, slack=4)) == 2
+
+
 def test_recovery_is_from_the_moment_to_the_last_lost_packet() -> None:
     moment = Mark({("node1#1", "node2"): 100, ("node3#1", "node2"): 0}, {}, {})
     losses = [loss("node1", "node2", (50, 60), (300, 499)), loss("node3", "node2", (0, 999))]
