@@ -79,7 +79,7 @@ class FakeKubeApi:
             self.cut += 1
             self.changed.notify_all()
 
-    def await_asked(self, count: int, method: str, text: str, seconds: float = 10) -> None:
+    def await_asked(self, count: int, method: str, text: str, seconds: float = 120) -> None:
         def seen() -> bool:
             return sum(m == method and text in path for m, path in self.asked) >= count
 

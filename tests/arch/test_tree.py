@@ -1,6 +1,7 @@
 """What the import contracts can't say about the tree: sizes, texts, who may touch the outside."""
 
 import ast
+import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -56,14 +57,17 @@ def _tracked() -> list[Path]:
         names = [name for name in listed.stdout.split("\0") if name]
         return [TOP / name for name in names if (TOP / name).is_file()]
     # An unpacked archive of the tree has no git: all of it counts, but what is made in it.
-    made = {".venv", "out", "__pycache__", "dist"}
-    return [
-        path
-        for path in TOP.rglob("*")
-        if path.is_file()
-        and not made & set(path.relative_to(TOP).parts)
-        and not any(part.startswith(".") and part.endswith("_cache") for part in path.parts)
-    ]
+    made = {".venv", ".hypothesis", "out", "__pycache__", "dist"}
+    found = []
+    # os.walk, because other tests make and remove folders meanwhile, and it minds nothing.
+    for folder, folders, files in os.walk(TOP):
+        folders[:] = [
+            name
+            for name in folders
+            if name not in made and not (name.startswith(".") and name.endswith("_cache"))
+        ]
+        found += [Path(folder, name) for name in files if Path(folder, name).is_file()]
+    return found
 
 
 def _python(*folders: str) -> list[Path]:

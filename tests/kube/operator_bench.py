@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from geneveil.kube.errors import MissingError
+from geneveil.kube.errors import ApiUnavailableError, ExistsError, MissingError
 from geneveil.kube.io import KubeClient, open_client
 from geneveil.kube.kinds import (
     CLUSTER_IPSECS,
@@ -26,27 +26,32 @@ from geneveil.kube.kinds import (
     NODE_IPSECS,
     SIGNING_REQUESTS,
 )
-from lab.kube.cluster import make_agent_pod, make_node, request_token
+from lab.kube.cluster import await_established, make_agent_pod, make_node, request_token
 from lab.kube.server import ApiServer
 
 TOP = Path(__file__).parents[2]
 NAMESPACE = "geneveil-system"
 SIGNER = "geneveil.io/node"
-WAIT_SECONDS = 40.0
+WAIT_SECONDS = 120.0
+"""Only a failure takes as long: a test must hold on a machine with much else to do."""
 TEMPLATES = ("rbac-operator", "rbac-agent", "policies")
 
 _T = TypeVar("_T")
 
 
 def wait_for(what: str, ask: Callable[[], _T], seconds: float = WAIT_SECONDS) -> _T:
-    """Ask until the answer is true."""
+    """Ask until the answer is true. An API server that cannot answer just now is asked again."""
     until = time.monotonic() + seconds
     while True:
-        answer = ask()
-        if answer:
-            return answer
+        why = ""
+        try:
+            answer = ask()
+            if answer:
+                return answer
+        except ApiUnavailableError as error:
+            why = f", at last: {error.render()}"
         if time.monotonic() > until:
-            raise AssertionError(f"{what}: not within {seconds:.0f} s")
+            raise AssertionError(f"{what}: not within {seconds:.0f} s{why}")
         time.sleep(0.05)
 
 
@@ -56,8 +61,7 @@ def install(server: ApiServer, helm: Path) -> None:
     assert crds.returncode == 0, crds.stderr
     for name in ("clusteripsecs", "nodeipsecs"):
         crd = f"crd/{name}.geneveil.io"
-        done = server.kubectl("wait", "--for=condition=Established", crd, "--timeout=20s")
-        assert done.returncode == 0, done.stderr
+        await_established(server, crd)
     shown = [f"--show-only=templates/{name}.yaml" for name in TEMPLATES]
     made = subprocess.run(
         [helm, "template", "geneveil", TOP / "deploy/chart/geneveil", "-n", NAMESPACE, *shown],
@@ -101,7 +105,7 @@ class OperatorReplica:
     def stop(self) -> int:
         """SIGTERM, and how it ended."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=30)
+        return self.process.wait(timeout=WAIT_SECONDS)
 
 
 @contextmanager
@@ -190,8 +194,25 @@ class FakeAgent:
                 **spec,
             },
         }
-        self.client.create(SIGNING_REQUESTS, document)
+        self._insist(lambda: self.client.create(SIGNING_REQUESTS, document))
         return name
+
+    def _insist(self, write: Callable[[], object]) -> None:
+        """Write, again if nobody knows whether it was done, as an agent does."""
+        is_again = False
+
+        def attempt() -> bool:
+            nonlocal is_again
+            try:
+                write()
+            except ExistsError:
+                if not is_again:
+                    raise
+            finally:
+                is_again = True
+            return True
+
+        wait_for("the API server takes it", attempt)
 
     def enrol(self, seconds: float = WAIT_SECONDS) -> bytes:
         """A new key, and the certificate for it."""
@@ -218,7 +239,9 @@ class FakeAgent:
     def confirm(self, **trust: Any) -> None:
         """Write NodeIPsec.status.trust."""
         document = {"metadata": {"name": self.node}, "status": {"trust": trust}}
-        self.client.apply(NODE_IPSECS, document, "geneveil-agent-trust", "status")
+        self._insist(
+            lambda: self.client.apply(NODE_IPSECS, document, "geneveil-agent-trust", "status")
+        )
 
 
 def request_name(node: str, csr_pem: bytes) -> str:

@@ -16,6 +16,7 @@ from lab.kube import kubeconfig, objects
 from lab.kube.arguments import Programs
 from lab.kube.cluster import make_agent_pod, make_node, request_token
 from lab.kube.server import ApiServer
+from tests.kube.operator_bench import WAIT_SECONDS, wait_for
 
 
 def _review(server: ApiServer, token: str) -> dict[str, Any]:
@@ -55,7 +56,8 @@ def test_the_token_ends_with_its_pod(api_server: ApiServer) -> None:
     names = ("-n", pod["metadata"]["namespace"], pod["metadata"]["name"])
     done = api_server.kubectl("delete", "pod", *names, "--grace-period=0", "--force")
     assert done.returncode == 0, done.stderr
-    assert not _review(api_server, token).get("authenticated")
+    # it looks at its own copies of Pods, which follow
+    wait_for("the token ends", lambda: not _review(api_server, token).get("authenticated"))
 
 
 def test_another_nodes_kubelet_gets_no_token(api_server: ApiServer) -> None:
@@ -106,13 +108,16 @@ def test_a_token_works_as_a_kubeconfig_and_is_audited(api_server: ApiServer) -> 
     token = request_token(api_server, make_agent_pod(api_server, "audit-a"))
     config = api_server.token_kubeconfig("audit-a", token)
     assert api_server.kubectl("get", "secrets", "-A", config=config).returncode != 0
-    nodes = [
-        event["user"]["extra"]["authentication.kubernetes.io/node-name"]
-        for event in api_server.requests()
-        if event.get("objectRef", {}).get("resource") == "secrets"
-        and event["user"]["username"].endswith(":geneveil-agent")
-    ]
-    assert nodes == [["audit-a"]]
+
+    def nodes() -> list[list[str]]:
+        return [
+            event["user"]["extra"]["authentication.kubernetes.io/node-name"]
+            for event in api_server.requests()
+            if event.get("objectRef", {}).get("resource") == "secrets"
+            and event["user"]["username"].endswith(":geneveil-agent")
+        ]
+
+    assert wait_for("the audit log has it", nodes) == [["audit-a"]]
 
 
 def test_objects_outlive_a_restart_and_a_crash(own_api_server: ApiServer) -> None:
@@ -150,10 +155,9 @@ def test_a_program_that_ends_is_reported_with_its_log(
     own_api_server: ApiServer, tmp_path: Path
 ) -> None:
     # Its port is taken.
+    taken = own_api_server.layout.port
     with pytest.raises(LabError, match="kube-apiserver ended while starting") as refused:
-        ApiServer.start(
-            tmp_path / "second", own_api_server.programs, port=own_api_server.layout.port
-        )
+        ApiServer.start(tmp_path / "second", own_api_server.programs, port=taken)
     assert "address already in use" in refused.value.render()
 
 
@@ -173,10 +177,10 @@ def test_the_command_leaves_no_program_behind(
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     said = [line for line in iter(process.stdout.readline, "") if not _waits(line, process, number)]
-    assert process.wait(60) == status
+    assert process.wait(WAIT_SECONDS) == status
     assert any("export KUBECONFIG=" in line for line in said)
     # Killed by the kernel, they may need a moment to be gone.
-    end = time.monotonic() + 30
+    end = time.monotonic() + WAIT_SECONDS
     while left := _processes_naming(str(folder)):
         assert time.monotonic() < end, left
         time.sleep(0.05)

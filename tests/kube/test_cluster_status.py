@@ -6,7 +6,9 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+from lab.kube.cluster import await_established
 from lab.kube.server import ApiServer
+from tests.kube.operator_bench import WAIT_SECONDS
 
 CRDS = Path(__file__).parents[2] / "deploy" / "crds"
 
@@ -14,7 +16,7 @@ CRDS = Path(__file__).parents[2] / "deploy" / "crds"
 def status(server: ApiServer, *words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "geneveil", "status", "--cluster"]
     command += ["--kubeconfig", str(server.kubeconfig()), *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, timeout=WAIT_SECONDS)
 
 
 def test_from_not_installed_to_well(own_api_server: ApiServer) -> None:
@@ -23,8 +25,7 @@ def test_from_not_installed_to_well(own_api_server: ApiServer) -> None:
     assert done.returncode == 2
     assert "geneveil is not installed in this cluster" in done.stderr
     assert server.kubectl("apply", "--server-side", "-f", str(CRDS)).returncode == 0
-    wait = ("wait", "--for=condition=Established", "--timeout=30s", "crd", "--all")
-    assert server.kubectl(*wait).returncode == 0
+    await_established(server)
     done = status(server)
     assert (done.returncode, done.stderr) == (0, "")
     assert "no ClusterIPsec" in done.stdout

@@ -25,7 +25,7 @@ spec:
     type: OVNKubernetes
     ovnKubernetesConfig: {ipsecConfig: {}}
 """
-MOST_SECONDS = 120
+MOST_SECONDS = 300
 
 
 def commands() -> list[str]:

@@ -27,7 +27,7 @@ def _install(server: ApiServer, *arguments: str) -> "subprocess.CompletedProcess
         [*command, *arguments],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
         stdin=subprocess.DEVNULL,
     )

@@ -13,7 +13,9 @@ from geneveil.install.wish import InstallWish
 from geneveil.model.cluster import Mode
 from lab import manifests
 from lab.kube.arguments import Programs
+from lab.kube.cluster import await_established
 from lab.kube.server import ApiServer
+from tests.kube.operator_bench import WAIT_SECONDS
 
 
 @pytest.mark.parametrize("name", sorted(manifests.RENDERINGS))
@@ -79,7 +81,7 @@ def test_helm_template_is_applied_with_its_switch(own_api_server: ApiServer) -> 
     assert found["spec"]["mode"] == "Full"
 
 
-def _await_refusal(server: ApiServer, seconds: float = 30.0) -> None:
+def _await_refusal(server: ApiServer, seconds: float = WAIT_SECONDS) -> None:
     """An API server follows a new policy some time after it was made."""
     end = time.monotonic() + seconds
     while not server.kubectl("delete", "clusteripsec", "cluster", "--dry-run=server").returncode:
@@ -113,8 +115,7 @@ def _applied(server: ApiServer, file: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     if file.name == "crds":
-        waited = server.kubectl("wait", "--for=condition=Established", "crd", "--all")
-        assert waited.returncode == 0, waited.stderr
+        await_established(server)
 
 
 def _helm(server: ApiServer, verb: str, values: str = "") -> "subprocess.CompletedProcess[str]":
@@ -123,4 +124,4 @@ def _helm(server: ApiServer, verb: str, values: str = "") -> "subprocess.Complet
         # the service accounts are there already, and belong to nobody
         command += [str(manifests.CHART), "--take-ownership", "--set", values]
     command += ["--namespace", manifests.NAMESPACE, f"--kubeconfig={server.kubeconfig()}"]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)

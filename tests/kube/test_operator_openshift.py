@@ -5,8 +5,16 @@ from pathlib import Path
 from geneveil.kube.io import open_client
 from geneveil.kube.kinds import CLUSTER_IPSECS
 from lab.kube.arguments import Programs
+from lab.kube.cluster import await_established
 from lab.kube.server import ApiServer
-from tests.kube.operator_bench import FakeAgent, condition, install, read_trust, replica, wait_for
+from tests.kube.operator_bench import (
+    FakeAgent,
+    condition,
+    install,
+    read_trust,
+    replica,
+    wait_for,
+)
 
 NETWORK_CRD = {
     "apiVersion": "apiextensions.k8s.io/v1",
@@ -50,9 +58,7 @@ def test_the_installers_network_is_the_switch(
     server = own_api_server
     install(server, kube_programs.helm)
     server.kubectl_json("create", "-f", "-", stdin=NETWORK_CRD)
-    server.kubectl(
-        "wait", "--for=condition=Established", "crd/networks.operator.openshift.io", "--timeout=20s"
-    )
+    await_established(server, "crd/networks.operator.openshift.io")
     server.kubectl_json("create", "-f", "-", stdin=NETWORK)
     admin = open_client(server.kubeconfig())
     agent = FakeAgent(server, "node", "chassis")

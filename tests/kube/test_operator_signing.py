@@ -90,11 +90,15 @@ def victim(cluster: Cluster) -> FakeAgent:
 def _denied(cluster: Cluster, agent: FakeAgent, name: str) -> str:
     reason = wait_for(f"a denial of {name}", lambda: agent.denial(name))
     assert not agent.certificate(name)
-    events = cluster.server.kubectl_json(
-        "get", "events", "-n", "default", f"--field-selector=involvedObject.name={name}"
-    )
-    assert len(events["items"]) == 1
-    assert events["items"][0]["type"] == "Warning"
+
+    def events() -> list[dict[str, Any]]:
+        chosen = f"--field-selector=involvedObject.name={name}"
+        found = cluster.server.kubectl_json("get", "events", "-n", "default", chosen)
+        return list(found["items"])
+
+    # the Event comes after the condition that it is about
+    (event,) = wait_for(f"the Event about {name}", events)
+    assert event["type"] == "Warning"
     return reason
 
 
@@ -224,6 +228,8 @@ def test_a_chassis_that_another_node_has(cluster: Cluster, victim: FakeAgent) ->
 
 def test_a_chassis_that_two_claim_at_once(cluster: Cluster) -> None:
     both = [FakeAgent(cluster.server, f"both-{n}", "chassis-both") for n in (1, 2)]
+    for one in both:  # the operator makes it for every Node that it has heard of
+        wait_for("its NodeIPsec", lambda: cluster.admin.find(NODE_IPSECS, one.node))  # noqa: B023
     for one in both:
         assert _denied(cluster, one, one.ask(make_csr("chassis-both"))) == "chassis-claimed-twice"
 
@@ -245,7 +251,8 @@ def test_another_signers_request_is_left_alone(cluster: Cluster) -> None:
 
 def test_the_status_tells(cluster: Cluster, victim: FakeAgent) -> None:
     wait_for("Available", lambda: condition(cluster.admin, "Available")[0] == "True")
-    assert condition(cluster.admin, "Degraded")[:2] == ("False", "AsExpected")
+    as_expected = ("False", "AsExpected")
+    wait_for("not Degraded", lambda: condition(cluster.admin, "Degraded")[:2] == as_expected)
 
 
 def test_permissions_are_enough(cluster: Cluster, victim: FakeAgent, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from lab.kube.objects import OPERATOR, pod, token_request
 from lab.kube.server import ApiServer
 from tests.kube.operator_bench import (
     NAMESPACE,
+    WAIT_SECONDS,
     FakeAgent,
     OperatorReplica,
     install,
@@ -120,7 +121,6 @@ def _enrol(cluster: Cluster, name: str, count: int = 3) -> None:
     assert [len(ledgers[agent.chassis]) for agent in agents] == [1] * count
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("number", range(len(FAULTS)), ids=list(FAULTS))
 def test_answers_that_are_late_lost_or_refusals(cluster: Cluster, number: int) -> None:
     cluster.api.arm(*list(FAULTS.values())[number])
@@ -130,7 +130,6 @@ def test_answers_that_are_late_lost_or_refusals(cluster: Cluster, number: int) -
     assert "Traceback" not in cluster.operator.text()
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("is_event", [False, True], ids=["answer", "event"])
 def test_410_for_every_watch(cluster: Cluster, is_event: bool) -> None:
     cluster.api.arm(Fault("GET", "watch=1", 8, 410, "Expired", is_event=is_event))
@@ -140,7 +139,6 @@ def test_410_for_every_watch(cluster: Cluster, is_event: bool) -> None:
     assert cluster.operator.process.poll() is None
 
 
-@pytest.mark.timeout(120)
 def test_a_token_that_ends_is_followed_by_the_files_next(
     kube_programs: Programs, tmp_path: Path
 ) -> None:
@@ -175,7 +173,6 @@ def _pod_token(server: ApiServer, name: str) -> str:
     return str(server.post(path, token_request(made, 600))["status"]["token"])
 
 
-@pytest.mark.timeout(180)
 def test_the_api_server_is_away_in_the_middle_of_a_burst(
     kube_programs: Programs, tmp_path: Path
 ) -> None:
@@ -193,7 +190,7 @@ def test_the_api_server_is_away_in_the_middle_of_a_burst(
             server.kill_api_server()
             wait_for("it notices", lambda: operator.said("failed"))
             server.start_all()
-            crowd.enrol(120)
+            crowd.enrol(4 * WAIT_SECONDS)
             assert operator.process.poll() is None
             assert "Traceback" not in operator.text()
         ledgers = _check_nothing_twice(admin)

@@ -12,9 +12,10 @@ from lightkube.resources.authorization_v1 import SelfSubjectAccessReview
 
 from lab import manifests
 from lab.kube.arguments import Programs
-from lab.kube.cluster import make_namespace
+from lab.kube.cluster import await_established, make_namespace
 from lab.kube.objects import AGENT, NAMESPACE, OPERATOR
 from lab.kube.server import ApiServer
+from tests.kube.operator_bench import wait_for
 
 CSR = "certificatesigningrequests.certificates.k8s.io"
 SIGNERS = "signers.certificates.k8s.io"
@@ -30,8 +31,22 @@ def installed(
         for file in ("deploy/crds/", "deploy/manifests/full.yaml"):
             done = server.kubectl("apply", "--server-side", "-f", f"{manifests.TOP / file}")
             assert done.returncode == 0, done.stderr
-            server.kubectl("wait", "--for=condition=Established", "crd", "--all")
+        await_established(server)
+        # the API server follows roles and policies some time after they were made
+        for account, questions in GRANTED.items():
+            client = _client(server, account)
+            wait_for(
+                f"{account} may do its work",
+                lambda: all(_may(client, *one) for one in questions),  # noqa: B023
+            )
+        operator = _config(server, OPERATOR)
+        wait_for("policies are followed", lambda: _makes_only_its_own(server, operator))
         yield server
+
+
+def _makes_only_its_own(server: ApiServer, config: Path) -> bool:
+    make = ("create", "secret", "generic", *HERE, "--from-literal=k=v", "--dry-run=server")
+    return "makes no Secret" in server.kubectl(*make, "other", config=config).stderr
 
 
 def _config(server: ApiServer, account: str) -> Path:

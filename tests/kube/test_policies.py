@@ -10,9 +10,16 @@ import pytest
 
 from lab import manifests
 from lab.kube.arguments import Programs
-from lab.kube.cluster import make_agent_pod, make_namespace, make_node, request_token
+from lab.kube.cluster import (
+    await_established,
+    make_agent_pod,
+    make_namespace,
+    make_node,
+    request_token,
+)
 from lab.kube.objects import AGENT, NAMESPACE
 from lab.kube.server import ApiServer
+from tests.kube.operator_bench import WAIT_SECONDS
 
 SEAL = "a" * 64
 
@@ -25,7 +32,7 @@ def installed(
     with ApiServer.start(tmp_path_factory.mktemp("installed"), kube_programs) as server:
         make_namespace(server)
         _must(server, "apply", "--server-side", "-f", f"{manifests.TOP / 'deploy/crds'}/")
-        _must(server, "wait", "--for=condition=Established", "crd", "--all")
+        await_established(server)
         for name in ("full.yaml", "clusteripsec-full.yaml"):
             _must(server, "apply", "--server-side", "-f", str(manifests.FOLDER / name))
         for node in ("one", "two"):
@@ -49,7 +56,7 @@ PROBES = (
 )
 
 
-def _until(check: Callable[[], object], seconds: float = 30.0) -> None:
+def _until(check: Callable[[], object], seconds: float = WAIT_SECONDS) -> None:
     """Try until it holds: the API server follows its own policies with some delay."""
     end = time.monotonic() + seconds
     while True:
@@ -189,7 +196,7 @@ def test_there_is_one_switch(installed: ApiServer) -> None:
 def test_the_mode_holds_even_without_the_schemas_rule(own_api_server: ApiServer) -> None:
     server = own_api_server
     _must(server, "apply", "--server-side", "-f", f"{manifests.TOP / 'deploy/crds'}/")
-    _must(server, "wait", "--for=condition=Established", "crd", "--all")
+    await_established(server)
     for name in ("full.yaml", "clusteripsec-full.yaml"):
         _must(
             server,
@@ -215,7 +222,7 @@ def test_the_mode_holds_even_without_the_schemas_rule(own_api_server: ApiServer)
 def test_settings_are_fixed_once_they_are_sealed(own_api_server: ApiServer) -> None:
     server = own_api_server
     _must(server, "apply", "--server-side", "-f", f"{manifests.TOP / 'deploy/crds'}/")
-    _must(server, "wait", "--for=condition=Established", "crd", "--all")
+    await_established(server)
     _must(server, "apply", "-f", str(manifests.FOLDER / "clusteripsec-full.yaml"))
 
     def change(spec: str, *more: str) -> tuple[str, ...]:
@@ -242,7 +249,7 @@ def test_settings_are_fixed_once_they_are_sealed(own_api_server: ApiServer) -> N
 def test_disabled_stays_disabled_and_can_be_taken_away(own_api_server: ApiServer) -> None:
     server = own_api_server
     _must(server, "apply", "--server-side", "-f", f"{manifests.TOP / 'deploy/crds'}/")
-    _must(server, "wait", "--for=condition=Established", "crd", "--all")
+    await_established(server)
     for name in ("disabled.yaml", "clusteripsec-disabled.yaml"):
         _must(
             server,

@@ -5,6 +5,7 @@ out/tests/ and stays there; the failure's message says where.
 """
 
 import asyncio
+import os
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -15,9 +16,13 @@ import pytest
 
 from lab.bringup import Running, bring_up
 from lab.build import artifacts, kubernetes, machine
+from lab.deadline import PATIENCE
 from lab.lifecycle import LabConfig, Programs, Supervised, lay_out
 from lab.shared_folder import plan_cluster
 from lab.topology import IPV6_SUBNETS, Subnets
+
+os.environ[PATIENCE] = "4"
+"""Here it is judged whether things happen; how fast they do is judged by `make soak`."""
 
 T = TypeVar("T")
 Await = Callable[[Coroutine[Any, Any, T]], T]

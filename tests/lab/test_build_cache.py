@@ -170,19 +170,19 @@ def test_a_second_builder_waits_for_the_first(tmp_path: Path) -> None:
     def make(bench: Workbench) -> Mapping[str, str]:
         builds.append(1)
         begun.set()
-        assert go_on.wait(10)
+        assert go_on.wait(120)
         return _write(bench)
 
     recipe = _recipe(make)
     first = threading.Thread(target=_obtain, args=(cache, recipe))
     second = threading.Thread(target=cache.obtain, args=(recipe, Told(), Stop()))
     first.start()
-    assert begun.wait(10)
+    assert begun.wait(120)
     second.start()
-    assert told.wait(10)
+    assert told.wait(120)
     go_on.set()
-    first.join(10)
-    second.join(10)
+    first.join(120)
+    second.join(120)
     assert len(builds) == 1
     assert cache.find(recipe)
 

@@ -46,9 +46,13 @@ def test_recorded_esp_is_dropped(cluster: Running, runner: asyncio.Runner) -> No
     """A third machine on the wire sends node2 what node1 sent it before, to the letter."""
     a, b = cluster.layout.topology.nodes[:2]
     assert runner.run(ping(cluster, a.name, str(b.pods[0].address.ip)))
-    runner.run(settle())
-    recorded = esp_frames(cluster, str(a.underlay.ip), str(b.underlay.ip))
-    assert recorded
+    recorded: list[bytes] = []
+
+    async def are_recorded() -> bool:
+        recorded[:] = esp_frames(cluster, str(a.underlay.ip), str(b.underlay.ip))
+        return bool(recorded)
+
+    runner.run(wait_until(are_recorded, "the witness to have recorded ESP", 10))
     before = xfrm_counter(cluster, runner, b.name, "XfrmInStateSeqError")
     frames = "\n".join(frame.hex() for frame in recorded[:5]) + "\n"
     runner.run(cluster.remote("node3").check("python3 -I /lab/replay.py", stdin=frames))
@@ -81,7 +85,12 @@ def test_a_genuine_certificate_of_another_chassis_opens_nothing(
     runner.run(wait_until(shut, "node1 to shut the pair that lies, and keep the other", 20))
     assert not runner.run(ping(cluster, "node1", str(victim.pods[0].address.ip), "-c", "10"))
     assert runner.run(shut()), "it came up in the meantime"
-    log = (cluster.layout.disk("node1") / "log" / "charon.log").read_text(errors="replace")
-    assert "AUTHENTICATION_FAILED" in log or "does not match" in log or "constraint" in log
+    path = cluster.layout.disk("node1") / "log" / "charon.log"
+
+    async def is_refused() -> bool:
+        log = path.read_text(errors="replace")
+        return "AUTHENTICATION_FAILED" in log or "does not match" in log or "constraint" in log
+
+    runner.run(wait_until(is_refused, "charon's log to say that it refused", 20))
     runner.run(settle())
     assert clear.new() == 0

@@ -15,7 +15,7 @@ from lab.bringup import Running, await_secured
 from lab.deadline import wait_until
 from lab.health import LINGERING
 from tests.lab.conftest import OpenLab
-from tests.lab.witness import GENEVE, Tally, settle
+from tests.lab.witness import GENEVE, Tally, await_seen, settle
 
 pytestmark = pytest.mark.lab
 
@@ -96,6 +96,13 @@ async def ping_between(running: Running, pod: int) -> bool:
     return done.status == 0
 
 
+async def await_reach(running: Running) -> None:
+    async def reaches() -> bool:
+        return await ping_between(running, 0)
+
+    await wait_until(reaches, "node1's pod to reach node2's", 15)
+
+
 def test_a_pod_that_sends_to_a_nodes_geneve_port_is_stopped(
     cluster: Running, runner: asyncio.Runner
 ) -> None:
@@ -116,19 +123,26 @@ def test_a_pod_that_sends_to_a_nodes_geneve_port_is_stopped(
         for port in (6081, FOREIGN_PORT):
             send = SEND.format(length=PAYLOAD_BYTES, address=target, port=port)
             await cluster.remote("node1").check(f'ip netns exec {pod} python3 -c "{send}"')
-        await settle()
-        counted = json.loads(
-            await cluster.remote("node2").check("nft -j list counters table inet seen")
-        )
-        arrived = {
-            item["counter"]["name"]: item["counter"]["packets"]
-            for item in counted["nftables"]
-            if "counter" in item
-        }
+        arrived: dict[str, int] = {}
+
+        async def the_others_arrived() -> bool:
+            counted = json.loads(
+                await cluster.remote("node2").check("nft -j list counters table inet seen")
+            )
+            arrived.update(
+                (item["counter"]["name"], item["counter"]["packets"])
+                for item in counted["nftables"]
+                if "counter" in item
+            )
+            return arrived["to_other"] == 4
+
+        await wait_until(the_others_arrived, "the control to arrive", 15, poll_seconds=0.2)
+        assert await await_seen(foreign, 4) == 4
         await cluster.remote("node2").check("nft delete table inet seen")
         assert await dropped(cluster, "node1", "forwarded") == before + 4
         assert arrived == {"to_overlay": 0, "to_other": 4}
-        assert (geneve.new(), foreign.new()) == (0, 4)
+        await settle()
+        assert geneve.new() == 0
 
     runner.run(run())
 
@@ -201,13 +215,13 @@ def test_source_nat_after_the_guard_lets_nothing_out(
             async with stopped_agent(cluster, "node1"):
                 await remote.check("nft flush chain inet geneveil postrouting")
                 assert not await ping_between(cluster, 1)
-                assert clear.new() >= 4  # the control: this is the way out
+                await await_seen(clear, 4)  # the control: this is the way out
         finally:
             await remote.check(
                 f"nft delete table ip moved; ip addr del {OTHER_ADDRESS}/24 dev eth0"
             )
         await await_guard(cluster, "node1", [6081])
-        assert await ping_between(cluster, 0)
+        await await_reach(cluster)
 
     runner.run(run())
 
@@ -234,7 +248,7 @@ def test_vxlan_instead_of_geneve_is_dropped_and_named(
         async with stopped_agent(cluster, "node1"):
             await cluster.remote("node1").check("nft delete table inet geneveil")
             await ping_between(cluster, 0)
-            assert clear.new() >= 4  # the control: it was there to be seen
+            await await_seen(clear, 4)  # the control: it was there to be seen
 
     runner.run(run())
 
@@ -249,6 +263,6 @@ def test_with_geneve_again_all_is_well_and_the_guard_is_as_before(
         for node in cluster.layout.topology.nodes:
             await await_secured(cluster, node, apart_from=OWN_DOING)
             await await_guard(cluster, node.name, [6081])
-        assert await ping_between(cluster, 0)
+        await await_reach(cluster)
 
     runner.run(run())

@@ -4,7 +4,6 @@ One cluster for all; the tests follow one another, the last one deletes a Node.
 """
 
 import asyncio
-import json
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -18,7 +17,7 @@ from lab.rollover import await_phases, issuers, rotate
 from lab.stage import Stage
 from lab.topology import CENTRAL
 from tests.lab.conftest import OpenLab
-from tests.lab.witness import ping
+from tests.lab.witness import Tally, await_seen, ping
 
 pytestmark = pytest.mark.lab
 
@@ -93,17 +92,29 @@ def test_nodes_and_cluster_say_how_they_are(stage: Stage, runner: asyncio.Runner
         assert node["status"]["chassis"] == status["chassis"]
         assert node["status"]["guard"] == "InPlace"
         assert node["status"]["certificate"]["serial"] == status["certificate"]["serial"]
-        assert node["status"]["trust"]["serial"] == status["certificate"]["serial"]
-    cluster = objects(stage, "clusteripsec", "cluster")
-    assert conditions(cluster)["Available"] == "True"
+
+    async def confirmed() -> bool:
+        nodes = objects(stage, "nodeipsecs")["items"]
+        return all(
+            node["status"].get("trust", {}).get("serial") == node["status"]["certificate"]["serial"]
+            for node in nodes
+        )
+
+    runner.run(wait_until(confirmed, "every node to confirm its trust", 30, poll_seconds=1))
+
+    async def available() -> bool:
+        cluster = objects(stage, "clusteripsec", "cluster")
+        return "status" in cluster and conditions(cluster).get("Available") == "True"
+
+    runner.run(wait_until(available, "the cluster to be Available", 30, poll_seconds=1))
 
 
 def test_the_wire_shows_esp_alone(stage: Stage, runner: asyncio.Runner) -> None:
     address = str(stage.nodes[1].pods[0].address.ip)
-    before = stage.count_frames("esp")
+    esp = Tally(stage.running, "esp")
     assert runner.run(ping(stage.running, "node1", address))
+    runner.run(await_seen(esp, 1))
     assert runner.run(stage.clear_frames()) == 0
-    assert stage.count_frames("esp") > before
 
 
 def test_the_authority_is_rolled_over_and_no_packet_is_lost(
@@ -164,9 +175,12 @@ def test_a_deleted_node_is_shut_out_within_seconds(stage: Stage, runner: asyncio
 
     runner.run(wait_until(closed, "both peers to hold no SA with node3", _CLOSED_SECONDS))
     print(f"no SA with node3 {time.monotonic() - begun:.1f} s after kubectl was started")
-    assert "node3" not in json.dumps(
-        [item["metadata"]["name"] for item in objects(stage, "nodeipsecs")["items"]]
-    )
+
+    async def forgotten() -> bool:
+        names = [item["metadata"]["name"] for item in objects(stage, "nodeipsecs")["items"]]
+        return "node3" not in names
+
+    runner.run(wait_until(forgotten, "its NodeIPsec to go", 15, poll_seconds=1))
     runner.run(stage.await_well(["node1", "node2"]))
     check_wire(stage, runner, touched="node3")
     runner.run(stage.control())

@@ -85,7 +85,7 @@ def judged(
         shutil.copy(control.folder / "disabled.pcap", tmp_path)
         write_evidence(tmp_path, control.versions | versions, [control.evidence, evidence])
         command = [sys.executable, "-m", "geneveil", "verify", str(tmp_path), "-o", "json"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600)
         assert "Traceback" not in done.stderr, done.stderr
         report: dict[str, Any] = json.loads((tmp_path / "report.json").read_text())
         return done.returncode, report

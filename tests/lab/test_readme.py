@@ -25,7 +25,7 @@ def commands() -> list[str]:
 
 
 def run(words: list[str], **options: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(words, capture_output=True, text=True, timeout=120, cwd=ROOT, **options)  # type: ignore[call-overload, no-any-return]
+    return subprocess.run(words, capture_output=True, text=True, timeout=600, cwd=ROOT, **options)  # type: ignore[call-overload, no-any-return]
 
 
 def test_every_make_target_exists() -> None:

@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 from lab.bringup import Running
+from lab.deadline import wait_until
 
 GENEVE = "udp port 6081"
 ESP = "esp or udp port 4500"
@@ -36,11 +37,29 @@ class Tally:
 async def ping(running: Running, source: str, address: str, *options: str) -> bool:
     """Ping from a node's first pod; true if any answer came."""
     pod = running.layout.topology.node(source).pods[0]
-    command = ["ip", "netns", "exec", pod.namespace, "ping", "-n", "-i", "0.1", "-W", "1"]
+    command = ["ip", "netns", "exec", pod.namespace, "ping", "-n", "-i", "0.1", "-W", "3"]
     done = await running.remote(source).run([*command, *(options or ("-c", "3")), address])
     return done.status == 0
 
 
 async def settle() -> None:
-    """Let frames that are on the wire reach the witness's file (flushed per packet)."""
-    await asyncio.sleep(0.2)
+    """Let frames that are on the wire reach the witness's file, which is flushed per packet.
+
+    Before "nothing was seen"; for what is to be seen there is `await_seen`.
+    """
+    await asyncio.sleep(0.5)
+
+
+async def await_seen(tally: Tally, least: int) -> int:
+    """Wait until the witness has so many frames; how many it has then.
+
+    Raises:
+        LabError: it has fewer after a while.
+    """
+
+    async def seen() -> bool:
+        return await asyncio.to_thread(tally.new) >= least
+
+    what = f"the witness to have {least} frames of {tally.expression}"
+    await wait_until(seen, what, 15, poll_seconds=0.2)
+    return tally.new()

@@ -5,7 +5,6 @@ import os
 import re
 import resource
 import signal
-import statistics
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from geneveil.kernel_events.io import TABLE_PAUSE_SECONDS
 from tests.real.programs import (
     DEADLINE_SECONDS,
     network_namespace,
@@ -62,23 +62,24 @@ class Node:
             f"operator: {{url: '{url}', tokenFile: {self.folder}/token}}\n"
         )
 
-    def inside(self, *arguments: str) -> list[str]:
-        program = [sys.executable, "-m", "geneveil", *arguments]
-        return ["ip", "netns", "exec", self.namespace, *program]
+    def inside(self, *arguments: str, program: tuple[str, ...] = ()) -> list[str]:
+        words = [sys.executable, *(program or ("-m", "geneveil")), *arguments]
+        return ["ip", "netns", "exec", self.namespace, *words]
 
     def geneveil(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             self.inside(*arguments),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=DEADLINE_SECONDS,
             env={**os.environ, **self.environment},
         )
         assert "Traceback" not in done.stderr
         return done
 
-    def start(self) -> Popen[bytes]:
-        command = self.inside("agent", "--config", str(self.config))
+    def start(self, *program: str) -> Popen[bytes]:
+        """Start the agent, as `python -m geneveil` or as another program of its arguments."""
+        command = self.inside("agent", "--config", str(self.config), program=program)
         agent = self.stack.enter_context(
             process(*command, log=self.folder / "agent.log", **self.environment)
         )
@@ -102,7 +103,9 @@ class Node:
     def listing(self, table: str) -> str:
         """A table as nft prints it; empty while it is not there."""
         command = [str(self.folder / "nft"), f"list table {table}"]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=DEADLINE_SECONDS
+        ).stdout
 
     def await_status(self, pid: int) -> None:
         wait_until(lambda: self.status().get("pid") == pid, "the agent's status")
@@ -201,31 +204,36 @@ ALTERING = {
     "altered": ("insert rule inet geneveil output accept", "guard-altered"),
     "emptied": ("flush table inet geneveil", "guard-altered"),
 }
-MOST_SECONDS_WITHOUT = 1.0
+LOOKS_ONCE_AN_HOUR = (
+    "from geneveil.agent import loop\nfrom geneveil.cli.app import main\n"
+    "loop.PERIOD_SECONDS = 3600.0\nmain()\n"
+)
+"""An agent that does nothing unless it is told of something."""
 
 
 @pytest.mark.parametrize(("command", "code"), ALTERING.values(), ids=ALTERING.keys())
-def test_a_guard_that_somebody_touched_is_back_within_a_second_and_that_is_said(
+def test_a_guard_that_somebody_touched_is_put_back_at_once_and_that_is_said(
     node: Node, command: str, code: str
 ) -> None:
-    agent = node.start()
+    """At once: because the kernel told of it. How fast is measured in the lab."""
+    agent = node.start("-c", LOOKS_ONCE_AN_HOUR)
     node.await_status(agent.pid)
     before = node.listing("inet geneveil")
     assert "policy accept" in before
     subprocess.run([node.folder / "nft", "add table inet theirs"], check=True)
-    spent = []
     for _ in range(3):
         begun = time.monotonic()
         subprocess.run([node.folder / "nft", command], check=True)
         wait_until(lambda: node.listing("inet geneveil") == before, "the guard")
-        spent.append(time.monotonic() - begun)
-    print(f"{command}: back after {', '.join(f'{s:.3f}' for s in spent)} s")
-    # The median: a machine with other work may starve one of them. A poll takes 2 s.
-    assert statistics.median(spent) < MOST_SECONDS_WITHOUT
+        print(f"{command}: back after {time.monotonic() - begun:.3f} s")
     wait_until(lambda: f"code={code}" in node.log, "the log line")
     assert re.search(r"it was (removed|altered)", node.log)
     wait_until(lambda: any("3 times" in what for what in node.whats(code)), "the count")
     assert ("table inet theirs" in node.listing_of_all()) is (command != "flush ruleset")
+
+
+def repairs(node: Node) -> int:
+    return node.log.count('event="guard put back"')
 
 
 def test_a_fight_over_the_guard_costs_a_bounded_number_of_repairs(node: Node) -> None:
@@ -235,11 +243,13 @@ def test_a_fight_over_the_guard_costs_a_bounded_number_of_repairs(node: Node) ->
     script.write_text("insert rule inet geneveil output accept\n")
     begun = time.monotonic()
     changes = 0
-    while time.monotonic() - begun < 3.0:
+    # For long enough to see a bound, and until it has begun on a machine that is busy.
+    while time.monotonic() - begun < 3.0 or not repairs(node):
         subprocess.run([node.folder / "nft", "-f", script], check=False, capture_output=True)
         changes += 1
-    repairs = node.log.count('event="guard put back"')
-    assert 1 <= repairs <= 31, (changes, repairs)
+        assert time.monotonic() - begun < DEADLINE_SECONDS, "not one repair"
+    seen, lasted = repairs(node), time.monotonic() - begun
+    assert 1 <= seen <= lasted / TABLE_PAUSE_SECONDS + 1, (changes, seen, lasted)
     wait_until(lambda: node.geneveil("guard", "show").returncode == 0, "the guard")
     assert agent.poll() is None
 
@@ -252,7 +262,7 @@ def test_without_nft_nothing_is_pretended(node: Node) -> None:
     assert not (node.folder / "state/sealed").exists()
     agent = node.start()
     node.await_status(agent.pid)
-    assert {"guard-unreadable", "action-failed"} <= node.codes()
+    wait_until(lambda: {"guard-unreadable", "action-failed"} <= node.codes(), "the findings")
     assert node.status()["guard"] is None
 
 
@@ -304,7 +314,7 @@ def test_it_waits_for_its_operator_and_then_enrols(node: Node) -> None:
     node.stack.enter_context(process(*server, log=node.folder / "operator.log", **node.environment))
     wait_until(lambda: node.status()["certificate"] is not None, "the certificate")
     assert node.status()["certificate"]["chassis"] == "node1"
-    assert node.codes() == {"charon-away", "ovsdb-away"}
+    wait_until(lambda: node.codes() == {"charon-away", "ovsdb-away"}, "the rest to be well")
     for name in ("node.key", "node.crt", "trust-bundle.pem", "settings.json"):
         assert (node.folder / "state" / name).stat().st_mode & 0o777 == 0o600
     key = (node.folder / "state/node.key").read_bytes()
@@ -319,14 +329,14 @@ def test_it_waits_for_its_operator_and_then_enrols(node: Node) -> None:
 
 SCRAPE = (
     "import sys, urllib.request\n"
-    "sys.stdout.write(urllib.request.urlopen('http://127.0.0.1:9478/metrics', timeout=5)"
+    "sys.stdout.write(urllib.request.urlopen('http://127.0.0.1:9478/metrics', timeout=60)"
     ".read().decode())\n"
 )
 
 
 def scrape(node: Node) -> str:
     command = ["ip", "netns", "exec", node.namespace, sys.executable, "-c", SCRAPE]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_SECONDS)
     return done.stdout
 
 
@@ -340,7 +350,8 @@ def test_metrics_are_served_where_they_are_asked_for_and_nowhere_else(node: Node
     agent = node.start()
     node.await_status(agent.pid)
     wait_until(lambda: "geneveil_guard_in_place 1\n" in scrape(node), "the metrics")
-    assert 'geneveil_health{code="charon-away",severity="error",subject="charon"} 1' in scrape(node)
+    line = 'geneveil_health{code="charon-away",severity="error",subject="charon"} 1'
+    wait_until(lambda: line in scrape(node), "the health")
 
 
 def test_without_descriptors_it_goes_on_and_says_so_and_recovers(node: Node) -> None:
@@ -357,7 +368,10 @@ def test_without_descriptors_it_goes_on_and_says_so_and_recovers(node: Node) -> 
     subprocess.run([node.folder / "nft", "flush ruleset"], check=True)
     wait_until(lambda: node.geneveil("guard", "show").returncode == 0, "the guard")
     wait_until(lambda: "guard-missing" in node.codes(), "the finding")
-    assert not {code for code in node.codes() if code.endswith("unreadable")}
+    wait_until(
+        lambda: not {code for code in node.codes() if code.endswith("unreadable")},
+        "everything to be read again",
+    )
 
 
 BROKEN = {
@@ -383,5 +397,5 @@ def test_files_of_trust_that_are_broken_are_named_and_nothing_crashes(
         (state / name).write_bytes(content)
     agent = node.start()
     node.await_status(agent.pid)
-    assert code in node.codes()
+    wait_until(lambda: code in node.codes(), code)
     assert agent.poll() is None

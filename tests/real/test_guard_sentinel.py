@@ -12,7 +12,13 @@ from geneveil.guard.io import NftGuard
 from geneveil.guard.sentinel.io import NftSentinel
 from geneveil.model.guard import GuardSpec
 from geneveil.model.sentinel import SentinelCounter, SentinelSpec
-from tests.real.programs import network_namespace, run, wrapper
+from tests.real.programs import (
+    DEADLINE_SECONDS,
+    network_namespace,
+    run,
+    wait_until,
+    wrapper,
+)
 
 pytestmark = pytest.mark.real
 
@@ -41,7 +47,7 @@ class Wire:
 
     def send(self, source: str, address: str, port: int, count: int = 1, words: int = 1) -> int:
         argv = ["ip", "netns", "exec", source, sys.executable, "-c", SEND, address, str(port)]
-        return subprocess.run([*argv, str(count), str(words)], timeout=20).returncode
+        return subprocess.run([*argv, str(count), str(words)], timeout=DEADLINE_SECONDS).returncode
 
     def counts(self) -> tuple[int, int]:
         counters = self.sentinel.read().counters
@@ -85,7 +91,8 @@ def test_what_leaves_and_arrives_in_clear_is_counted_and_passes(wire: Wire, netw
     assert wire.send(wire.near, f"{network}2", 6081, 3) == 0
     assert wire.send(wire.near, f"{network}2", 6082, 5) == 0  # the control: another port
     assert wire.send(wire.far, f"{network}1", 6081, 2) == 0
-    assert wire.counts() == (3, 2)
+    # The kernel takes in after it has let the sender go: that may be a while.
+    wait_until(lambda: wire.counts() == (3, 2), "what came in to be counted")
 
 
 def test_what_the_guard_drops_is_not_on_the_wire(wire: Wire) -> None:

@@ -1,8 +1,8 @@
 """The VICI adapter against a real charon: what is loaded, read back, taken out; and its silence."""
 
+import contextlib
 import shutil
 import signal
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -14,7 +14,8 @@ from subprocess import Popen
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from geneveil.ike.io import COMMAND_TIMEOUT_SECONDS, ViciCharon
+from geneveil.ike import io as ike_io
+from geneveil.ike.io import ViciCharon
 from geneveil.mesh.actions import Initiate, LoadConnection, LoadIdentity, UnloadConnection
 from geneveil.mesh.diff import diff_ike
 from geneveil.mesh.memory import Memory, for_instance, record
@@ -29,6 +30,7 @@ from tests.real.programs import (
     need_root,
     network_namespace,
     process,
+    run,
     wait_until,
 )
 
@@ -89,13 +91,19 @@ class Charon:
         threads = Path("/proc") / str(self.daemon.pid) / "task"
 
         def stands_still() -> bool:
-            states = [
-                (thread / "stat").read_text().rpartition(")")[2].split()[0]
-                for thread in threads.iterdir()
-            ]
-            return set(states) == {"T"}
+            states = set()
+            for thread in threads.iterdir():
+                with contextlib.suppress(OSError):  # it ended meanwhile
+                    states.add((thread / "stat").read_text().rpartition(")")[2].split()[0])
+            return states == {"T"}
 
         wait_until(stands_still, "every thread of charon to stand still")
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A charon on a busy machine may take longer than an agent waits."""
+    monkeypatch.setattr(ike_io, "COMMAND_TIMEOUT_SECONDS", DEADLINE_SECONDS)
 
 
 @pytest.fixture
@@ -167,20 +175,26 @@ def test_taking_out_what_is_not_there_succeeds(charon: Charon) -> None:
 
 
 def test_an_initiation_is_not_waited_for_and_can_be_ended(charon: Charon) -> None:
+    # A wire whose other end nobody listens at: an initiation lasts until it is given up.
+    name = charon.namespace
+    run("ip", "-n", name, "link", "add", "w", "type", "veth", "peer", "name", "nobody")
+    run("ip", "-n", name, "address", "add", "192.0.2.1/24", "dev", "w")
+    for device in ("w", "nobody"):
+        run("ip", "-n", name, "link", "set", device, "up")
+    run("ip", "-n", name, "neigh", "add", "192.0.2.2", "lladdr", "02:00:00:00:00:02", "dev", "w")
+    connection = Connection("node1", "node2", "192.0.2.1", "192.0.2.2", (6081, 7000))
     adapter, mine = charon.adapter, identity()
     adapter.load_identity(mine)
-    adapter.load_connection(CONNECTION, mine)
-    begun = time.monotonic()
-    for child in CONNECTION.children:
-        adapter.initiate(CONNECTION.name, child)
-    assert time.monotonic() - begun < 1.0
-    # 127.0.0.2 is this charon itself, which has no connection for it: it is refused at once, or
-    # still under way; either way there is one IKE_SA for all four children.
-    assert len(adapter.read().sas) <= 1
-    assert charon.log.count("initiating IKE_SA") >= 1
-    for sa in adapter.read().sas:
-        assert sa.connection == CONNECTION.name
-        adapter.terminate(sa.unique_id)
+    adapter.load_connection(connection, mine)
+    first, *others = connection.children
+    adapter.initiate(connection.name, first)
+    wait_until(lambda: len(adapter.read().sas) == 1, "the IKE_SA")
+    for child in others:
+        adapter.initiate(connection.name, child)
+    (sa,) = adapter.read().sas  # one for all four children, and each was answered before its end
+    assert (sa.connection, sa.state) == (connection.name, "CONNECTING")
+    wait_until(lambda: "initiating IKE_SA" in charon.log, "its log line")
+    adapter.terminate(sa.unique_id)
     wait_until(lambda: adapter.read().sas == (), "the end of the IKE_SA")
 
 
@@ -209,14 +223,15 @@ def test_a_charon_that_died_is_an_error_and_another_one_is_told_apart(charon: Ch
     assert after.instance != before.instance
 
 
-def test_a_charon_that_is_stopped_does_not_hold_the_agent(charon: Charon) -> None:
-    adapter = charon.adapter
-    adapter.read()
+def test_a_charon_that_is_stopped_does_not_hold_the_agent(
+    charon: Charon, monkeypatch: pytest.MonkeyPatch
+) -> None:
     charon.freeze()
-    begun = time.monotonic()
-    with pytest.raises(DaemonError, match="did not answer"):
+    adapter = charon.adapter
+    monkeypatch.setattr(ike_io, "COMMAND_TIMEOUT_SECONDS", 2.0)
+    with pytest.raises(DaemonError, match="did not answer version within 2 s"):
         adapter.read()
-    assert time.monotonic() - begun < 2 * COMMAND_TIMEOUT_SECONDS
+    monkeypatch.setattr(ike_io, "COMMAND_TIMEOUT_SECONDS", DEADLINE_SECONDS)
     charon.signal(signal.SIGCONT)
     assert adapter.read().version
 

@@ -23,7 +23,7 @@ from geneveil.pki.authority import Authority, make_authority, serial_text, sign_
 from geneveil.pki.crl import RevocationReason, RevokedCertificate, make_crl
 from geneveil.pki.keys import PrivateKey, make_key
 from tests.real.programs import lab_root, need_root, network_namespace, run, wait_until
-from tests.real.test_ike_charon import DEPLOYED, Charon
+from tests.real.test_ike_charon import DEPLOYED, Charon, patience
 
 pytestmark = pytest.mark.real
 
@@ -95,6 +95,9 @@ class End:
         loaded = self.adapter.load_identity(identity)
         self.adapter.load_connection(self.connection, identity, salt)
         return loaded
+
+
+__all__ = ["patience"]  # a fixture that every test here has
 
 
 @pytest.fixture

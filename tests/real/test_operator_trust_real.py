@@ -13,17 +13,18 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from geneveil.enroll.io import EnrolmentClient, verified_context
+from geneveil.enroll.io import HOLD_SECONDS, EnrolmentClient, verified_context
 from geneveil.enroll.port import NodeCredential, WatchAnswer, WatchState
 from geneveil.model.cluster import KeyType
 from geneveil.model.errors import OperatorUnreachableError, RefusedError, TrustError
 from geneveil.model.names import OPERATOR_IDENTITY
 from geneveil.pki.crl import read_crl_state
 from geneveil.pki.keys import build_request, encode_key, make_key
-from tests.operator_process import Operator, geneveil, init, start
+from tests.operator_process import DEADLINE_SECONDS, Operator, geneveil, init, start
 
 pytestmark = pytest.mark.real
-DEADLINE_SECONDS = 30.0
+AWAY_AFTER = ("--away-after", "12")
+"""From when on a node counts as away. A busy machine keeps one that lives from asking for less."""
 
 
 def wait_until(question: Callable[[], bool], what: str) -> None:
@@ -112,7 +113,7 @@ def enrol(operator: Operator, chassis: str, *options: str) -> Node:
 
 @pytest.fixture
 def operator(tmp_path: Path) -> Iterator[Operator]:
-    made = start(init(tmp_path), "--away-after", "5")
+    made = start(init(tmp_path), *AWAY_AFTER)
     yield made
     if made.process.poll() is None:
         made.stop()
@@ -121,31 +122,36 @@ def operator(tmp_path: Path) -> Iterator[Operator]:
 def restart(operator: Operator, number: signal.Signals = signal.SIGKILL) -> None:
     """The same operator again, at the same port."""
     operator.stop(number)
-    again = start(operator.state, "--away-after", "5", "--listen", f"127.0.0.1:{operator.port}")
+    again = start(operator.state, *AWAY_AFTER, "--listen", f"127.0.0.1:{operator.port}")
     operator.process = again.process
 
 
 def test_a_watch_is_held_until_something_changes(operator: Operator) -> None:
     node = enrol(operator, "node-1")
     first = node.watch()
-    assert first.held_seconds < 5
+    assert first.held_seconds < HOLD_SECONDS / 2  # it was answered at once
     assert first.revoked_chassis == ()
     assert first.renew_after is None
     assert first.renew_from == node.trusts[0]
     assert read_crl_state(first.crls_pem[0]).number == 1
     woken: list[WatchAnswer] = []
-    thread = threading.Thread(target=lambda: woken.append(node.watch()))
+
+    def hold() -> None:
+        while not woken:
+            answer = node.watch()
+            if answer.generation > first.generation:
+                woken.append(answer)
+
+    thread = threading.Thread(target=hold, daemon=True)
     thread.start()
     other = enrol(operator, "node-2")
     assert not woken
-    began = time.monotonic()
     operator.command("revoke", "node-2", "--reason", "keyCompromise")
     thread.join(DEADLINE_SECONDS)
-    assert time.monotonic() - began < 5
-    assert woken[0].generation > first.generation
-    final = woken[0] if len(node.answers) == 2 else node.watch()
+    assert woken, "the watch is held still"
+    final = woken[0]
     while not read_crl_state(final.crls_pem[0]).serials:
-        final = node.watch()
+        final = node.watch()  # there may be news before that
     assert final.revoked_chassis == ("node-2",)
     assert read_crl_state(final.crls_pem[0]).serials == {other.serial}
     for refused in (other.watch, other.renew):
@@ -203,7 +209,7 @@ def test_the_authority_is_followed_by_another_with_kills_in_every_phase(
     try:
         phases = []
         assert operator.command("ca", "rotate", "--wave", "2s")
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 4 * DEADLINE_SECONDS
         while (status := operator.read("ca", "status"))["phase"] != "retire":
             assert time.monotonic() < deadline, status
             if status["phase"] not in phases:

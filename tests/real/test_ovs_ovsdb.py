@@ -1,5 +1,6 @@
 """The OVSDB watch against a real ovsdb-server: complete pictures or errors, nothing between."""
 
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -28,17 +29,17 @@ class Switch:
         return f"unix:{self.folder}/db.sock"
 
     def start(self) -> None:
-        socket = self.folder / "db.sock"
+        path = self.folder / "db.sock"
         self.server = self.stack.enter_context(
             process(
                 *command_of("ovsdb-server"),
                 str(self.folder / "conf.db"),
-                f"--remote=punix:{socket}",
+                f"--remote=punix:{path}",
                 f"--unixctl={self.folder}/ctl",
                 log=self.folder / "log",
             )
         )
-        wait_until(socket.exists, "ovsdb-server's socket")
+        wait_until(lambda: answers(path), "ovsdb-server")
 
     def kill(self) -> None:
         assert self.server is not None
@@ -53,6 +54,12 @@ class Switch:
         pairs = [f"options:{key}={value}" for key, value in options.items()]
         row = ["--", "set", "Interface", name, "type=geneve", *pairs]
         self.set("add-port", "br-int", name, *row)
+
+
+def answers(path: Path) -> bool:
+    """Whether somebody accepts at a socket: its file is there before that."""
+    with socket.socket(socket.AF_UNIX) as asking:
+        return asking.connect_ex(str(path)) == 0
 
 
 @pytest.fixture
@@ -78,7 +85,8 @@ def watch(
                 return False
 
         wait_until(answered, "a picture of the database")
-        assert woken.is_set()
+        # It is told after the picture is there to be read.
+        assert woken.wait(DEADLINE_SECONDS)
         return watcher.read()
 
     return watcher, await_picture
