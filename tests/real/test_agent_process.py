@@ -205,8 +205,10 @@ ALTERING = {
     "emptied": ("flush table inet geneveil", "guard-altered"),
 }
 LOOKS_ONCE_AN_HOUR = (
-    "from geneveil.agent import loop\nfrom geneveil.cli.app import main\n"
-    "loop.PERIOD_SECONDS = 3600.0\nmain()\n"
+    "import sys\nfrom geneveil.agent import loop\nfrom geneveil.agent.__main__ import main\n"
+    "asked = loop.pause_seconds\n"
+    "loop.pause_seconds = lambda *seen: max(asked(*seen), 3600.0)\n"
+    "sys.exit(main(sys.argv[-1:]))\n"
 )
 """An agent that does nothing unless it is told of something."""
 
