@@ -22,8 +22,8 @@ from lab.errors import LabError
 from lab.fault import Fault, Keeps, Pair
 from lab.fault_evidence import keep_evidence
 from lab.health import LINGERING
+from lab.intruder import GENEVE_IN_CLEAR
 from lab.stage import Stage
-from lab.topology import GENEVE_PORT
 from lab.traffic import Mark, PairLoss, Traffic
 
 SETTLE_SECONDS = 0.5
@@ -155,7 +155,7 @@ class FaultPlayer:
         losses = await self._traffic.losses_between(begin, end)
         await self._await_log(fault)
         self._slice.advance()
-        clear = await asyncio.to_thread(self._slice.count, f"udp dst port {GENEVE_PORT}")
+        clear = await asyncio.to_thread(self._slice.count, GENEVE_IN_CLEAR)
         self._read_logs(notes)
         others_after, spis_after = await asyncio.gather(
             belongings.read(stage.running), read_spis(stage)

@@ -21,8 +21,9 @@ from lab.clocks import read_clock
 from lab.deadline import patience, wait_until
 from lab.errors import LabError
 from lab.health import is_well
+from lab.intruder import GENEVE_IN_CLEAR
 from lab.shared_folder import KUBE_FOLDER
-from lab.topology import CENTRAL, GENEVE_PORT, Node
+from lab.topology import CENTRAL, Node
 from lab.traffic import TICK_SECONDS, UDP_A_SECOND, PairLoss, Traffic
 
 _WELL_SECONDS = 60.0
@@ -178,7 +179,7 @@ class Stage:
     async def clear_frames(self) -> int:
         """Geneve frames in clear so far."""
         await asyncio.sleep(0.2)
-        return await asyncio.to_thread(self.count_frames, f"udp dst port {GENEVE_PORT}")
+        return await asyncio.to_thread(self.count_frames, GENEVE_IN_CLEAR)
 
     async def control(self) -> None:
         """Put one Geneve frame in clear on the wire; the witness must see it, and one only.

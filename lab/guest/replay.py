@@ -1,12 +1,21 @@
 """Runs in a guest: sends frames, in hexadecimal on standard input, on the underlay as they are.
 
-What somebody on the wire can do with a recorded frame.
+What somebody on the wire can do with a recorded frame, or one of his own.
+
+    replay.py [ROUNDS [SECONDS_BETWEEN]]
 """
 
 import socket
 import sys
+import time
 
+rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 1
+pause_seconds = float(sys.argv[2]) if len(sys.argv) > 2 else 0.0
+frames = [bytes.fromhex(line.strip()) for line in sys.stdin]
 with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as card:
     card.bind(("eth0", 0))
-    for line in sys.stdin:
-        card.send(bytes.fromhex(line.strip()))
+    for number in range(rounds):
+        if number:
+            time.sleep(pause_seconds)
+        for frame in frames:
+            card.send(frame)

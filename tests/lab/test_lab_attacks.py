@@ -8,6 +8,7 @@ import pytest
 
 from geneveil.capture.io import open_capture
 from geneveil.model.errors import GeneveilError
+from lab import intruder
 from lab.bringup import Running
 from lab.deadline import wait_until
 from tests.lab.conftest import OpenLab
@@ -94,3 +95,25 @@ def test_a_genuine_certificate_of_another_chassis_opens_nothing(
     runner.run(wait_until(is_refused, "charon's log to say that it refused", 20))
     runner.run(settle())
     assert clear.new() == 0
+
+
+def test_what_an_intruder_injects_reaches_a_pod_of_a_cluster_without_ipsec(
+    open_lab: OpenLab, runner: asyncio.Runner
+) -> None:
+    """The control of scenario `intruder`: the same frame, where nothing drops it."""
+    with open_lab("t-open", nodes=2, ipsec=False) as running:
+        claimed, victim = running.layout.topology.nodes
+        pod = victim.pods[0]
+
+        async def run() -> None:
+            path = await intruder.read_path(running, victim, pod)
+            frame = intruder.forge_geneve(claimed, victim, pod, path)
+            before = await intruder.unclaimed_udp(running, pod)
+            await intruder.send(running, claimed.name, [frame])
+
+            async def received() -> bool:
+                return await intruder.unclaimed_udp(running, pod) == before + 1
+
+            await wait_until(received, "the pod to get the forged packet", 20)
+
+        runner.run(run())
