@@ -1,10 +1,13 @@
 """Somebody on the underlay who is no node: what he sends, and what tells it from nodes' frames.
 
-Frames leave through a guest's card, past its IPsec and its guard (a packet socket), with a source
-MAC that no guest has: nothing that a node sends by itself looks so.
+Frames come from the lab's own end of the underlay bridge, so from outside all guests, with a source
+MAC that no guest has: nothing that a node sends looks so.
 """
 
+import asyncio
+import os
 import struct
+import sys
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -12,6 +15,8 @@ from pathlib import Path
 from geneveil.capture.io import open_capture
 from lab.bringup import Running
 from lab.capture_slice import CaptureSlice
+from lab.errors import LabError
+from lab.spec import UNDERLAY_BRIDGE
 from lab.topology import CENTRAL, GENEVE_PORT, Node, Pod
 
 INTRUDER_MAC = "02:67:76:ff:00:ff"
@@ -22,6 +27,7 @@ NOBODY_LISTENS = 9
 """A UDP port of a pod that nobody has: the pod's kernel counts what comes (`UdpNoPorts`)."""
 
 _ETHERTYPE_IPV4, _UDP, _ESP = 0x0800, 17, 50
+_REPLAY = Path(__file__).parent / "guest" / "replay.py"
 _OVN_CLASS, _OVN_PORTS = 0x0102, 0x80
 
 
@@ -89,12 +95,25 @@ def record_esp(frames: CaptureSlice, source: Node, destination: Node, copy: Path
 
 
 async def send(
-    running: Running, through: str, frames: list[bytes], rounds: int = 1, pause_seconds: float = 0
+    running: Running, frames: list[bytes], rounds: int = 1, pause_seconds: float = 0
 ) -> None:
-    """Put frames on the wire, all of them in every round."""
+    """Put frames on the wire, all of them in every round.
+
+    Raises:
+        LabError: they could not be sent.
+    """
+    pid = (running.layout.run_dir / "pid").read_text().strip()
+    user = () if os.geteuid() == 0 else ("--user", "--preserve-credentials")
+    process = await asyncio.create_subprocess_exec(
+        *("nsenter", "--target", pid, "--net", *user),
+        *(sys.executable, "-I", str(_REPLAY), UNDERLAY_BRIDGE, str(rounds), str(pause_seconds)),
+        stdin=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
     lines = "".join(frame.hex() + "\n" for frame in frames)
-    command = f"python3 -I /lab/replay.py {rounds} {pause_seconds}"
-    await running.remote(through).check(command, stdin=lines, seconds=60 + rounds * pause_seconds)
+    _, errors = await process.communicate(lines.encode())
+    if process.returncode:
+        raise LabError("the intruder could not send", why=errors.decode()[-300:])
 
 
 async def unclaimed_udp(running: Running, pod: Pod) -> int:

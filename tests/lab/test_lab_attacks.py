@@ -109,7 +109,7 @@ def test_what_an_intruder_injects_reaches_a_pod_of_a_cluster_without_ipsec(
             path = await intruder.read_path(running, victim, pod)
             frame = intruder.forge_geneve(claimed, victim, pod, path)
             before = await intruder.unclaimed_udp(running, pod)
-            await intruder.send(running, claimed.name, [frame])
+            await intruder.send(running, [frame])
 
             async def received() -> bool:
                 return await intruder.unclaimed_udp(running, pod) == before + 1

@@ -11,7 +11,7 @@ from lab.stage import Stage
 
 TITLE = "An intruder on the underlay sends Geneve in clear, and ESP played back or forged"
 NODES = 3
-_CLAIMED, _VICTIM, _THROUGH = "node1", "node2", "node3"
+_CLAIMED, _VICTIM = "node1", "node2"
 _FROM_INTRUDER = f"ether src {intruder.INTRUDER_MAC}"
 _ROUNDS, _PAUSE_SECONDS = 20, 0.5
 _ESP_FRAMES = 300
@@ -46,7 +46,7 @@ class _Injection:
         self.received = await intruder.unclaimed_udp(stage.running, pod)
         self.on_wire = await asyncio.to_thread(stage.count_frames, _FROM_INTRUDER)
         self.sending = asyncio.create_task(
-            intruder.send(stage.running, _THROUGH, [frame], _ROUNDS, _PAUSE_SECONDS)
+            intruder.send(stage.running, [frame], _ROUNDS, _PAUSE_SECONDS)
         )
 
     async def end(self, stage: Stage) -> None:
@@ -91,7 +91,7 @@ def _esp(counter: str, *, forged: bool) -> Step:
         await wait_until(recorded, f"{_ESP_FRAMES} ESP frames on the wire", _SECONDS)
         sent = [_ahead(frame) if forged else frame for frame in frames[:_ESP_FRAMES]]
         before = await _counted(stage, counter)
-        await intruder.send(stage.running, _THROUGH, sent)
+        await intruder.send(stage.running, sent)
 
         async def all_counted() -> bool:
             return await _counted(stage, counter) >= before + len(sent)
