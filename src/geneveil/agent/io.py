@@ -4,6 +4,7 @@ import fcntl
 import json
 import logging
 import os
+import stat
 import threading
 import time
 from collections.abc import Callable
@@ -40,9 +41,12 @@ from geneveil.model.node_status import LOCK_FILE, NodeStatus, status_document
 
 STATUS_FILE = "status.json"
 
+LOCK_MODE = 0o600
+"""Whoever may open the file may lock it, and so keep the agent from starting."""
+
 LOCK_ATTEMPTS = 10
 LOCK_PAUSE_SECONDS = 0.02
-"""`geneveil status` holds the lock for an instant to see whether an agent does."""
+"""`geneveil status`, run by root, holds the lock for an instant to see whether an agent does."""
 
 _log = logging.getLogger("geneveil.agent")
 
@@ -53,11 +57,14 @@ def take_lock(run_dir: Path) -> int:
     Returns:
         The descriptor, to be kept open.
     Raises:
-        ConfigError: another one runs, or the directory cannot be used.
+        ConfigError: another one runs, or the directory cannot be used or is not ours alone.
     """
     try:
         run_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
-        descriptor = os.open(run_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        _keep_others_out(run_dir)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        descriptor = os.open(run_dir / LOCK_FILE, flags, LOCK_MODE)
+        os.fchmod(descriptor, LOCK_MODE)  # one of an older agent, that all could read
     except OSError as error:
         raise ConfigError(f"cannot use the run directory {run_dir}", why=str(error)) from None
     if not _try_lock(descriptor):
@@ -65,7 +72,8 @@ def take_lock(run_dir: Path) -> int:
         os.close(descriptor)
         raise ConfigError(
             f"another agent (process {holder}) runs with {run_dir}",
-            remedy="two agents would undo each other's work; stop one of them",
+            remedy="two agents would undo each other's work; stop one of them "
+            f"(fuser {run_dir / LOCK_FILE} names whoever holds the lock)",
         )
     try:
         os.ftruncate(descriptor, 0)
@@ -73,6 +81,24 @@ def take_lock(run_dir: Path) -> int:
     except OSError as error:  # only people read it: the lock is what counts
         _log.error("the process id cannot be written", extra={"fields": {"why": str(error)}})
     return descriptor
+
+
+def _keep_others_out(run_dir: Path) -> None:
+    """Whoever may write the directory may put another lock there, or another status."""
+    found = run_dir.stat()
+    if found.st_uid not in (0, os.geteuid()):
+        raise ConfigError(
+            f"the run directory {run_dir} belongs to user {found.st_uid}",
+            remedy="give it to root, or name another one (runDir)",
+        )
+    if not found.st_mode & 0o022:
+        return
+    if found.st_mode & stat.S_ISVTX:
+        raise ConfigError(
+            f"the run directory {run_dir} is for everybody",
+            remedy="name one that only root can write (runDir)",
+        )
+    run_dir.chmod(stat.S_IMODE(found.st_mode) & ~0o022)
 
 
 def _read_holder(descriptor: int) -> str:

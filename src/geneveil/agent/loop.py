@@ -13,6 +13,7 @@ from dataclasses import replace
 from types import FrameType
 
 from geneveil import __version__
+from geneveil.agent.alive.io import start_ticks
 from geneveil.agent.apply import Outcome, apply_actions, describe
 from geneveil.agent.boot_guard import plan_boot_guard
 from geneveil.agent.config import AgentConfig
@@ -129,6 +130,7 @@ class Agent:
         self._stuck: list[Finding] = []
         self._is_unproven = False
         self._ahead_seconds = self._clock.now().timestamp() - time.monotonic()
+        self._process = (os.getpid(), start_ticks(os.getpid()))
 
     def run(self) -> None:
         """Turn until a signal ends it."""
@@ -230,7 +232,7 @@ class Agent:
             failures.append(_no_metrics(self._metrics.failure))
         health = carry_since(self._memory.health, [*decision.findings, *failures], seen.now)
         _log_changes(self._memory.health, health)
-        status = build_status(seen, decision, health, os.getpid())
+        status = build_status(seen, decision, health, *self._process)
         self._plane.report(status)
         if self._metrics is not None:
             self._metrics.publish(render_metrics(status))
@@ -282,9 +284,10 @@ def _run_disabled(config: AgentConfig) -> None:
     """Say so, and go on saying so: a service that ends would be restarted."""
     _log.info("mode is Disabled: nothing is encrypted or guarded by this agent")
     clock = SystemClock()
+    process = (os.getpid(), start_ticks(os.getpid()))
     while True:
         try:
-            write_status(config.run_dir, build_disabled_status(config, clock.now(), os.getpid()))
+            write_status(config.run_dir, build_disabled_status(config, clock.now(), *process))
         except OSError as error:
             _log.error("the status cannot be written", extra={"fields": {"why": str(error)}})
         time.sleep(PERIOD_SECONDS)

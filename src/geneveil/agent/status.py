@@ -17,7 +17,11 @@ from geneveil.model.trust_status import AuthorityStatus, CrlStatus, TrustStatus
 
 
 def build_status(
-    seen: Observation, decision: Decision, health: tuple[HealthValue, ...], pid: int
+    seen: Observation,
+    decision: Decision,
+    health: tuple[HealthValue, ...],
+    pid: int,
+    start_ticks: int = 0,
 ) -> NodeStatus:
     """What the node says about itself: as it was seen, before this turn's repairs."""
     return NodeStatus(
@@ -34,6 +38,7 @@ def build_status(
         sentinel=_sentinel_status(seen.sentinel),
         health=health,
         trust=_trust_status(seen, decision),
+        start_ticks=start_ticks,
     )
 
 
@@ -71,7 +76,9 @@ def _trust_status(seen: Observation, decision: Decision) -> TrustStatus | None:
     )
 
 
-def build_disabled_status(config: AgentConfig, now: datetime, pid: int) -> NodeStatus:
+def build_disabled_status(
+    config: AgentConfig, now: datetime, pid: int, start_ticks: int = 0
+) -> NodeStatus:
     """What a node with IPsec off says."""
     return NodeStatus(
         written_at=now,
@@ -85,6 +92,7 @@ def build_disabled_status(config: AgentConfig, now: datetime, pid: int) -> NodeS
         certificate=None,
         guard=None,
         health=(),
+        start_ticks=start_ticks,
     )
 
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from geneveil.agent.alive.io import runs
 from geneveil.model.errors import ConfigError, DaemonError
 from geneveil.model.guard import GuardCounter, Tally
 from geneveil.model.health import Severity
@@ -63,12 +64,14 @@ def read_status(run_dir: Path) -> tuple[Mapping[str, Any], NodeStatus]:
 
 
 def agent_lives(run_dir: Path) -> bool:
-    """Whether an agent holds the lock of the run directory: the kernel frees it when the agent
-    ends, however it ends.
+    """Whether an agent runs here.
+
+    To root the lock of the run directory tells: the kernel frees it when the agent ends, however
+    it ends. Others may not touch it; to them the process does that the status names.
 
     Raises:
         DaemonError: no agent ever ran here.
-        ConfigError: the lock cannot be looked at.
+        ConfigError: neither can be looked at.
     """
     path = run_dir / LOCK_FILE
     try:
@@ -81,6 +84,9 @@ def agent_lives(run_dir: Path) -> bool:
             return False
     except FileNotFoundError:
         raise _never_ran(path) from None
+    except PermissionError:
+        _document, status = read_status(run_dir)
+        return runs(status.pid, status.start_ticks)
     except OSError as error:
         raise ConfigError(f"{path} cannot be read", why=str(error)) from None
 

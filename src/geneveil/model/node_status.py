@@ -18,7 +18,7 @@ from geneveil.model.trust_status import TrustStatus, parse_trust, trust_document
 
 SCHEMA = "geneveil.io/node-status/v1"
 LOCK_FILE = "agent.lock"
-"""In the run directory; held for as long as the agent lives."""
+"""In the run directory, for root alone; held for as long as the agent lives."""
 
 STALE_AFTER_SECONDS = 15
 """Three turns at the slowest; an older file speaks of an agent that is gone or stuck."""
@@ -114,6 +114,7 @@ class NodeStatus:
     """All that a node says about itself.
 
     Attributes:
+        start_ticks: when the process `pid` started, in clock ticks since boot; 0 if not known.
         mode: Disabled or Full, as it is in force.
         charon: its version, or empty while it is away.
         tunnels: how many tunnels Open vSwitch has, or None while its database is away.
@@ -133,6 +134,7 @@ class NodeStatus:
     health: tuple[HealthValue, ...]
     trust: TrustStatus | None = None
     sentinel: SentinelStatus | None = None
+    start_ticks: int = 0
 
     @property
     def is_well(self) -> bool:
@@ -177,6 +179,7 @@ def status_document(status: NodeStatus) -> dict[str, Any]:
         "writtenAt": _time(status.written_at),
         "version": status.version,
         "pid": status.pid,
+        "startTicks": status.start_ticks,
         "chassis": status.chassis,
         "mode": status.mode,
         "well": status.is_well,
@@ -218,6 +221,7 @@ def parse_status(document: Mapping[str, Any]) -> NodeStatus:
             health=tuple(_parse_health(value) for value in document["health"]),
             trust=parse_trust(trust) if trust else None,
             sentinel=_parse_sentinel(sentinel) if sentinel else None,
+            start_ticks=int(document.get("startTicks", 0)),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not a node's status: {error!r}") from None
