@@ -5,18 +5,25 @@ import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from subprocess import Popen
 
 import pytest
+import vici
 from cryptography.hazmat.primitives import serialization
 
 from geneveil.ike import io as ike_io
-from geneveil.ike.io import ViciCharon
-from geneveil.mesh.actions import Initiate, LoadConnection, LoadIdentity, UnloadConnection
+from geneveil.ike.io import ViciCharon, connect
+from geneveil.mesh.actions import (
+    ClearCredentials,
+    Initiate,
+    LoadConnection,
+    LoadIdentity,
+    UnloadConnection,
+)
 from geneveil.mesh.diff import diff_ike
 from geneveil.mesh.memory import Memory, for_instance, record
 from geneveil.model.cluster import CalendarSpan, KeyType
@@ -256,6 +263,8 @@ def turn(
                 adapter.load_connection(connection, loaded)
             case UnloadConnection(name):
                 adapter.unload_connection(name)
+            case ClearCredentials():
+                adapter.clear_credentials()
             case _:
                 raise AssertionError(action)
         memory = record(memory, action, answer, 0.0)
@@ -287,6 +296,36 @@ def test_the_decisions_come_to_rest_as_they_do_on_the_charon_of_values(charon: C
     with pytest.raises(DaemonError):
         adapter.read()  # the old session: its end is an error, once
     assert turn(adapter, memory, plan, renewed)[0] == everything
+
+
+def test_what_others_loaded_outlives_a_change_of_authority(charon: Charon) -> None:
+    adapter, mine, other = charon.adapter, identity(), identity()
+    _, memory = turn(adapter, Memory(), (CONNECTION,), mine)
+    theirs = vici.Session(connect(f"{charon.run_folder}/charon.vici"))
+    theirs.load_shared({"id": "office", "type": "IKE", "data": "x" * 16, "owners": ["office"]})
+    theirs.load_conn(
+        {"office": {"local": {"auth": "psk"}, "remote": {"auth": "psk", "id": "office"}}}
+    )
+    changed = replace(
+        mine,
+        trust_bundle_der=other.trust_bundle_der,
+        trust_fingerprints=other.trust_fingerprints,
+        dropped_fingerprints=frozenset(mine.trust_fingerprints),
+    )
+    stays = {mine.fingerprint, *mine.trust_fingerprints, *other.trust_fingerprints}
+    anew = ["LoadIdentity", "LoadConnection"]
+    done, memory = turn(adapter, memory, (CONNECTION,), changed)
+    assert done == anew
+    assert turn(adapter, memory, (CONNECTION,), changed)[0] == []
+    theirs.unload_conn({"name": "office"})
+    assert turn(adapter, memory, (CONNECTION,), changed)[0] == []  # there is the secret still
+    observed = adapter.read()
+    assert (observed.shared_ids, observed.certificates) == ({"office"}, stays)
+    theirs.unload_shared({"id": "office"})
+    done, memory = turn(adapter, memory, (CONNECTION,), changed)
+    assert done == ["ClearCredentials", *anew]
+    assert adapter.read().certificates == stays - set(mine.trust_fingerprints)
+    assert turn(adapter, memory, (CONNECTION,), changed)[0] == []
 
 
 def test_no_private_key_is_in_charons_log(charon: Charon) -> None:

@@ -32,6 +32,9 @@ NOW = datetime.now(UTC).replace(microsecond=0)
 AUTHORITY = make_authority(
     "prod", make_key(KeyType.ECDSA_P256), CalendarSpan(120), NOW, bytes([1] * 20)
 )
+OTHER_AUTHORITY = make_authority(
+    "prod", make_key(KeyType.ECDSA_P256), CalendarSpan(120), NOW, bytes([2] * 20)
+)
 ADDRESS = {"node1": "192.0.2.1", "node2": "192.0.2.2"}
 OUT = ChildName(6081, "out")
 
@@ -171,6 +174,19 @@ def test_a_key_is_known_by_its_id_and_can_be_taken_out(ends: tuple[End, End]) ->
     one.adapter.unload_key(key_id(old.key.public_key()))
     one.adapter.unload_key(key_id(old.key.public_key()))  # it is gone: no error
     assert one.adapter.read().key_ids == {key_id(new.key.public_key())}
+
+
+def test_an_authority_that_stays_in_memory_is_not_believed(ends: tuple[End, End]) -> None:
+    one, two = ends
+    one.load(make_leaf("node1", 3).identity())
+    two.load(make_leaf("node2", 4).identity())
+    two.load(make_leaf("node2", 5).identity(authority=OTHER_AUTHORITY))
+    dropped = sha256(AUTHORITY.certificate.public_bytes(DER)).hexdigest()
+    assert dropped in two.adapter.read().certificates
+    one.adapter.initiate(one.connection.name, OUT)
+    wait_until(lambda: "peer not authenticated by CA" in two.charon.log, "the refusal")
+    wait_until(lambda: one.adapter.read().sas == (), "the end of the attempt")
+    assert not any(sa.is_established for sa in two.adapter.read().sas)
 
 
 def test_clearing_credentials_leaves_the_connections(ends: tuple[End, End]) -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from geneveil.mesh.actions import (
     Action,
+    ClearCredentials,
     Initiate,
     LoadConnection,
     LoadIdentity,
@@ -56,6 +57,7 @@ class FakeCharon:
     sas: list[IkeSa] = field(default_factory=list)
     keys: set[str] = field(default_factory=set)
     certificates: set[str] = field(default_factory=set)
+    secrets: set[str] = field(default_factory=set)
     instance: int = 1
     reachable: bool = True
     next_id: int = 1
@@ -73,7 +75,7 @@ class FakeCharon:
         others = [ObservedConnection(name, (), (), "", ()) for name in self.foreign]
         return ObservedIke(
             "6", self.instance, (*own, *others), tuple(self.sas), frozenset(self.keys),
-            frozenset(self.certificates),
+            frozenset(self.certificates), frozenset(self.secrets),
         )  # fmt: skip
 
     def apply(self, action: Action) -> str:
@@ -83,6 +85,10 @@ class FakeCharon:
                 self.keys.add("k")
                 self.certificates |= {identity.fingerprint, *identity.trust_fingerprints}
                 return "k"
+            case ClearCredentials():
+                assert not self.foreign, "what others loaded is gone"
+                assert not self.secrets
+                self.keys, self.certificates = set(), set()
             case LoadConnection(new, identity, salt):
                 assert self.keys, "a connection came before its key"
                 self.connections[new.name] = new
@@ -210,6 +216,44 @@ def test_what_does_not_carry_our_prefix_is_never_touched() -> None:
     turn(charon, memory, ())
     assert charon.sas == foreign
     assert charon.foreign == ["vpn", "geneve"]
+
+
+DROPPING = replace(
+    IDENTITY,
+    trust_bundle_der=(b"another",),
+    trust_fingerprints=("f-another",),
+    dropped_fingerprints=frozenset({"f-ca"}),
+)
+
+
+def test_an_authority_that_was_dropped_is_cleared_where_charon_is_ours_alone() -> None:
+    charon = FakeCharon(foreign=[])
+    _, memory = turn(charon, Memory(), (connection(),))
+    before = list(charon.sas)
+    actions, memory = turn(charon, memory, (connection(),), identity=DROPPING)
+    assert kinds(actions) == ["ClearCredentials", "LoadIdentity", "LoadConnection"]
+    assert charon.certificates == {"f-own", "f-another"}
+    assert charon.sas == before
+    assert turn(charon, memory, (connection(),), identity=DROPPING)[0] == []
+
+
+@pytest.mark.parametrize("sign", ["connection", "SA", "key", "secret"])
+def test_where_another_owner_shows_in_charon_nothing_is_cleared(sign: str) -> None:
+    charon = FakeCharon(foreign=["vpn"] if sign == "connection" else [])
+    _, memory = turn(charon, Memory(), (connection(),))
+    if sign == "SA":  # of a connection that was unloaded since
+        charon.sas.append(ike_sa("vpn", 90, (child("net", 91),)))
+    if sign == "key":
+        charon.keys.add("theirs")
+    if sign == "secret":
+        charon.secrets.add("theirs")
+    actions, memory = turn(charon, memory, (connection(),), identity=DROPPING)
+    assert kinds(actions) == ["LoadIdentity", "LoadConnection"]
+    # The new connection accepts the new authority alone; the old one is there, and of no use.
+    (loaded,) = (a for a in actions if isinstance(a, LoadConnection))
+    assert loaded.identity.trust_bundle_der == (b"another",)
+    assert charon.certificates == {"f-own", "f-ca", "f-another"}
+    assert turn(charon, memory, (connection(),), identity=DROPPING)[0] == []
 
 
 def test_a_new_certificate_is_loaded_and_no_sa_is_lost() -> None:

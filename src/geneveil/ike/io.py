@@ -59,6 +59,7 @@ class ViciCharon:
             sas=tuple(sorted(sas, key=lambda sa: (sa.connection, sa.unique_id))),
             key_ids=wire.parse_key_ids(self._request("get-keys")),
             certificates=frozenset(certificates),
+            shared_ids=wire.parse_key_ids(self._request("get-shared")),
         )
 
     def load_identity(self, identity: Identity) -> str:
@@ -83,7 +84,8 @@ class ViciCharon:
                 raise
 
     def clear_credentials(self) -> None:
-        """Forget every certificate, CRL and key; SAs and connections stay as they are."""
+        """Forget every certificate, CRL, key and shared secret, whoever loaded it; SAs and
+        connections stay as they are."""
         self._request("clear-creds")
 
     def load_connection(self, connection: Connection, identity: Identity, salt: int = 0) -> None:

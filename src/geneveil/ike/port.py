@@ -25,9 +25,11 @@ class IkeDaemon(Protocol):
         """Forget a private key. One that is not there is no error."""
 
     def clear_credentials(self) -> None:
-        """Forget every certificate, CRL and key; SAs and connections stay as they are.
+        """Forget every certificate, CRL, key and shared secret, whoever loaded it; SAs and
+        connections stay as they are.
 
-        There is no other way in VICI to take one authority out.
+        There is no other way in VICI to take out an authority that a connection named
+        (vici_authority.c of strongSwan: `unload-authority` leaves those).
         """
 
     def load_connection(self, connection: Connection, identity: Identity, salt: int = 0) -> None:

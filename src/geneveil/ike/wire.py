@@ -172,7 +172,7 @@ def parse_certificate(event: Mapping[str, Any]) -> str:
 
 
 def parse_key_ids(answer: Mapping[str, Any]) -> frozenset[str]:
-    """The ids in the answer to `get-keys`."""
+    """The ids in the answer to `get-keys`, or to `get-shared`."""
     try:
         return frozenset(_texts(answer["keys"]))
     except (KeyError, TypeError, AttributeError) as error:

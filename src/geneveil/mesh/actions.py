@@ -42,7 +42,8 @@ class LoadCrl:
 
 @dataclass(frozen=True)
 class ClearCredentials:
-    """Everything that proves something out of charon, to be loaded anew at once."""
+    """Everything that proves something out of charon, to be loaded anew at once; only for a charon
+    that is ours alone."""
 
 
 @dataclass(frozen=True)

@@ -138,12 +138,11 @@ def next_attempt_at(
 
 def _credentials(identity: Identity, observed: ObservedIke, memory: Memory) -> list[Action]:
     actions: list[Action] = []
-    # Only where every key is ours: what somebody else loaded is not ours to forget. Connections
-    # name the authorities that they accept, so that one that stays in memory is not believed.
-    own_keys = {memory.key_id, identity.retiring_key_id}
-    clear = bool(identity.dropped_fingerprints & observed.certificates) and (
-        observed.key_ids <= own_keys
-    )
+    # What somebody else loaded is not ours to forget. Connections name the authorities that they
+    # accept, so that one that stays in memory is not believed.
+    own_keys = frozenset({memory.key_id, identity.retiring_key_id})
+    stays = identity.dropped_fingerprints & observed.certificates
+    clear = bool(stays) and observed.is_ours_alone(own_keys)
     if clear:
         actions.append(ClearCredentials())
     if clear or _identity_missing(identity, observed, memory):

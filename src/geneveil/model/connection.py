@@ -229,6 +229,7 @@ class ObservedIke:
         connections, sas: everything that charon has, of others too, sorted by name.
         key_ids: hexadecimal ids of the private keys in its memory.
         certificates: SHA-256 fingerprints of the certificates and CRLs in its memory.
+        shared_ids: names of the shared secrets in its memory that have one; none is ever ours.
     """
 
     version: str
@@ -237,3 +238,15 @@ class ObservedIke:
     sas: tuple[IkeSa, ...]
     key_ids: frozenset[str]
     certificates: frozenset[str]
+    shared_ids: frozenset[str] = frozenset()
+
+    def is_ours_alone(self, own_keys: frozenset[str]) -> bool:
+        """Whether this charon shows no sign of another owner.
+
+        Clearing credentials takes everything that anybody loaded, and charon does not list all of
+        it: a secret without a name is nowhere. So whoever has a connection, an SA, a key or a named
+        secret there is taken to need the rest as well.
+        """
+        names = [*(c.name for c in self.connections), *(sa.connection for sa in self.sas)]
+        ours = all(name.startswith(OWNED_PREFIX) for name in names)
+        return ours and self.key_ids <= own_keys and not self.shared_ids

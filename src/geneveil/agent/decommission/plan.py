@@ -42,8 +42,7 @@ class OwnInCharon:
         ike_ids: unique ids of our IKE_SAs.
         spis: of our CHILD_SAs, each with the address that it leads to.
         keys: ids of private keys in its memory that are ours.
-        may_clear: nobody else has a key or a connection there, so that certificates can be
-            cleared too.
+        may_clear: nobody else shows there, so that certificates can be cleared too.
     """
 
     connections: tuple[str, ...]
@@ -72,11 +71,7 @@ def find_own(observed: ObservedIke, own_keys: frozenset[str]) -> OwnInCharon:
         ike_ids=tuple(sa.unique_id for sa in sas),
         spis=frozenset(spis),
         keys=tuple(sorted(observed.key_ids & own_keys)),
-        # Shared secrets go with the certificates, and no list of keys shows them: whoever else has
-        # a connection may have some.
-        may_clear=bool(observed.key_ids)
-        and observed.key_ids <= own_keys
-        and all(c.name.startswith(OWNED_PREFIX) for c in observed.connections),
+        may_clear=bool(observed.key_ids) and observed.is_ours_alone(own_keys),
     )
 
 
