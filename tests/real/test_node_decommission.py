@@ -82,15 +82,53 @@ def test_all_of_ours_goes_and_nothing_else_and_it_does_not_come_back(node: Node)
     assert node.geneveil("guard", "show").returncode == 0
 
 
-def test_what_cannot_be_removed_is_named_and_the_rest_goes(node: Node) -> None:
+def test_what_cannot_be_removed_keeps_the_guard_and_repeating_it_goes_on(node: Node) -> None:
     node.geneveil("guard", "apply", "--config", str(node.config))
-    (node.folder / "state/node.crt").mkdir()
-    (node.folder / "state/node.key").write_text("x")
+    state = node.folder / "state"
+    (state / "node.crt").mkdir()
+    (state / "node.key").write_text("x")
     done = decommission(node, "--yes")
     assert done.returncode == 1
     assert "certificate and settings: FAILED" in done.stdout
-    assert "guard: removed" in done.stdout
+    assert "guard: KEPT: first has to go: certificate and settings" in done.stdout
+    assert "the guard stays until then" in done.stderr
     assert "node.key: removed: overwritten and removed" in done.stdout
+    assert node.geneveil("guard", "show").returncode == 0
+    subprocess.run([node.folder / "nft", "flush ruleset"], check=True)  # as a reboot does
+    at_boot = node.geneveil("guard", "apply", "--config", str(node.config))
+    assert (at_boot.returncode, "not finished" in at_boot.stderr) == (0, True)
+    assert node.geneveil("guard", "show").returncode == 0
+    refused = node.geneveil("agent", "--config", str(node.config))
+    assert (refused.returncode, "was decommissioned" in refused.stderr) == (2, True)
+    (state / "node.crt").rmdir()
+    again = decommission(node, "--yes")
+    assert again.returncode == 0, again.stdout
+    assert "guard: removed" in again.stdout
+    assert left(node) == ["decommissioned"]
+    assert node.geneveil("guard", "apply", "--config", str(node.config)).returncode == 0
+    assert node.geneveil("guard", "show").stdout.startswith("guard: absent")
+
+
+def test_a_charon_that_does_not_answer_keeps_keys_and_guard(node: Node) -> None:
+    node.geneveil("guard", "apply", "--config", str(node.config))
+    (node.folder / "state/node.key").write_text("x")
+    config = node.config.read_text()
+    node.config.write_text(config.replace(f"unix://{node.folder}/charon.vici", "unix:///dev/null"))
+    policy = (
+        "src 192.0.2.1 dst 192.0.2.2 proto udp dport 6081 dir out tmpl proto esp mode transport"
+    )
+    made = subprocess.run(
+        ["ip", "-n", node.namespace, "xfrm", "policy", "add", *policy.split()], capture_output=True
+    )
+    if made.returncode:
+        pytest.skip("this machine's kernel has no XFRM policies")
+    done = decommission(node, "--yes", "-o", "json")
+    assert done.returncode == 1
+    outcomes = {step["part"]: step["outcome"] for step in json.loads(done.stdout)["steps"]}
+    assert outcomes["charon"] == "failed"
+    assert outcomes["node.key"] == outcomes["guard"] == outcomes["seal"] == "kept"
+    assert (node.folder / "state/node.key").read_text() == "x"
+    assert node.geneveil("guard", "show").returncode == 0
 
 
 def test_at_a_terminal_it_asks_and_no_changes_nothing(node: Node) -> None:

@@ -38,7 +38,11 @@ WATCH = "watch.json"
 DROPPED = "dropped-authorities"
 OPERATOR_URL = "operator.url"
 DECOMMISSIONED = "decommissioned"
-"""While it is there no agent starts and no guard is set; its content says since when."""
+"""While it is there no agent starts, and once all of ours is gone no guard is set; its content says
+since when."""
+
+UNFINISHED = ", not finished"
+"""Ends the mark's content until all of ours is gone."""
 
 
 def read_agent_config(path: Path) -> AgentConfig:
@@ -124,6 +128,11 @@ class NodeStore:
         be read is no reason to stay open: it counts as none."""
         data, _unreadable = self.try_read(DECOMMISSIONED)
         return "" if data is None else data.decode("ascii", "replace").strip() or "some time ago"
+
+    def is_decommissioned(self) -> bool:
+        """Whether all of ours is gone from this node, so that it needs no guard any more."""
+        since = self.decommissioned_since()
+        return bool(since) and not since.endswith(UNFINISHED)
 
     def write_seal(self) -> None:
         """Remember for good that this node encrypts."""

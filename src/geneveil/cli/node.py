@@ -162,7 +162,9 @@ def guard_apply(config: Path = _CONFIG, output: Output = _OUTPUT) -> None:
         raise
     store = NodeStore(agent_config.state_dir)
     since = store.decommissioned_since()
-    if since:
+    if since and not store.is_decommissioned():
+        _complain(f"this node is being decommissioned ({since}): until then the guard stands")
+    elif since:
         text = f"this node was decommissioned ({since}): no guard is set"
         _say(output, {"mode": "Decommissioned", "changed": False}, text)
         return

@@ -28,10 +28,11 @@ def decommission(
     config: Path = _CONFIG,
     output: Output = _OUTPUT,
 ) -> None:
-    """Take geneveil off this node for good: guard, connections, key and certificate.
+    """Take geneveil off this node for good: connections, key and certificate, and last the guard.
 
-    The only command that takes the guard out. The agent must be stopped before. Repeating it is
-    harmless. Exit status 0 only if nothing of geneveil is left.
+    The only command that takes the guard out, and only if everything else went. The agent must be
+    stopped before. Repeating it is harmless, and goes on where it failed. Exit status 0 only if
+    nothing of geneveil is left.
     """
     import json
     import sys
@@ -54,12 +55,15 @@ def decommission(
             Outcome.DONE: "removed",
             Outcome.NOTHING: "nothing there",
             Outcome.FAILED: "FAILED",
+            Outcome.KEPT: "KEPT",
         }
         for step in steps:
             detail = f": {step.detail}" if step.detail else ""
             typer.echo(f"{step.part}: {words[step.outcome]}{detail}")
     if not is_complete(steps):
-        typer.echo("geneveil: something is left; see above, and repeat", err=True)
+        guard = next(step for step in steps if step.part == "guard")
+        stands = "; the guard stays until then" if guard.outcome is Outcome.KEPT else ""
+        typer.echo(f"geneveil: something is left; see above, mend it and repeat{stands}", err=True)
         raise typer.Exit(1)
     typer.echo(
         "this node is decommissioned; on the operator: geneveil operator remove NODE", err=True

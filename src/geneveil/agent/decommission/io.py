@@ -1,8 +1,10 @@
 """Takes everything of ours off the node, part by part; each says what came of it.
 
-A part that fails keeps no other from being tried, with one exception: without the mark that keeps
-the agent from coming back nothing is touched. The guard goes after the security associations, so
-that nothing passes in clear before all of it is gone.
+A part that fails keeps no other from being tried, with three exceptions. Without the mark that
+keeps the agent from coming back nothing is touched. The keys' files stay until charon has
+forgotten the keys: only by them are they known there when it is repeated. And the guard, with what
+sets it at boot, goes last and only if nothing else of ours is left: until then nothing may pass in
+clear.
 """
 
 import contextlib
@@ -10,13 +12,16 @@ import os
 import subprocess
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from geneveil.agent.config import AgentConfig, guarded_ports
 from geneveil.agent.decommission.plan import (
     Outcome,
     OwnInCharon,
+    Part,
     Step,
+    carry_out,
     find_own,
     left_states,
     overlay_policies,
@@ -37,6 +42,7 @@ from geneveil.agent.store import (
     SEAL,
     SETTINGS,
     TRUST_BUNDLE,
+    UNFINISHED,
     WATCH,
     NodeStore,
 )
@@ -49,7 +55,7 @@ from geneveil.xfrm.io import XfrmKernel
 KEYS = (KEY, PENDING_KEY, REPLACED_KEY)
 FILES = (
     *(CERTIFICATE, PENDING_CERTIFICATE, PENDING_REQUEST, REPLACED_CERTIFICATE),
-    *(TRUST_BUNDLE, CRLS, DROPPED, SETTINGS, WATCH, OPERATOR_URL, SEAL),
+    *(TRUST_BUNDLE, CRLS, DROPPED, SETTINGS, WATCH, OPERATOR_URL),
 )
 UNITS = ("geneveil-guard.service", "geneveil-agent.service")
 
@@ -71,17 +77,32 @@ def decommission(config: AgentConfig, at: str) -> list[Step]:
         store.prepare()
         own_keys = _own_key_ids(store)
         if not store.has(DECOMMISSIONED):
-            store.write(DECOMMISSIONED, f"{at}\n".encode())
-        return [
-            _try("charon", lambda: _leave_charon(config, own_keys)),
-            _try("leak sentinel", _remove_sentinel),
-            _try("guard", _remove_guard),
-            *(_try(name, lambda name=name: _destroy(store, name)) for name in KEYS),  # type: ignore[misc]
-            _try("certificate and settings", lambda: _remove_files(store, config.run_dir)),
-            _try("boot-time units", _disable_units),
-        ]
+            store.write(DECOMMISSIONED, f"{at}{UNFINISHED}\n".encode())
+        return carry_out(_parts(config, store, own_keys))
     finally:
         os.close(lock)
+
+
+def _parts(config: AgentConfig, store: NodeStore, own_keys: frozenset[str]) -> list[Part]:
+    def part(
+        name: str, work: Callable[[], tuple[Outcome, str]], after: tuple[str, ...] = ()
+    ) -> Part:
+        return Part(name, lambda: _try(name, work), after)
+
+    charon = part("charon", lambda: _leave_charon(config, own_keys))
+    closing = [
+        charon,
+        part("leak sentinel", _remove_sentinel),
+        *(part(name, partial(_destroy, store, name), (charon.name,)) for name in KEYS),
+        part("certificate and settings", lambda: _remove_files(store, config.run_dir)),
+    ]
+    names = tuple(each.name for each in closing)
+    return [
+        *closing,
+        part("boot-time units", _disable_units, names),
+        part("guard", _remove_guard, (*names, "boot-time units")),
+        part("seal", lambda: _finish(store), (*names, "boot-time units", "guard")),
+    ]
 
 
 def recommission(config: AgentConfig) -> bool:
@@ -176,6 +197,17 @@ def _remove_guard() -> tuple[Outcome, str]:
     if not guard.read().present:
         return Outcome.NOTHING, ""
     guard.remove()
+    return Outcome.DONE, ""
+
+
+def _finish(store: NodeStore) -> tuple[Outcome, str]:
+    """From now on the boot sets no guard either."""
+    since = store.decommissioned_since()
+    if not store.is_decommissioned():
+        store.write(DECOMMISSIONED, f"{since.removesuffix(UNFINISHED)}\n".encode())
+    if not store.has(SEAL):
+        return Outcome.NOTHING, ""
+    store.remove(SEAL)
     return Outcome.DONE, ""
 
 

@@ -1,6 +1,6 @@
 """What has to go, and what came of it. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -23,6 +23,11 @@ class Outcome(Enum):
     DONE = "done"
     NOTHING = "nothing-there"
     FAILED = "failed"
+    KEPT = "kept"
+    """Not touched, because something that has to go before it could not."""
+
+
+_LEFT = (Outcome.FAILED, Outcome.KEPT)
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,37 @@ class Step:
     part: str
     outcome: Outcome
     detail: str = ""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part that has to go.
+
+    Attributes:
+        work: takes it away and says what came of it; never raises.
+        after: the parts without whose end it is not touched.
+    """
+
+    name: str
+    work: Callable[[], Step]
+    after: tuple[str, ...] = ()
+
+
+def carry_out(parts: Iterable[Part]) -> list[Step]:
+    """Take the parts away in their order; one that fails keeps back only those that need its end.
+
+    What keeps the overlay closed (the guard, and what sets it at boot) comes last and needs the end
+    of everything else.
+    """
+    steps: list[Step] = []
+    for part in parts:
+        missed = [s.part for s in steps if s.part in part.after and s.outcome in _LEFT]
+        if missed:
+            why = f"first has to go: {', '.join(missed)}"
+            steps.append(Step(part.name, Outcome.KEPT, why))
+        else:
+            steps.append(part.work())
+    return steps
 
 
 @dataclass(frozen=True)
@@ -110,4 +146,4 @@ def steps_document(steps: Iterable[Step]) -> dict[str, Any]:
 
 def is_complete(steps: Iterable[Step]) -> bool:
     """Whether nothing is left."""
-    return all(step.outcome is not Outcome.FAILED for step in steps)
+    return all(step.outcome not in _LEFT for step in steps)

@@ -23,7 +23,7 @@ def guard_without_config(say: Callable[[str], None]) -> bool:
     first, and what went wrong here is said as well.
     """
     store = NodeStore(AgentConfig().state_dir)
-    if store.decommissioned_since():
+    if store.is_decommissioned():
         return True
     try:
         plan = plan_fallback_guard(store.read_seal(), *store.try_read(SETTINGS))
