@@ -1,8 +1,12 @@
 """Who touched the guard: counted once, said for ten minutes, and never a storm of lines."""
 
+import logging
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+
+import pytest
 
 from geneveil.agent.disturbed import SEEN_FOR_SECONDS, Disturbance, History, judge_disturbances
 from geneveil.agent.guard_keeper.io import GuardKeeper
@@ -141,6 +145,45 @@ def test_a_fight_over_the_guard_makes_few_lines() -> None:
         history = history.with_another(Disturbance.ALTERED, "", at, 1000.0)
         texts += [finding.what for finding in judge_disturbances(history, 1000.0)]
     assert texts[1] == "it was altered 2 times, last at 12:00:04Z, and put back each time"
-    assert texts[-1] == "it was altered more than 900 times, and put back"
-    assert len(set(texts)) == 10 + 9 + 9
+    assert texts[3] == texts[5] == "it was altered more than 3 times, and put back"
+    assert texts[6] == "it was altered more than 6 times, and put back"
+    assert texts[-1] == "it was altered more than 768 times, and put back"
+    assert len(set(texts)) == 3 + 9
     assert history.latest_at == NOW + timedelta(seconds=999)
+
+
+@pytest.mark.parametrize(
+    ("refuses", "line"), [(False, "guard put back"), (True, "the guard cannot be mended")]
+)
+def test_a_fight_is_logged_at_once_and_then_counted(
+    refuses: bool, line: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "geneveil.agent")
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    table = Table()
+    keeper = keeper_of(table)
+    keeper.cover(SPEC)
+    table.refuses = refuses
+    told: list[tuple[float, int]] = []
+
+    def collect() -> None:
+        for record in caplog.records:
+            assert record.message == line
+            told.append((now[0], vars(record)["fields"]["times"]))
+        caplog.clear()
+
+    for tenth in range(250):  # ten times a second
+        now[0] = 100.0 + tenth / 10
+        table.stands = ABSENT
+        keeper.tend(BY_NFT)
+        assert table.stands.stands_for(SPEC) is not refuses  # each time, at once
+        collect()
+    assert told == [(100.0, 1), (110.0, 100), (120.0, 100)]
+    now[0] = 130.0
+    table.refuses = False
+    keeper.read()  # nobody fights any more; what was held back is told
+    collect()
+    keeper.read()
+    assert told[3:] == [(130.0, 49)]
+    assert caplog.records == []

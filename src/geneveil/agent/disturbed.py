@@ -11,9 +11,9 @@ SEEN_FOR_SECONDS = 600.0
 """The guard is back within a second, too short for anybody to notice: it is said until it has stood
 untouched for this long."""
 
-EXACT_UP_TO = 10
-"""Beyond this the count is rounded in the finding, so that a fight over the guard does not fill the
-log: each text that differs is a line. The exact count is in the status."""
+EXACT_UP_TO = 3
+"""Beyond this the finding tells only when the count has doubled, so that a fight over the guard
+does not fill the log: each text that differs is a line. The exact count is in the status."""
 
 
 class Disturbance(Enum):
@@ -90,6 +90,5 @@ def _words(kind: Disturbance, record: Record) -> str:
             f"it was {deed} {record.count} times, last{who} at {at:%H:%M:%SZ}, and put back each "
             "time"
         )
-    sure = record.count - 1
-    step = 10 ** (len(str(sure)) - 1)
-    return f"it was {deed} more than {sure // step * step} times, and put back"
+    sure = EXACT_UP_TO << ((record.count - 1) // EXACT_UP_TO).bit_length() - 1
+    return f"it was {deed} more than {sure} times, and put back"

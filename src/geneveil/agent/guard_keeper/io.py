@@ -13,6 +13,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from geneveil.agent.disturbed import Disturbance, History
+from geneveil.agent.repeated import Repeated
 from geneveil.guard.port import RestorableGuard
 from geneveil.kernel_events.wire import TableChange
 from geneveil.model.errors import GeneveilError
@@ -41,6 +42,9 @@ class GuardKeeper:
         self._culprit = ""
         self._tallies: dict[GuardCounter, Tally] = {}
         self._history = History()
+        self._put_back = Repeated()
+        self._refused = Repeated()
+        self._refusal = ""
 
     @property
     def history(self) -> History:
@@ -55,6 +59,7 @@ class GuardKeeper:
     def read(self) -> ObservedGuard:
         """What stands in the kernel now."""
         with self._lock:
+            self._say()  # what the thread held back, if a fight ended meanwhile
             return self._read()
 
     def apply(self, spec: GuardSpec) -> bool:
@@ -82,10 +87,22 @@ class GuardKeeper:
             except GeneveilError as error:
                 with contextlib.suppress(GeneveilError):
                     self._read()
-                _log.error("the guard cannot be mended", extra={"fields": {"why": error.render()}})
+                self._refusal = error.render()
+                self._say(refused=True)
             else:
-                _log.info("guard put back")
+                self._say(put_back=True)
         self._wake()
+
+    def _say(self, *, put_back: bool = False, refused: bool = False) -> None:
+        """The first at once; whoever fights over the guard makes a line in ten seconds after."""
+        now = time.monotonic()
+        times = self._put_back.add(now) if put_back else self._put_back.due(now)
+        if times:
+            _log.info("guard put back", extra={"fields": {"times": times}})
+        times = self._refused.add(now) if refused else self._refused.due(now)
+        if times:
+            fields = {"times": times, "why": self._refusal}
+            _log.error("the guard cannot be mended", extra={"fields": fields})
 
     def _read(self) -> ObservedGuard:
         observed = self._guard.read()
