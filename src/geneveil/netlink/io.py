@@ -27,6 +27,10 @@ SUBSCRIBE_AGAIN_SECONDS = 1.0
 GATHER_SECONDS = 0.01
 """The notifications of one transaction come one by one, who made it last."""
 
+BURST_BYTES = 512 * 1024
+"""What is handed over at once. Whoever changes something faster than it is read would otherwise
+fill this process; the rest waits in the socket, which has an end of its own (ENOBUFS)."""
+
 _log = logging.getLogger("geneveil.netlink")
 
 Receive = Callable[[list[bytes] | None], None]
@@ -131,9 +135,11 @@ def _burst(sock: socket.socket) -> list[bytes] | None:
     try:
         datagrams = [sock.recv(RECEIVE_BYTES)]
         time.sleep(GATHER_SECONDS)
+        gathered_bytes = len(datagrams[0])
         with contextlib.suppress(BlockingIOError):
-            while True:
+            while gathered_bytes < BURST_BYTES:
                 datagrams.append(sock.recv(RECEIVE_BYTES, socket.MSG_DONTWAIT))
+                gathered_bytes += len(datagrams[-1])
     except OSError as error:
         if error.errno == errno.ENOBUFS:  # the kernel threw some away
             return None
