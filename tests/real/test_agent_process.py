@@ -256,6 +256,39 @@ def test_a_fight_over_the_guard_does_not_fill_the_log(node: Node) -> None:
     assert agent.poll() is None
 
 
+FAILING = """
+import sys
+from pathlib import Path
+from geneveil.agent import __main__ as program, loop
+right = loop.decide
+def decide(*arguments):
+    if Path(sys.argv[2]).exists():
+        raise RuntimeError("a mistake of ours")
+    return right(*arguments)
+loop.decide = decide
+sys.exit(program.main(sys.argv[1:2]))
+"""
+
+
+def test_a_mistake_of_ours_is_named_and_the_agent_goes_on(node: Node) -> None:
+    flag = node.folder / "flag"
+    program = [sys.executable, "-c", FAILING, str(node.config), str(flag)]
+    command = ["ip", "netns", "exec", node.namespace, *program]
+    log = node.folder / "agent.log"
+    agent = node.stack.enter_context(process(*command, log=log, **node.environment))
+    node.await_status(agent.pid)
+    flag.touch()
+    wait_until(lambda: "agent-failing" in node.codes(), "the health value")
+    subprocess.run([node.folder / "nft", "flush ruleset"], check=True)
+    wait_until(lambda: node.geneveil("guard", "show").returncode == 0, "the guard")
+    assert "agent-failing" in node.codes()
+    assert node.log.count("code=agent-failing") == 1
+    flag.unlink()
+    wait_until(lambda: "agent-failing" not in node.codes(), "the next turn")
+    assert agent.poll() is None
+    assert "Traceback" not in node.log
+
+
 def test_without_nft_nothing_is_pretended(node: Node) -> None:
     (node.folder / "nft").write_text("#!/bin/sh\necho 'Error: no such thing' >&2\nexit 1\n")
     applied = node.geneveil("guard", "apply", "--config", str(node.config))

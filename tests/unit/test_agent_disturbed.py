@@ -1,14 +1,15 @@
 """Who touched the guard: counted once, said for ten minutes, and never a storm of lines."""
 
 import logging
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 
 from geneveil.agent.disturbed import SEEN_FOR_SECONDS, Disturbance, History, judge_disturbances
+from geneveil.agent.guard_keeper import io as guard_keeper
 from geneveil.agent.guard_keeper.io import GuardKeeper
 from geneveil.guard.wire import ABSENT
 from geneveil.kernel_events.wire import TableChange
@@ -160,7 +161,7 @@ def test_a_fight_is_logged_at_once_and_then_counted(
 ) -> None:
     caplog.set_level(logging.INFO, "geneveil.agent")
     now = [100.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(guard_keeper, "time", SimpleNamespace(monotonic=lambda: now[0]))
     table = Table()
     keeper = keeper_of(table)
     keeper.cover(SPEC)

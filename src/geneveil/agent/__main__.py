@@ -1,13 +1,13 @@
 """`python -m geneveil.agent CONFIG`: what `geneveil agent` turns into."""
 
 import sys
-import traceback
 from pathlib import Path
 
 from geneveil.agent.fallback.io import guard_without_config
 from geneveil.agent.logfmt import set_up_logging
 from geneveil.agent.loop import run_agent
 from geneveil.agent.store import read_agent_config
+from geneveil.agent.unexpected import whereabouts
 from geneveil.model.errors import ConfigError, GeneveilError
 
 UNEXPECTED_EXIT_STATUS = 70
@@ -28,15 +28,9 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"geneveil: {error.render()}\n")
         return error.exit_status
     except Exception as error:  # a mistake of ours: one line for people, and no success
-        sys.stderr.write(f"geneveil: the agent ended because of {_whereabouts(error)}\n")
+        sys.stderr.write(f"geneveil: the agent ended because of {whereabouts(error)}\n")
         return UNEXPECTED_EXIT_STATUS
     return 0
-
-
-def _whereabouts(error: Exception) -> str:
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    return f"an unexpected {type(error).__name__}: {' '.join(str(error).split())}{place}"
 
 
 if __name__ == "__main__":

@@ -32,6 +32,13 @@ from geneveil.agent.rotation.files import finish_switch, put_away
 from geneveil.agent.rotation.io import Renewer, Watcher
 from geneveil.agent.status import build_disabled_status, build_status
 from geneveil.agent.store import PENDING_CERTIFICATE, SETTINGS, NodeStore
+from geneveil.agent.unexpected import (
+    FORGET_AFTER,
+    failed_health,
+    failed_status,
+    retry_seconds,
+    whereabouts,
+)
 from geneveil.agent.wire_watch import sentinel_unavailable
 from geneveil.especho.io import RawEspEcho
 from geneveil.guard.io import NftGuard
@@ -131,6 +138,8 @@ class Agent:
         self._is_unproven = False
         self._ahead_seconds = self._clock.now().timestamp() - time.monotonic()
         self._process = (os.getpid(), start_ticks(os.getpid()))
+        blank = build_disabled_status(config, self._clock.now(), *self._process)
+        self._status = replace(blank, mode=Mode.FULL.value)
 
     def run(self) -> None:
         """Turn until a signal ends it."""
@@ -145,8 +154,20 @@ class Agent:
         self._watcher.start()
         self._renewer.start()
         self._wait(FIRST_PICTURE_SECONDS)
+        failures = 0
         while True:
-            self._wait(self._turn())
+            try:
+                until_next = self._turn()
+            except Exception as error:  # a mistake of ours: the next turn may go well
+                failures += 1
+                self._say_failed(error)
+                if failures == FORGET_AFTER:
+                    kept = self._memory
+                    self._memory = AgentMemory(guard=kept.guard, health=kept.health)
+                time.sleep(retry_seconds(failures))  # whatever wakes us: it would fail again
+                continue
+            failures = 0
+            self._wait(until_next)
 
     def _turn(self) -> float:
         now_seconds = time.monotonic()
@@ -169,8 +190,10 @@ class Agent:
         outcome = apply_actions(decision.actions, self._ports, decision.memory.mesh, now_seconds)
         self._put_away(decision)
         self._unsealed = self._seal()  # after the guard, never in its way
-        health = self._say(seen, decision, outcome)
-        self._memory = replace(decision.memory, mesh=outcome.memory, health=health)
+        before = self._memory.health
+        # First: what was done must not be done again if saying so fails.
+        self._memory = replace(decision.memory, mesh=outcome.memory, health=before)
+        self._memory = replace(self._memory, health=self._say(seen, decision, outcome))
         return pause_seconds(decision, outcome, time.monotonic())
 
     def _notice_clock(self, now_seconds: float) -> None:
@@ -232,15 +255,30 @@ class Agent:
             failures.append(_no_metrics(self._metrics.failure))
         health = carry_since(self._memory.health, [*decision.findings, *failures], seen.now)
         _log_changes(self._memory.health, health)
-        status = build_status(seen, decision, health, *self._process)
-        self._plane.report(status)
-        if self._metrics is not None:
-            self._metrics.publish(render_metrics(status))
+        self._status = build_status(seen, decision, health, *self._process)
+        self._publish()
+        return health
+
+    def _say_failed(self, error: Exception) -> None:
+        now = self._clock.now()
+        before = self._memory.health
+        health = failed_health(before, error, now)
+        self._memory = replace(self._memory, health=health)
+        _log_changes(before, health)
+        self._status = failed_status(self._status, health, now)
         try:
-            write_status(self._config.run_dir, status)
+            self._publish()
+        except Exception as another:
+            _log.error("no status", extra={"fields": {"why": whereabouts(another)}})
+
+    def _publish(self) -> None:
+        self._plane.report(self._status)
+        if self._metrics is not None:
+            self._metrics.publish(render_metrics(self._status))
+        try:
+            write_status(self._config.run_dir, self._status)
         except OSError as error:
             _log.error("the status cannot be written", extra={"fields": {"why": str(error)}})
-        return health
 
     def _wait(self, seconds: float) -> None:
         self._wake.wait(seconds)
