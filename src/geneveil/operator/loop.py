@@ -31,6 +31,7 @@ from geneveil.model.errors import ConfigError, GeneveilError
 from geneveil.operator.audit import AuditEvent, Event
 from geneveil.operator.confirmations import AWAY_AFTER_SECONDS, Confirmations
 from geneveil.operator.enrolment import EnrolmentService
+from geneveil.operator.failure_lines import FailureLines
 from geneveil.operator.io import (
     KeyLock,
     read_authority,
@@ -104,6 +105,7 @@ class OperatorProcess:
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
         self._trusted: set[int] = set()
         self._write_counts: Callable[[], None] = lambda: None
+        self._keeping, self._looking = FailureLines(), FailureLines()
 
     async def run(self, host: str, port: int) -> signal.Signals:
         """Serve until SIGTERM or Ctrl-C, and say which of them it was.
@@ -158,8 +160,13 @@ class OperatorProcess:
         board: WatchBoard,
         tls: ssl.SSLContext,
     ) -> None:
-        """Keep everything as it should be, then wait for a second, a change or the end."""
+        """Keep everything as it should be, then wait for a second, a change or the end.
+
+        What could not be kept stays behind what the database says: there, only what changes after
+        the failure is a change.
+        """
         loop = asyncio.get_running_loop()
+        known: int | None = None
         try:
             kept = partial(self._keep_with_server_file, keeper, loop.time())
             generation, is_new_server_file = await queue.alone(kept)
@@ -170,17 +177,23 @@ class OperatorProcess:
             board.announce(generation)
             await queue.alone(keeper.write_confirmations)
             await queue.alone(self._write_counts)
+            known = board.generation
+            if self._keeping.succeeded():
+                _log.info(log_line("keeping-again"))
         except GeneveilError as error:
-            _log.error(log_line("keeping-failed", error=error.render()))
+            _say_failure("keeping-failed", self._keeping, error, loop.time())
         until = loop.time() + KEEP_SECONDS
         while loop.time() < until:
             if (await asyncio.wait([stop], timeout=LOOK_SECONDS))[0]:
                 return
             try:
-                if await queue.alone(self._registry.tables.read_generation) != board.generation:
+                generation = await queue.alone(self._registry.tables.read_generation)
+                self._looking.succeeded()
+                known = generation if known is None else known
+                if generation != known:
                     return
             except GeneveilError as error:
-                _log.error(log_line("looking-failed", error=error.render()))
+                _say_failure("looking-failed", self._looking, error, loop.time())
 
     def _keep_with_server_file(self, keeper: Keeper, at_seconds: float) -> tuple[int, bool]:
         """Both in one go, and before anybody is told: a node that hears that an authority was
@@ -313,6 +326,12 @@ def _raise_file_limit() -> int:
     wanted = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     return max(wanted - RESERVED_FILES, 64)
+
+
+def _say_failure(event: str, lines: FailureLines, error: GeneveilError, now_seconds: float) -> None:
+    text = error.render()
+    if times := lines.failed(text, now_seconds):
+        _log.error(log_line(event, error=text, times=times))
 
 
 def _settle(stop: "asyncio.Future[signal.Signals]", number: signal.Signals) -> None:
