@@ -6,6 +6,7 @@ that only goes forward, and what is wanted of them is decided anew at each turn 
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -47,7 +48,14 @@ from geneveil.pki.keyfiles import (
 from geneveil.pki.keys import build_request, encode_key, key_type_of, make_key
 
 SHORTEST_WATCH_SECONDS = 0.5
-"""An operator that answers the same at once, again and again, is not asked more often."""
+"""An operator that answers the same at once, again and again, is not asked more often than this,
+and then less and less often."""
+
+LONGEST_PAUSE_SECONDS = 5.0
+"""Between two questions: whoever is revoked must go soon, also with an operator that holds none."""
+
+ANEW_SECONDS = 60.0
+"""How often an operator that did not send the settings (an older one) is asked for all anew."""
 
 _log = logging.getLogger("geneveil.agent")
 
@@ -142,6 +150,8 @@ class Watcher(_Asking):
         self._confirmation: Confirmation | None = None
         self._asked: Confirmation | None = None
         self._client: EnrolmentPort | None = None
+        self._anew_at_seconds = 0.0
+        self._quick_answers = 0
 
     def update(self, confirmation: Confirmation | None) -> None:
         """Tell it what the node has; None while it has no certificate to ask with.
@@ -166,7 +176,7 @@ class Watcher(_Asking):
             return 0.0
         key, certificate, bundle = (self._need(n) for n in (KEY, CERTIFICATE, TRUST_BUNDLE))
         record = parse_record(self._store.read(WATCH))
-        lost = not confirmation.has_settings
+        lost = not confirmation.has_settings and time.monotonic() >= self._anew_at_seconds
         state = WatchState(
             generation=0 if lost else record.generation,  # then the answer comes at once
             trusts=confirmation.trusts,
@@ -181,9 +191,12 @@ class Watcher(_Asking):
         except OperatorUnreachableError:
             if confirmation != self._confirmation:
                 return 0.0  # `update` ended it: ask again with what is true now
+            self._anew_at_seconds = 0.0  # the next one to answer may be a newer one
             raise
         finally:
             self._asked = None
+        if lost:
+            self._anew_at_seconds = time.monotonic() + ANEW_SECONDS
         if lost and answer.settings is not None:
             self._store.write(SETTINGS, encode_stored_settings(answer.settings))
             _log.info("the operator sent the cluster's settings again")
@@ -204,7 +217,11 @@ class Watcher(_Asking):
             _log.info("news from the operator", extra={"fields": fields})
             self._wake()
             return 0.0
-        return SHORTEST_WATCH_SECONDS if answer.held_seconds < SHORTEST_WATCH_SECONDS else 0.0
+        if answer.held_seconds >= SHORTEST_WATCH_SECONDS or lost:
+            self._quick_answers = 0
+            return 0.0
+        self._quick_answers = min(self._quick_answers + 1, 10)
+        return min(SHORTEST_WATCH_SECONDS * 2.0 ** (self._quick_answers - 1), LONGEST_PAUSE_SECONDS)
 
     def _need(self, name: str) -> bytes:
         data = self._store.read(name)
