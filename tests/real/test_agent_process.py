@@ -16,6 +16,7 @@ from subprocess import Popen
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from geneveil.agent.repeated import LINE_SECONDS
 from tests.real.programs import (
@@ -29,6 +30,7 @@ from tests.real.programs import (
 
 pytestmark = pytest.mark.real
 
+SCHEMA = Path(__file__).parents[2] / "docs/schema/node-status.schema.json"
 MEMORY_LIMIT_KIB = 64 * 1024
 
 
@@ -153,7 +155,9 @@ def test_ending_the_agent_leaves_the_guard_and_the_next_start_changes_nothing(
     shown = node.geneveil("status", "--run-dir", run_dir)
     assert shown.returncode == 1
     assert "the agent is not running since about" in shown.stdout
-    assert json.loads(node.geneveil("status", "--run-dir", run_dir, "-o", "json").stdout)["stale"]
+    document = json.loads(node.geneveil("status", "--run-dir", run_dir, "-o", "json").stdout)
+    Draft202012Validator(json.loads(SCHEMA.read_text())).validate(document)
+    assert (document["stale"], document["agentRuns"]) == (True, False)
     assert node.geneveil("guard", "show", "-o", "json").stdout == before
     again = node.start()
     node.await_status(again.pid)
