@@ -26,6 +26,7 @@ from geneveil.model.cluster import KeyType
 from geneveil.model.errors import GeneveilError, RefusedError
 from geneveil.operator import io as operator_io
 from geneveil.operator.audit import check_chain
+from geneveil.operator.clock_mark.io import FILE, open_clock_mark
 from geneveil.operator.config_check import parse_config
 from geneveil.operator.confirmations import Confirmations
 from geneveil.operator.enrolment import EnrolmentService
@@ -155,7 +156,7 @@ def open_bench(state: Path, clock: MovedClock) -> Bench:
         write=partial(operator_io.write_authority_key, state, lock=None),
         remove=partial(operator_io.remove_authority_keys, state),
     )
-    keeper = Keeper(registry, confirmations, files)
+    keeper = Keeper(registry, confirmations, files, open_clock_mark(state / "cluster"))
     made = Bench(
         state,
         store,
@@ -360,6 +361,50 @@ def test_an_operator_that_starts_with_a_leapt_clock_believes_it_no_more(bench: B
     again = open_bench(bench.state, bench.clock)
     assert again.keep() is Phase.STEADY
     assert again.registry.state.signing.authority_id == 1
+
+
+@pytest.mark.parametrize("days", [400, 1830, 1940, 3700])
+def test_a_leap_with_a_restart_inside_is_not_believed(bench: Bench, days: int) -> None:
+    bench.clock.at += timedelta(days=days)
+    for _ in range(3):  # it is killed again and again, and never forgets
+        again = open_bench(bench.state, bench.clock)
+        for _ in range(3):
+            again.seconds += 60
+            assert again.keep() is Phase.STEADY
+        assert again.registry.state.signing.authority_id == 1
+        again.store.close()
+    again = open_bench(bench.state, bench.clock)
+    again.seconds += 25 * 3600  # a day was lived through
+    again.keep()
+    assert again.registry.state.signing.authority_id == (1 if days == 400 else 2)
+    believed = (bench.state / "cluster" / FILE).read_text()
+    assert believed.startswith(f"{bench.clock.at:%Y-%m-%d}")
+    again.store.close()
+
+
+@pytest.mark.parametrize("damage", [None, "", "soon", "2026-01-01T00:00:00"])
+def test_without_the_mark_a_start_goes_by_the_authority_alone(
+    bench: Bench, damage: str | None
+) -> None:
+    mark = bench.state / "cluster" / FILE
+    assert datetime.fromisoformat(mark.read_text().strip()) == NOW
+    mark.unlink()
+    if damage is not None:
+        mark.write_text(damage)
+    bench.clock.at += timedelta(days=1940)
+    again = open_bench(bench.state, bench.clock)  # its time came, and not so long ago
+    again.keep()
+    assert again.registry.state.signing.authority_id == 2
+    again.store.close()
+
+
+def test_the_mark_follows_time_day_by_day_and_back(bench: Bench) -> None:
+    mark = bench.state / "cluster" / FILE
+    table = [(23, 0), (2, 25), (24 * 200, 24 * 200 + 25), (-24 * 300, -24 * 100 + 25)]
+    for hours, noted in table:
+        bench.clock.at += timedelta(hours=hours)
+        bench.keep()
+        assert datetime.fromisoformat(mark.read_text().strip()) == NOW + timedelta(hours=noted)
 
 
 def test_whoever_expired_is_named_a_week_later(bench: Bench) -> None:

@@ -39,11 +39,34 @@ class Pace:
         return self.leapt_at_seconds is not None
 
 
-def first_pace(phase: Phase, rotate_at: datetime, now: datetime, at_seconds: float) -> Pace:
-    """What to begin with: nobody knows when the operator ran last, but had the authority's time
-    come while it ran it would have begun a roll-over."""
+NOTED_EVERY = timedelta(days=1)
+"""How often the latest moment that was believed is kept for the next start."""
+
+
+def first_pace(
+    phase: Phase,
+    rotate_at: datetime,
+    now: datetime,
+    at_seconds: float,
+    noted_at: datetime | None = None,
+) -> Pace:
+    """What to begin with.
+
+    Args:
+        noted_at: the latest moment that was believed before, if that was kept; an operator that was
+            off for longer than `LEAP` lives through a day, or asks a person. Without it nobody
+            knows when the operator ran last; but had the authority's time come while it ran it
+            would have begun a roll-over.
+    """
     at = min(now, rotate_at) if phase is Phase.STEADY else now
-    return Pace(at, at_seconds)
+    return Pace(min(at, noted_at) if noted_at else at, at_seconds)
+
+
+def is_to_be_noted(pace: Pace, noted_at: datetime | None) -> bool:
+    """Whether to keep the latest moment that is believed: also when it is an earlier one."""
+    if pace.is_suspect:
+        return False
+    return noted_at is None or not noted_at <= pace.at < noted_at + NOTED_EVERY
 
 
 def follow(pace: Pace, now: datetime, at_seconds: float) -> Pace:

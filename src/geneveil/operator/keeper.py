@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from geneveil.operator.audit import AuditEvent, Event
-from geneveil.operator.clock_leap import Pace, first_pace, follow
+from geneveil.operator.clock_leap import Pace, first_pace, follow, is_to_be_noted
 from geneveil.operator.cluster import authority_certificate
 from geneveil.operator.confirmations import Confirmations
 from geneveil.operator.log_lines import log_line
@@ -59,17 +59,39 @@ class KeyFiles:
     remove: Callable[[Iterable[int]], None]
 
 
+@dataclass(frozen=True)
+class ClockMark:
+    """Where the latest moment that was believed is kept from one start to the next.
+
+    Attributes:
+        read: None if none was kept, or none that can be read.
+        write: keeps another; whether it went well is for the log alone.
+    """
+
+    read: Callable[[], datetime | None]
+    write: Callable[[datetime], None]
+
+
+NO_MARK = ClockMark(lambda: None, lambda _at: None)
+
+
 class Keeper:
     """Runs in the thread that owns the store."""
 
     def __init__(
-        self, registry: Registry, confirmations: Confirmations, key_files: KeyFiles
+        self,
+        registry: Registry,
+        confirmations: Confirmations,
+        key_files: KeyFiles,
+        clock_mark: ClockMark = NO_MARK,
     ) -> None:
         self._registry = registry
         self._confirmations = confirmations
         self._key_files = key_files
         self._crl_states: dict[tuple[int, int], CrlState] = {}
         self._pace: Pace | None = None
+        self._clock_mark = clock_mark
+        self._noted_at: datetime | None = None
 
     def keep(self, at_seconds: float) -> int:
         """Look once, do what is to be done, and say which generation it is now.
@@ -172,7 +194,8 @@ class Keeper:
     def _is_believed(self, view: RollOverView, at_seconds: float) -> bool:
         before = self._pace
         if before is None:
-            before = first_pace(view.phase, view.rotate_at, view.now, at_seconds)
+            self._noted_at = self._clock_mark.read()
+            before = first_pace(view.phase, view.rotate_at, view.now, at_seconds, self._noted_at)
         if view.is_requested:
             before = Pace(view.now, at_seconds)
         pace = self._pace = follow(before, view.now, at_seconds)
@@ -188,6 +211,9 @@ class Keeper:
             )
         elif before.is_suspect and not pace.is_suspect:
             _log.info(log_line("clock-believed", clock=f"{view.now:%Y-%m-%dT%H:%M:%SZ}"))
+        if is_to_be_noted(pace, self._noted_at):
+            self._noted_at = pace.at
+            self._clock_mark.write(pace.at)
         return not pace.is_suspect
 
     def _enter(self, verdict: Verdict, now: datetime) -> None:

@@ -29,6 +29,7 @@ from aiohttp import web
 from geneveil.model.clock import Clock, SystemClock
 from geneveil.model.errors import ConfigError, GeneveilError
 from geneveil.operator.audit import AuditEvent, Event
+from geneveil.operator.clock_mark.io import open_clock_mark
 from geneveil.operator.confirmations import AWAY_AFTER_SECONDS, Confirmations
 from geneveil.operator.enrolment import EnrolmentService
 from geneveil.operator.failure_lines import FailureLines
@@ -150,7 +151,8 @@ class OperatorProcess:
             write=partial(write_authority_key, self._state_dir, lock=lock),
             remove=partial(remove_authority_keys, self._state_dir),
         )
-        return Keeper(self._registry, confirmations, key_files)
+        mark = open_clock_mark(server_path(self._state_dir).parent)
+        return Keeper(self._registry, confirmations, key_files, mark)
 
     async def _look(
         self,

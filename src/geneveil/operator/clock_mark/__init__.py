@@ -1,0 +1,1 @@
+"""The latest moment that the operator believed, on the disk."""
