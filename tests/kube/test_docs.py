@@ -25,7 +25,7 @@ spec:
     type: OVNKubernetes
     ovnKubernetesConfig: {ipsecConfig: {}}
 """
-MOST_SECONDS = 300
+MOST_SECONDS = 400
 
 
 def commands() -> list[str]:
