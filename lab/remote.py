@@ -9,6 +9,7 @@ from pathlib import Path
 
 import asyncssh
 
+from lab.deadline import patience
 from lab.errors import LabError
 from lab.spec import SSH_PORT, forward_socket
 
@@ -40,7 +41,7 @@ class Remote:
         """
         path = forward_socket(run_dir, guest, SSH_PORT)
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + seconds
+        deadline = loop.time() + seconds * patience()
         while True:
             try:
                 link = socket.socket(socket.AF_UNIX)
@@ -75,7 +76,8 @@ class Remote:
         """
         text = command if isinstance(command, str) else shlex.join(command)
         try:
-            done = await asyncio.wait_for(self.connection.run(text, input=stdin), seconds)
+            running = self.connection.run(text, input=stdin)
+            done = await asyncio.wait_for(running, seconds * patience())
         except (OSError, asyncssh.Error, TimeoutError) as error:
             raise LabError(f"{self.name}: `{text}` did not finish", why=repr(error)) from error
         status = done.exit_status if done.exit_status is not None else 255
