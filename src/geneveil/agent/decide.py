@@ -7,6 +7,7 @@ from datetime import datetime
 from geneveil.agent.cleartext import Growth, judge_cleartext
 from geneveil.agent.closed_peers import close_peers
 from geneveil.agent.config import ControlPlaneKind, guarded_ports
+from geneveil.agent.dead_peers import DeadWatch, judge_dead
 from geneveil.agent.esp import fallback_since, judge_esp
 from geneveil.agent.in_use import judge_in_use
 from geneveil.agent.kube.remedies import reword
@@ -73,6 +74,7 @@ class AgentMemory:
     sightings: Mapping[Key, Sighting] = field(default_factory=dict)
     arrivals: Mapping[Key, Sighting] = field(default_factory=dict)
     asked_since: Mapping[str, float] = field(default_factory=dict)
+    dead: DeadWatch = field(default_factory=DeadWatch)
     was_all_up: bool = False
     guard: GuardSpec | None = None
 
@@ -276,19 +278,24 @@ def _plan_actions(
     stale = track_stale(mesh, seen.ike, seen.now_seconds)
     mesh = replace(mesh, attempts=attempts, stale=stale)
     broken = frozenset(name for name, pair in memory.beginnings.items() if pair.must_repair)
+    states = None if isinstance(seen.states, GeneveilError) else seen.states
+    is_same = memory.mesh.instance == seen.ike.instance  # another charon counts from 1 again
+    before = memory.dead if is_same else DeadWatch(heard=memory.dead.heard)
+    dead, given_up = judge_dead(plan.connections, seen.ike.sas, states, before, seen.now_seconds)
     used = judge_in_use(
         plan.connections,
         seen.ike.sas,
-        None if isinstance(seen.states, GeneveilError) else seen.states,
+        states,
         None if isinstance(seen.policies, GeneveilError) else seen.policies,
         memory.arrivals,
         seen.now_seconds,
     )
-    memory = replace(memory, arrivals=used.sightings)
+    memory = replace(memory, arrivals=used.sightings, dead=dead)
     actions += diff_ike(
         plan.connections, trust.identity, seen.ike, mesh, seen.now_seconds, revoked, broken,
         carried, used.sas,
     )  # fmt: skip
+    actions += given_up
     actions += [DeleteState(s.destination, s.spi, s.protocol) for s in orphans.replaced]
     return actions, replace(memory, mesh=mesh)
 

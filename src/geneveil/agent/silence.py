@@ -1,8 +1,9 @@
 """Peers that do not answer although their SAs stand. Pure.
 
-charon asks a peer from which nothing came for a while, and takes its SAs down only after more than
-a minute (deploy/strongswan.conf): what stands goes on carrying through a charon that is restarted,
-and through a wire that is cut and mended. Until then the pair is up, and this is what is said.
+charon asks a peer from which nothing came for a while, and its SAs are taken down only after more
+than a minute, and never while ESP comes in (`geneveil.agent.dead_peers`): what stands goes on
+carrying through a charon that is restarted, and through a wire that is cut and mended. Until then
+the pair is up, and this is what is said.
 """
 
 from collections.abc import Mapping
@@ -46,6 +47,6 @@ def _silent(connection: Connection) -> Finding:
         "peer-silent",
         Severity.WARNING,
         f"peer {connection.remote_chassis} at {connection.remote_ip}",
-        "it does not answer; its SAs stand for another minute, for when it does",
+        "it does not answer; its SAs stand for another minute, and for as long as ESP comes in",
         "is the node up, does its charon run, and do UDP 500, UDP 4500 and ESP get through?",
     )

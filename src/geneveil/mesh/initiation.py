@@ -18,8 +18,8 @@ drawn anew at every look it would never be the same twice, and no test could for
 A quarter more or less each. The first ones come so soon because both nodes learn of a change at
 about the same time, and whoever begins before the other has loaded its connection is refused.
 
-An attempt in charon itself lasts up to 72 s (deploy/strongswan.conf); none is made while another is
-under way.
+An attempt in charon itself lasts up to 72 s (`geneveil.agent.dead_peers`); none is made while
+another is under way.
 """
 
 import hashlib

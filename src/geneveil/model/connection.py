@@ -24,9 +24,9 @@ CHILD_REKEY_SECONDS = 3600
 64-bit IV counter (RFC 4106 §3.1), so time is the only limit that is ever met."""
 
 DPD_SECONDS = 5
-"""How long a peer may be silent before it is asked; with the retransmissions of
-deploy/strongswan.conf (72 s) a dead peer's SAs end after at most 77 s. A peer that was restarted,
-and that lost its SAs, makes new ones by itself long before."""
+"""How long a peer may be silent before it is asked; with the patience of
+`geneveil.agent.dead_peers` (72 s) a dead peer's SAs end after 77 s. A peer that was restarted, and
+that lost its SAs, makes new ones by itself long before."""
 
 REPLAY_WINDOW_PACKETS = 1024
 """Reordering across queues and paths at line rate exceeds the default of 32; the kernel allows

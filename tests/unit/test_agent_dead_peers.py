@@ -1,0 +1,111 @@
+"""When a peer that does not answer is given up, and when not."""
+
+from dataclasses import replace
+
+from geneveil.agent.dead_peers import PATIENCE_SECONDS, DeadWatch, judge_dead
+from geneveil.mesh.actions import TerminateIkeSa
+from geneveil.model.connection import IkeSa
+from geneveil.model.xfrm import XfrmState
+from tests.unit.test_agent_decide import CARRYING, CONNECTION, SA, UP, UP_IKE, turn
+
+ASKED = replace(SA, tasks=("IKE_DPD",))
+OUTBOUND = replace(CARRYING[0], source="192.0.2.1")
+INBOUND = replace(CARRYING[1], source="192.0.2.2", packets=100)
+LATE = PATIENCE_SECONDS + 1
+
+
+def look(
+    sas: tuple[IkeSa, ...],
+    states: tuple[XfrmState, ...] | None,
+    before: DeadWatch,
+    now_seconds: float,
+) -> tuple[DeadWatch, list[int]]:
+    watch, actions = judge_dead((CONNECTION,), sas, states, before, now_seconds)
+    assert all(isinstance(action, TerminateIkeSa) and action.at_once for action in actions)
+    return watch, [action.unique_id for action in actions]
+
+
+def follow(
+    sas: tuple[IkeSa, ...], states: list[tuple[XfrmState, ...] | None], seconds: float = 10.0
+) -> list[list[int]]:
+    """What is given up at each of several looks, so far apart."""
+    watch, found = DeadWatch(), []
+    for number, observed in enumerate(states):
+        watch, ids = look(sas, observed, watch, number * seconds)
+        found.append(ids)
+    return found
+
+
+def test_a_peer_that_is_silent_in_ike_and_esp_is_given_up_after_its_time() -> None:
+    found = follow((ASKED,), [(OUTBOUND, INBOUND)] * 10)
+    assert found == [[]] * 8 + [[SA.unique_id]] * 2  # from 72 s on
+
+
+def test_esp_that_comes_in_is_a_sign_of_life() -> None:
+    sending: list[tuple[XfrmState, ...] | None] = [
+        (OUTBOUND, replace(INBOUND, packets=100 + n)) for n in range(400)
+    ]
+    assert follow((ASKED,), sending) == [[]] * 400
+    only_ours: list[tuple[XfrmState, ...] | None] = [
+        (replace(OUTBOUND, packets=n), INBOUND) for n in range(10)
+    ]
+    assert follow((ASKED,), only_ours)[-1] == [SA.unique_id]
+
+
+def test_sas_that_go_are_no_sign_of_life() -> None:
+    old = replace(INBOUND, spi=0x77, packets=5000)
+    states: list[tuple[XfrmState, ...] | None] = [(OUTBOUND, INBOUND, old)] * 4
+    states += [(OUTBOUND, INBOUND)] * 5
+    assert follow((ASKED,), states)[-1] == [SA.unique_id]
+
+
+def test_nobody_is_given_up_whose_sas_cannot_be_read() -> None:
+    assert follow((ASKED,), [None] * 20) == [[]] * 20
+
+
+def test_an_answer_begins_the_count_anew_and_what_is_queued_does_not() -> None:
+    both = (OUTBOUND, INBOUND)
+    watch, _ = look((ASKED,), both, DeadWatch(), 0.0)
+    watch, _ = look((SA,), both, watch, 50.0)
+    watch, ids = look((ASKED,), both, watch, LATE)
+    assert ids == []
+    queued = replace(ASKED, tasks=("IKE_DPD", "IKE_DELETE"))
+    watch, ids = look((queued,), both, watch, 2 * LATE)
+    assert ids == [SA.unique_id]
+
+
+def test_an_attempt_that_nobody_answers_is_given_up_whatever_comes_in() -> None:
+    begun = replace(
+        SA, unique_id=9, state="CONNECTING", established_seconds=None, children=(),
+        tasks=("IKE_INIT",),
+    )  # fmt: skip
+    sending: list[tuple[XfrmState, ...] | None] = [
+        (OUTBOUND, replace(INBOUND, packets=100 + n)) for n in range(10)
+    ]
+    assert follow((SA, begun), sending)[-1] == [9]
+
+
+def test_what_lost_its_other_end_goes_when_another_carries_all_of_it() -> None:
+    sending: list[tuple[XfrmState, ...] | None] = [
+        (OUTBOUND, replace(INBOUND, packets=100 + n)) for n in range(10)
+    ]
+    newer = replace(SA, unique_id=2)
+    assert follow((ASKED, newer), sending)[-1] == [SA.unique_id]
+    half = replace(newer, children=newer.children[:1])
+    assert follow((ASKED, half), sending)[-1] == []
+    young = replace(
+        newer, children=tuple(replace(child, installed_seconds=1) for child in newer.children)
+    )
+    assert follow((ASKED, young), sending)[-1] == []
+
+
+def test_the_agent_gives_up_and_another_charon_is_not_blamed() -> None:
+    ike = replace(UP_IKE, sas=(ASKED,))
+    seen = replace(UP, ike=ike, states=(OUTBOUND, INBOUND))
+    memory = turn(seen).memory
+    memory = replace(memory, mesh=replace(memory.mesh, instance=ike.instance))
+    late = replace(seen, now_seconds=seen.now_seconds + LATE)
+    why = [a.why for a in turn(late, memory).actions if isinstance(a, TerminateIkeSa)]
+    assert why == ["its peer has not answered for 72 s"]
+    other = replace(late, ike=replace(ike, instance=ike.instance + 1))
+    assert not [a for a in turn(other, memory).actions if isinstance(a, TerminateIkeSa)]
