@@ -348,6 +348,33 @@ def test_nothing_is_begun_while_an_exchange_is_under_way() -> None:
     assert "Initiate" not in kinds(turn(charon, Memory(), (connection(),))[0])
 
 
+def test_what_the_peer_is_making_is_not_made_twice() -> None:
+    wanted = connection()
+    name = wanted.name
+    begun = replace(
+        ike_sa("(unnamed)", 5, (), state="CONNECTING"),
+        is_initiator=False, remote_ip=wanted.remote_ip, established_seconds=None,
+    )  # fmt: skip
+    half = replace(ike_sa(name, 5, (child("in", 6),), age=0), is_initiator=False)
+    charon, memory = FakeCharon(sas=[begun]), Memory()
+    actions, memory = turn(charon, memory, (wanted,), 100.0)
+    assert "Initiate" not in kinds(actions)
+    charon.sas = [half]
+    actions, memory = turn(charon, memory, (wanted,), 100.5)
+    assert "Initiate" not in kinds(actions)
+    charon.sas = [replace(half, established_seconds=1)]  # it should have made the other long ago
+    actions, memory = turn(charon, memory, (wanted,), 101.5)
+    assert [str(a.child) for a in actions if isinstance(a, Initiate)] == ["out"]
+    # Whoever begins without end, in the peer's name, does not keep this node from it.
+    charon, memory = FakeCharon(sas=[begun]), Memory()
+    turn_at = [turn(charon, memory, (wanted,), 100.0)]
+    turn_at.append(turn(charon, turn_at[0][1], (wanted,), 101.1))
+    assert ["Initiate" in kinds(actions) for actions, _ in turn_at] == [False, True]
+    # Nor does one from elsewhere.
+    charon = FakeCharon(sas=[replace(begun, remote_ip="192.0.2.77")])
+    assert "Initiate" in kinds(turn(charon, Memory(), (wanted,), 100.0)[0])
+
+
 @pytest.mark.parametrize(("peer", "closes"), [(PEER, True), (WAITED_FOR, False)])
 def test_the_initiator_closes_the_older_double(peer: str, closes: bool) -> None:
     wanted = connection(peer)
@@ -415,12 +442,25 @@ def test_a_pair_that_the_kernel_lacks_is_closed_and_begun_at_once_and_no_other(p
     kept = [sa for sa in charon.sas if sa.connection == other.name]
     broken = frozenset({plan[0].name})
     actions, memory = turn(charon, memory, plan, 101.0, broken=broken)
-    assert kinds(actions) == ["TerminateIkeSa"]
-    assert charon.sas == kept
-    actions, memory = turn(charon, memory, plan, 101.3)
-    assert kinds(actions).count("Initiate") == 2
+    assert kinds(actions) == ["Initiate", "Initiate", "TerminateIkeSa"]
     assert {sa.connection for sa in charon.sas} == {c.name for c in plan}
     assert [sa for sa in charon.sas if sa.connection == other.name] == kept
+    (anew,) = (sa for sa in charon.sas if sa not in kept)
+    assert [child.name for child in anew.children] == ["in", "out"]
+    actions, memory = turn(charon, memory, plan, 101.3)
+    assert kinds(actions) == ["LoadConnection"]  # what is made next is another one again
+
+
+def test_what_may_come_to_the_sa_that_is_being_closed_is_begun_when_that_is_gone() -> None:
+    plan = (connection(),)
+    whole = (child("in", 1), child("out", 2))
+    charon = FakeCharon(sas=[ike_sa(plan[0].name, 7, whole)])
+    broken = frozenset({plan[0].name})
+    actions, memory = turn(charon, Memory(), plan, 100.0, broken=broken)  # nobody knows its salt
+    assert "Initiate" not in kinds(actions)
+    assert charon.sas == []
+    actions, memory = turn(charon, memory, plan, 100.3)
+    assert kinds(actions).count("Initiate") == 2
 
 
 def test_a_kernel_that_is_emptied_again_and_again_is_repaired_less_and_less_often() -> None:

@@ -31,7 +31,7 @@ from geneveil.mesh.reauthentication import track_stale
 from geneveil.model.cluster import ClusterSettings
 from geneveil.model.connection import Connection
 from geneveil.model.errors import GeneveilError, RefusedError
-from geneveil.model.guard import GuardCounter, GuardSpec
+from geneveil.model.guard import GuardCounter, GuardSpec, ObservedGuard
 from geneveil.model.health import Finding, HealthValue
 from geneveil.model.node_status import PeerState, PeerStatus
 from geneveil.model.tunnel import OvsSnapshot
@@ -59,6 +59,8 @@ class AgentMemory:
         snapshot: the latest complete picture of the tunnels.
         settings: the latest of the cluster that could be read.
         beginnings: connection name to the pair's state and when it began.
+        was_all_up: every pair was, at every turn since the guard's counters were read.
+        counted: the guard's latest reading.
         guard: what was decided last, or found at the start.
     """
 
@@ -76,6 +78,7 @@ class AgentMemory:
     asked_since: Mapping[str, float] = field(default_factory=dict)
     dead: DeadWatch = field(default_factory=DeadWatch)
     was_all_up: bool = False
+    counted: ObservedGuard | None = None
     guard: GuardSpec | None = None
 
 
@@ -211,7 +214,9 @@ def _judge_counters(
     all_up = all_up and not any(pair.is_missing for pair in memory.beginnings.values())
     stood = all_up and memory.was_all_up  # else it may be from while a pair was down
     growths, in_clear = judge_cleartext(seen.guard, memory.growths, stood, seen.now_seconds)
-    memory = replace(memory, growths=growths, was_all_up=all_up)
+    if seen.guard is memory.counted:  # not read anew: what was counted since is still to come
+        all_up = stood
+    memory = replace(memory, growths=growths, was_all_up=all_up, counted=seen.guard)
     return memory, [*in_clear, *at_esp]
 
 

@@ -30,6 +30,7 @@ from geneveil.agent.readings import explain_error
 from geneveil.agent.rotation.confirm import confirm
 from geneveil.agent.rotation.files import finish_switch, put_away
 from geneveil.agent.rotation.io import Renewer, Watcher
+from geneveil.agent.seldom import SELDOM_SECONDS, SeldomSentinel
 from geneveil.agent.status import build_disabled_status, build_status
 from geneveil.agent.store import PENDING_CERTIFICATE, SETTINGS, NodeStore
 from geneveil.agent.unexpected import (
@@ -81,7 +82,7 @@ def run_agent(config: AgentConfig) -> None:
         refuse_if_decommissioned(store)
         verdict = judge_mode(config.mode, store.read_seal())
         wake = threading.Event()
-        guard = GuardKeeper(NftGuard(), SystemClock().now, wake.set)
+        guard = GuardKeeper(NftGuard(), SystemClock().now, wake.set, SELDOM_SECONDS)
         if verdict.mode is not Mode.DISABLED:
             set_guard(config, store, guard)  # before anything that may fail or wait
         lock = take_lock(config.run_dir)
@@ -120,6 +121,8 @@ class Agent:
         self._renewer = Renewer(self._plane, store, self._clock, self._wake.set)
         self._table_events = TableEvents(TABLE, guard.tend)
         self._ipsec_events = IpsecEvents(self._wake.set)
+        self._guard = guard
+        self._sentinel = SeldomSentinel(NftSentinel())
         charon, kernel = ViciCharon(config.vici), XfrmKernel()
         self._ports = Ports(
             self._ovs,
@@ -127,7 +130,7 @@ class Agent:
             guard,
             kernel,
             store,
-            NftSentinel(),
+            self._sentinel,
             KernelAddresses(),
             RawEspEcho(),
             lambda: guard.history,
@@ -167,7 +170,9 @@ class Agent:
                 time.sleep(retry_seconds(failures))  # whatever wakes us: it would fail again
                 continue
             failures = 0
-            self._wait(until_next)
+            if not self._wait(until_next) and until_next >= PERIOD_SECONDS:
+                self._guard.forget()
+                self._sentinel.forget()
 
     def _turn(self) -> float:
         now_seconds = time.monotonic()
@@ -280,10 +285,12 @@ class Agent:
         except OSError as error:
             _log.error("the status cannot be written", extra={"fields": {"why": str(error)}})
 
-    def _wait(self, seconds: float) -> None:
-        self._wake.wait(seconds)
+    def _wait(self, seconds: float) -> bool:
+        """True if something woke it."""
+        is_woken = self._wake.wait(seconds)
         time.sleep(SHORTEST_PERIOD_SECONDS)
         self._wake.clear()
+        return is_woken
 
 
 def _no_metrics(why: str) -> Finding:

@@ -126,9 +126,10 @@ def observe(
         now_seconds=now_seconds,
         ovs=_attempt(ports.ovs.read),
         ike=_attempt(ports.ike.read),
-        guard=_attempt(ports.guard.read),
+        # Right after charon, which they are compared with.
         states=_attempt(ports.kernel.read_states),
         policies=_attempt(ports.kernel.read_policies),
+        guard=_attempt(ports.guard.read),
         trust_files=read_trust_files(ports.store),
         settings=_attempt(lambda: read_settings(ports.store)),
         enrolment=enrolment,

@@ -25,6 +25,7 @@ from geneveil.mesh.doubles import doubles, meets
 from geneveil.mesh.initiation import backoff_seconds, first_attempt_seconds
 from geneveil.mesh.memory import Attempts, Memory, connection_digest, identity_digest
 from geneveil.mesh.reauthentication import (
+    begins_anew,
     choose_salt,
     missing_children,
     moves,
@@ -41,6 +42,9 @@ from geneveil.model.connection import (
 
 CARRIED_SECONDS = 10.0
 """How long the peer of a pair that is carried has to make its own child, before this node does."""
+
+MEETING_SECONDS = 1.0
+"""A peer that has begun has both children within this time, or needs help."""
 
 REPAIR_PATIENCE = 2
 """A repair costs what stands: the second one waits as long as the third attempt to begin a pair."""
@@ -255,25 +259,49 @@ def _initiations(
     under_way = any(sa.is_starting or sa.is_busy for sa in own)
     if under_way or now_seconds < _due_at(connection, attempts):
         return []
+    if _peer_is_at_it(connection, observed, now_seconds - attempts.down_since):
+        return []
     return [Initiate(connection.name, child) for child in missing]
+
+
+def _peer_is_at_it(connection: Connection, observed: ObservedIke, down_seconds: float) -> bool:
+    """Whether the peer is just making what is missing: both would make everything twice.
+
+    Who begins an IKE_SA is not proven, so that is believed for a moment only; of one that stands
+    it is, and the peer makes its second child there an instant later.
+    """
+    ends = (connection.local_ip, connection.remote_ip)
+    return any(
+        (sa.is_starting and (sa.local_ip, sa.remote_ip) == ends and down_seconds < MEETING_SECONDS)
+        or (
+            sa.is_established
+            and sa.connection == connection.name
+            and (sa.established_seconds or 0) < MEETING_SECONDS
+        )
+        for sa in observed.sas
+        if not sa.is_initiator
+    )
 
 
 def _repairs(
     connection: Connection, observed: ObservedIke, memory: Memory, now_seconds: float
 ) -> list[Action]:
-    """Close the pair, without waiting for the peer; again only after a back-off: whatever empties
-    the kernel may go on doing so."""
+    """Close the pair, without waiting for the peer, and begin it; again only after a back-off:
+    whatever empties the kernel may go on doing so."""
     before = memory.repairs.get(connection.name)
     if before is not None and now_seconds < before.latest + backoff_seconds(
         connection.local_chassis, connection.remote_chassis, before.count + REPAIR_PATIENCE
     ):
         return []
     why = "the kernel lacks its SAs or policies"
-    return [
-        TerminateIkeSa(sa.unique_id, sa.connection, why, at_once=True, repairs=True)
-        for sa in observed.sas
-        if sa.connection == connection.name
+    own = [sa for sa in observed.sas if sa.connection == connection.name]
+    closes: list[Action] = [
+        TerminateIkeSa(sa.unique_id, sa.connection, why, at_once=True, repairs=True) for sa in own
     ]
+    if not begins_anew(connection, own, memory):
+        return closes
+    # Begun before the peer hears that the old one ends, and begins too.
+    return [*(Initiate(connection.name, child) for child in connection.children), *closes]
 
 
 def _due_at(connection: Connection, attempts: Attempts) -> float:

@@ -189,7 +189,8 @@ def _record_repair(memory: Memory, name: str, now_seconds: float) -> Memory:
 
 
 def _record_attempt(memory: Memory, name: str, now_seconds: float) -> Memory:
-    before = memory.attempts.get(name, Attempts(down_since=now_seconds))
+    # One that is not down yet is being repaired.
+    before = memory.attempts.get(name, Attempts(down_since=now_seconds, at_once=True))
     if before.count and before.latest == now_seconds:
         return memory  # the other child of the same attempt
     after = replace(before, count=before.count + 1, latest=now_seconds)

@@ -76,6 +76,16 @@ def choose_salt(connection: Connection, observed: ObservedIke, memory: Memory) -
     return memory.salts.get(connection.name, 0)
 
 
+def begins_anew(connection: Connection, own: list[IkeSa], memory: Memory) -> bool:
+    """Whether what is asked for now comes to an IKE_SA of its own: none was made with what is
+    loaded, for that carries the id of the newest."""
+    established = [sa for sa in own if sa.is_established]
+    if not established or len(established) < len(own):
+        return False
+    is_loaded = connection.name in memory.loaded
+    return is_loaded and memory.salts.get(connection.name) == _newest(established).unique_id
+
+
 def is_stale(sa: IkeSa, memory: Memory, now_seconds: float) -> bool:
     """Whether an IKE_SA may have been made before the connection was loaded as it is now."""
     since = memory.since.get(sa.connection)

@@ -14,6 +14,7 @@ from datetime import datetime
 
 from geneveil.agent.disturbed import Disturbance, History
 from geneveil.agent.repeated import Repeated
+from geneveil.agent.seldom import Latest
 from geneveil.guard.port import RestorableGuard
 from geneveil.kernel_events.wire import TableChange
 from geneveil.model.errors import GeneveilError
@@ -28,10 +29,16 @@ class GuardKeeper:
     Args:
         now: aware UTC.
         wake: called after the guard was mended.
+        good_for_seconds: how long a reading of a guard that stood is good, unless somebody touches
+            it, which the thread that hears of it says.
     """
 
     def __init__(
-        self, guard: RestorableGuard, now: Callable[[], datetime], wake: Callable[[], None]
+        self,
+        guard: RestorableGuard,
+        now: Callable[[], datetime],
+        wake: Callable[[], None],
+        good_for_seconds: float = 0.0,
     ) -> None:
         self._guard = guard
         self._now = now
@@ -45,6 +52,7 @@ class GuardKeeper:
         self._put_back = Repeated()
         self._refused = Repeated()
         self._refusal = ""
+        self._latest = Latest[ObservedGuard](good_for_seconds)
 
     @property
     def history(self) -> History:
@@ -57,10 +65,15 @@ class GuardKeeper:
         return self._spec
 
     def read(self) -> ObservedGuard:
-        """What stands in the kernel now."""
+        """What stands in the kernel; the same object as before while that is good."""
         with self._lock:
             self._say()  # what the thread held back, if a fight ended meanwhile
-            return self._read()
+            return self._latest.get() or self._read()
+
+    def forget(self) -> None:
+        """Ask anew the next time."""
+        with self._lock:
+            self._latest.forget()
 
     def apply(self, spec: GuardSpec) -> bool:
         """Make the guard stand as `spec` says, and keep it so from now on."""
@@ -70,6 +83,7 @@ class GuardKeeper:
     def cover(self, spec: GuardSpec) -> tuple[GuardSpec, bool]:
         """As `apply`, for `spec` and whatever the guard covers already."""
         with self._lock:
+            self._latest.forget()
             wide, changed = self._guard.cover(spec)
             self._spec = wide
             return wide, changed
@@ -77,6 +91,7 @@ class GuardKeeper:
     def tend(self, change: TableChange | None) -> None:
         """Somebody changed the table, or may have: if it was not us, put it back."""
         with self._lock:
+            self._latest.forget()
             if self._spec is None:
                 return
             if change is not None:
@@ -107,6 +122,8 @@ class GuardKeeper:
     def _read(self) -> ObservedGuard:
         observed = self._guard.read()
         self._notice(observed)
+        if self._spec is not None and observed.stands_for(self._spec):
+            self._latest.keep(observed)
         return observed
 
     def _notice(self, observed: ObservedGuard) -> None:
@@ -119,6 +136,7 @@ class GuardKeeper:
         self._tallies = {**self._tallies, **observed.counters}
 
     def _put(self, spec: GuardSpec) -> bool:
+        self._latest.forget()
         # One look for both the count and the write: nothing can be mended without being counted.
         found = self._guard.restore(spec, self._tallies)
         self._notice(found)
