@@ -362,8 +362,8 @@ def test_what_the_peer_is_making_is_not_made_twice() -> None:
     charon.sas = [half]
     actions, memory = turn(charon, memory, (wanted,), 100.5)
     assert "Initiate" not in kinds(actions)
-    charon.sas = [replace(half, established_seconds=1)]  # it should have made the other long ago
-    actions, memory = turn(charon, memory, (wanted,), 101.5)
+    charon.sas = [replace(half, established_seconds=3)]  # it should have made the other long ago
+    actions, memory = turn(charon, memory, (wanted,), 103.5)
     assert [str(a.child) for a in actions if isinstance(a, Initiate)] == ["out"]
     # Whoever begins without end, in the peer's name, does not keep this node from it.
     charon, memory = FakeCharon(sas=[begun]), Memory()

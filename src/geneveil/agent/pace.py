@@ -10,7 +10,7 @@ PERIOD_SECONDS = 2.0
 FOLLOW_UP_SECONDS = 0.3
 """A turn that did something looks soon at what came of it: an attempt that failed has no event."""
 
-JUST_DOWN_SECONDS = 3.0
+JUST_DOWN_SECONDS = 4.0
 """A pair that is down for no longer may be waiting for the peer, which has begun."""
 
 DOUBT_SECONDS = 0.05

@@ -44,7 +44,11 @@ CARRIED_SECONDS = 10.0
 """How long the peer of a pair that is carried has to make its own child, before this node does."""
 
 MEETING_SECONDS = 1.0
-"""A peer that has begun has both children within this time, or needs help."""
+"""Whoever has begun, and is the peer, is proven within this time, or needs help."""
+
+HALF_MADE_SECONDS = 3
+"""A peer that is proven has both children within this time, with a lost message and on a busy
+machine too, or needs help."""
 
 REPAIR_PATIENCE = 2
 """A repair costs what stands: the second one waits as long as the third attempt to begin a pair."""
@@ -276,7 +280,7 @@ def _peer_is_at_it(connection: Connection, observed: ObservedIke, down_seconds: 
         or (
             sa.is_established
             and sa.connection == connection.name
-            and (sa.established_seconds or 0) < MEETING_SECONDS
+            and (sa.established_seconds or 0) < HALF_MADE_SECONDS
         )
         for sa in observed.sas
         if not sa.is_initiator
