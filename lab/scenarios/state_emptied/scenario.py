@@ -137,8 +137,8 @@ FAULTS = (
         "state: IPsec turned off in OVN's NB_Global for 5 s",
         _ipsec_off,
         _ipsec_on,
-        # No SA changes; but ovn-controller makes each tunnel anew, twice, and Open vSwitch has a gap
-        # of a second or two in that.
+        # No SA changes; but ovn-controller makes each tunnel anew, twice, and Open vSwitch has a
+        # gap of up to a second or two in that.
         touches=_ALL,
         hold_seconds=5,
         says=codes(_ALL, "ipsec-off-in-ovn"),
