@@ -105,6 +105,33 @@ def test_helm_does_not_turn_a_cluster_over(own_api_server: ApiServer) -> None:
     assert "never off again" in refused.stderr
 
 
+def test_the_api_server_serves_the_operator_before_ordinary_pods(own_api_server: ApiServer) -> None:
+    server = own_api_server
+    text = manifests.render(server.programs.helm, (), "templates/flowcontrol.yaml")
+    done = server.kubectl("apply", "--server-side", "-f", "-", stdin=text)
+    assert done.returncode == 0, done.stderr
+    rbac = manifests.render(server.programs.helm, (), "templates/rbac-operator.yaml")
+    assert server.kubectl("apply", "--server-side", "-f", "-", stdin=rbac).returncode == 0
+    token = server.kubectl("create", "token", "geneveil-operator", "-n", manifests.NAMESPACE)
+    config = server.token_kubeconfig("operator", token.stdout.strip())
+    lease = (
+        f"/apis/coordination.k8s.io/v1/namespaces/{manifests.NAMESPACE}/leases/geneveil-operator"
+    )
+    for name, path in (("geneveil-operator", "/api/v1/nodes"), ("geneveil-operator-lead", lease)):
+        schema = server.kubectl_json("get", "flowschema", name)
+        end = time.monotonic() + 60
+        while f"X-Kubernetes-Pf-Flowschema-Uid: {schema['metadata']['uid']}" not in _headers(
+            server, config, path
+        ):
+            assert time.monotonic() < end, f"{path} is not served by {name}"
+            time.sleep(0.2)
+
+
+def _headers(server: ApiServer, config: Path, path: str) -> str:
+    """What kubectl tells of an answer."""
+    return server.kubectl("get", f"--raw={path}", "-v=8", config=config).stderr
+
+
 def _applied(server: ApiServer, file: Path) -> None:
     done = server.kubectl(
         "apply",

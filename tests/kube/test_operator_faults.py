@@ -312,12 +312,20 @@ def _unprotect(cluster: Cluster, policy: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def _refusal(cluster: Cluster, document: dict[str, Any]) -> str:
+    words = ("create", "--dry-run=server", "-f", "-")
+    done = cluster.server.kubectl(*words, stdin=json.dumps(document))
+    return done.stderr if done.returncode else ""
+
+
 def _delete(cluster: Cluster, *what: str) -> bool:
     """Once the API server has noticed that the policy binds no more."""
     return cluster.server.kubectl("delete", *what).returncode == 0
 
 
-def test_the_authority_is_lost_and_none_is_made_in_its_place(cluster: Cluster) -> None:
+def test_the_authority_is_lost_and_none_is_made_in_its_place(
+    cluster: Cluster, kube_programs: Programs
+) -> None:
     agent = FakeAgent(cluster.server, "node", "chassis")
     with replica(cluster.server, cluster.folder, "a") as operator:
         agent.enrol()
@@ -325,12 +333,16 @@ def test_the_authority_is_lost_and_none_is_made_in_its_place(cluster: Cluster) -
     secret = cluster.server.kubectl_json("get", "secret", "geneveil-ca", "-n", NAMESPACE)
     _unprotect(cluster, "geneveil-keep-state")
     wait_for("it is gone", lambda: _delete(cluster, "secret", "geneveil-ca", "-n", NAMESPACE))
+    install(cluster.server, kube_programs.helm)
     name = agent.ask(make_csr("chassis"))
+    for key in ("resourceVersion", "uid", "creationTimestamp", "managedFields"):
+        secret["metadata"].pop(key, None)
     with replica(cluster.server, cluster.folder, "b") as operator:
         wait_for("it says so", lambda: operator.said("geneveil-ca is gone"))
         assert not agent.certificate(name)
-        for key in ("resourceVersion", "uid", "creationTimestamp", "managedFields"):
-            secret["metadata"].pop(key, None)
+        wait_for("it is refused", lambda: _refusal(cluster, secret))
+        assert "only the operator writes it" in _refusal(cluster, secret)
+        secret["metadata"]["annotations"] = {"geneveil.io/restore": "it was deleted"}
         cluster.server.kubectl_json("create", "-f", "-", stdin=secret)
         wait_for("it goes on", lambda: agent.certificate(name))
 

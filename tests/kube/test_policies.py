@@ -33,19 +33,20 @@ def installed(
         make_namespace(server)
         _must(server, "apply", "--server-side", "-f", f"{manifests.TOP / 'deploy/crds'}/")
         await_established(server)
+        _must(server, "create", "-f", "-", stdin=_secret("geneveil-ca"))
+        _must(server, "create", "-f", "-", stdin=_config_map(LEDGER))
+        _must(server, "create", "-f", "-", stdin=_config_map("geneveil-trust"))
         for name in ("full.yaml", "clusteripsec-full.yaml"):
             _must(server, "apply", "--server-side", "-f", str(manifests.FOLDER / name))
         for node in ("one", "two"):
             make_node(server, node)
             _must(server, "create", "-f", "-", stdin=_node_ipsec(node))
-        _must(server, "create", "-f", "-", stdin=_secret("geneveil-ca"))
-        _must(server, "create", "-f", "-", stdin=_config_map("geneveil-ledger-0123"))
-        _must(server, "create", "-f", "-", stdin=_config_map("geneveil-trust"))
         # policies are compiled some time after they were made
         _until(lambda: [_refusal(server, *attempt, *DRY) for attempt in PROBES])
         yield server
 
 
+LEDGER = "geneveil-ledger-0123"
 DRY = ("--dry-run=server",)
 PROBES = (
     ("delete", "clusteripsec", "cluster"),
@@ -108,7 +109,8 @@ def _secret(name: str) -> dict[str, Any]:
 
 
 def _config_map(name: str) -> dict[str, Any]:
-    metadata = {"name": name, "namespace": NAMESPACE}
+    labels = {"geneveil.io/ledger": "node"}
+    metadata = {"name": name, "namespace": NAMESPACE, "labels": labels}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"k": "v"}}
 
 

@@ -11,6 +11,7 @@ import yaml
 from geneveil.operator.kubernetes.protection import (
     POLICY_DIGESTS,
     Protection,
+    judge_definitions,
     judge_protection,
     policy_digest,
 )
@@ -43,6 +44,25 @@ def test_every_policy_of_the_manifests_is_known(installed: dict[str, Pair]) -> N
     digests = {name: policy_digest(pair[0], NAMESPACE, SIGNER) for name, pair in installed.items()}
     assert digests == dict(POLICY_DIGESTS)
     assert _judge(installed) == ("", "")
+
+
+GOING = {"metadata": {"deletionTimestamp": "2026-05-01T12:00:00Z"}}
+DEFINITIONS: dict[str, tuple[dict[str, Any], str]] = {
+    "both are there": ({"a": {"metadata": {}}, "b": {"metadata": {}}}, ""),
+    "one is gone": ({"a": {"metadata": {}}, "b": None}, "CustomResourceDefinition b gone"),
+    "both are": ({"b": None, "a": None}, "CustomResourceDefinition a, b gone"),
+    "one is going": ({"a": GOING, "b": {"metadata": {}}}, "CustomResourceDefinition a gone"),
+}
+
+
+@pytest.mark.parametrize("case", DEFINITIONS)
+def test_crds_that_are_gone_or_going(case: str) -> None:
+    found, words = DEFINITIONS[case]
+    problem = judge_definitions(found)
+    assert (problem is not None) is bool(words)
+    if problem is not None:
+        assert problem.message.startswith(words)
+        assert "encryption goes on" in problem.message
 
 
 def test_namespace_and_signer_are_a_clusters_own(installed: dict[str, Pair]) -> None:

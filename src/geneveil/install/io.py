@@ -22,6 +22,7 @@ _GLOBAL = {
     "ClusterRoleBinding": "clusterrolebindings",
     "ValidatingAdmissionPolicy": "validatingadmissionpolicies",
     "ValidatingAdmissionPolicyBinding": "validatingadmissionpolicybindings",
+    "FlowSchema": "flowschemas",
     "ClusterIPsec": "clusteripsecs",
 }
 _NAMESPACED = {

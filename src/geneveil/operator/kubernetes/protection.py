@@ -1,4 +1,4 @@
-"""Are the admission policies there that keep an encrypted cluster encrypted? Pure.
+"""Are the policies and CRDs there that keep an encrypted cluster encrypted? Pure.
 
 Kubernetes exempts policies and their bindings from policies: whoever may delete them can. Then
 nothing but the operator's word is left: it goes on, and says Degraded.
@@ -22,7 +22,7 @@ from geneveil.operator.kubernetes.switch import Problem
 POLICY_DIGESTS: Mapping[str, str] = {
     "geneveil-keep-crds": "6e55f516fc3e1e857e0b37f761366c6ce4ecc19b023f1f8ef859f621f1b060c3",
     "geneveil-keep-namespace": "c3cc31c60ade2f7ca9da40f35abbd1880e6c6909e1e9b7e33582a84d793e9edc",
-    "geneveil-keep-state": "83191152e758180e1ddf9db89f69eadfc0e97f0c66d1f0acf97fee11d7eec27a",
+    "geneveil-keep-state": "242be6393e28cffa193e3f0dbe09743dcff1fff70a71581598afb2acb10ffb6e",
     "geneveil-keep-switch": "9b242275c26f77d66a866c5c85fcf9db8e7fedcd4d592e51c034d20de79c26e1",
     "geneveil-node-status": "c6316fbb34a8eb45d19b9778eef6f4f5f81723510b7438342af5a16c11d55bba",
     "geneveil-operator-limits": "c70948a539474ffb90f21dff3760cf802eca3d9f18cb1c0d25e91a46ee3d3c53",
@@ -68,6 +68,30 @@ def judge_protection(
         "PoliciesMissing" if gone else "PoliciesAltered",
         f"what protects the installation is not whole ({'; '.join(parts)}); the cluster goes on "
         f"as it was sealed; find out who did it, then {_REMEDY}",
+    )
+
+
+def judge_definitions(found: Mapping[str, Document | None]) -> Problem | None:
+    """Which of our CustomResourceDefinitions are gone, or about to be; None if all are there.
+
+    Without them nobody can be told of anything by a ClusterIPsec: whoever asks this says it in the
+    log, as an Event and in `geneveil status --cluster`.
+
+    Args:
+        found: each by its name; None where the API server says that there is none.
+    """
+    gone = sorted(
+        name
+        for name, one in found.items()
+        if one is None or _mapping(one.get("metadata")).get("deletionTimestamp")
+    )
+    if not gone:
+        return None
+    return Problem(
+        "DefinitionsMissing",
+        f"CustomResourceDefinition {', '.join(gone)} gone: nodes can't report, and wishes such as "
+        "revoke and readmit are not heard; encryption goes on as it was sealed, certificates are "
+        f"issued, and trust is published; find out who did it, then {_REMEDY}",
     )
 
 
