@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from geneveil.kube.io import KubeClient, open_client
 from geneveil.kube.kinds import NODE_IPSECS, SIGNING_REQUESTS
+from geneveil.operator.kubernetes.waiting import MOST_WAITING
 from lab.kube.arguments import Programs
 from lab.kube.cluster import make_node
 from lab.kube.server import ApiServer
@@ -147,6 +148,63 @@ def test_an_attack_with_a_nodes_own_token(
 ) -> None:
     make, spec, reason = ATTACKS[attack]
     assert _denied(cluster, agent, agent.ask(make(), **spec)) == reason
+
+
+def test_of_one_node_so_many_requests_wait_and_the_log_says_so_once(cluster: Cluster) -> None:
+    agent = FakeAgent(cluster.server, "unknown", "")
+    names = [agent.ask(make_csr("chassis-unknown")) for _ in range(MOST_WAITING + 3)]
+
+    def denied() -> list[str]:
+        return [name for name in names if agent.denial(name)]
+
+    wait_for("the last are refused", lambda: len(denied()) == 3)
+    assert {agent.denial(name) for name in denied()} == {"too-many-waiting"}
+    waiting = [name for name in names if name not in denied()]
+    # each is looked at once a second; another node is served meanwhile
+    FakeAgent(cluster.server, "known", "chassis-known").enrol()
+    text = cluster.operator.text()
+    for name in waiting:
+        assert text.count(f'event="request-waits" request="{name}"') == 1
+    annotation = "k8s.ovn.org/node-chassis-id=chassis-unknown"
+    done = cluster.server.kubectl("annotate", "--overwrite", "node", "unknown", annotation)
+    assert done.returncode == 0, done.stderr
+    wait_for("they are decided", lambda: any(agent.certificate(name) for name in waiting))
+
+
+def test_what_is_too_large_is_refused_unread(cluster: Cluster, agent: FakeAgent) -> None:
+    csr = make_csr("chassis-attacker")
+    assert _denied(cluster, agent, agent.ask(csr + b"\n" * 700_000)) == "csr-too-large"
+    name = request_name("attacker", make_csr("chassis-attacker"))
+    document = {
+        "metadata": {"name": name, "annotations": {"example.org/a": "x" * 200_000}},
+        "spec": {
+            "request": base64.b64encode(csr).decode(),
+            "signerName": SIGNER,
+            "usages": ["ipsec tunnel"],
+        },
+    }
+    agent.client.create(SIGNING_REQUESTS, document)
+    assert _denied(cluster, agent, name) == "csr-too-large"
+
+
+def test_an_answer_takes_nothing_else_from_a_request(cluster: Cluster) -> None:
+    agent = FakeAgent(cluster.server, "labelled", "chassis-labelled")
+    csr = make_csr("chassis-labelled")
+    name = request_name("labelled", csr)
+    document = {
+        "metadata": {"name": name, "labels": {"a": "b"}, "annotations": {"example.org/a": "c"}},
+        "spec": {
+            "request": base64.b64encode(csr).decode(),
+            "signerName": SIGNER,
+            "usages": ["ipsec tunnel"],
+        },
+    }
+    agent.client.create(SIGNING_REQUESTS, document)
+    wait_for("a certificate", lambda: agent.certificate(name))
+    found = agent.client.read(SIGNING_REQUESTS, name)
+    assert base64.b64decode(found["spec"]["request"]) == csr
+    assert found["metadata"]["labels"] == {"a": "b"}
+    assert found["metadata"]["annotations"] == {"example.org/a": "c"}
 
 
 def test_a_certificate_is_not_asked_for_twice_with_one_key(

@@ -30,6 +30,7 @@ from geneveil.operator.kubernetes.decide_signing import (
     decide_signing,
 )
 from geneveil.operator.kubernetes.ledger import Binding
+from geneveil.operator.kubernetes.waiting import MOST_WAITING
 from geneveil.operator.records import CertificateRecord, Kind, NodeRecord, Standing
 from geneveil.pki.reasons import Reason
 from geneveil.pki.request import ReadRequest, read_request
@@ -143,6 +144,28 @@ def test_but_not_once_another_certificate_followed_it() -> None:
 
 def test_a_node_whose_chassis_nobody_knows_yet_waits() -> None:
     assert isinstance(decide_signing(_view(node=NodeFacts("a", "uid-a"))), Wait)
+
+
+def test_but_only_so_many_of_one_node() -> None:
+    node = NodeFacts("a", "uid-a")
+    assert isinstance(decide_signing(_view(node=node, earlier=MOST_WAITING - 1)), Wait)
+    decision = decide_signing(_view(node=node, earlier=MOST_WAITING))
+    assert isinstance(decision, Refuse)
+    (finding,) = decision.findings
+    assert finding.reason is Reason.TOO_MANY_WAITING
+    assert "8 earlier requests of Node 'a' are not decided yet" in finding.message
+
+
+def test_what_can_be_decided_need_not_wait_however_many_came_before() -> None:
+    assert isinstance(decide_signing(_view(earlier=1000)), Issue)
+
+
+def test_what_is_too_large_is_refused_whatever_else_is_known() -> None:
+    large = parse_signing_request(_document(request="QUFB" * 5000))
+    for node in (NodeFacts("a", "uid-a"), NodeFacts("a", "uid-a", annotated="chassis-a")):
+        decision = decide_signing(_view(csr=large, node=node))
+        assert isinstance(decision, Refuse)
+        assert [one.reason for one in decision.findings] == [Reason.CSR_TOO_LARGE]
 
 
 def test_but_not_for_ever() -> None:
@@ -279,7 +302,7 @@ def test_answers_keep_what_is_there() -> None:
     denied = denied_document(request, "csr-usages", "no", NOW)
     (condition,) = denied["status"]["conditions"]
     assert (condition["type"], condition["reason"]) == ("Denied", "csr-usages")
-    assert parse_signing_request(denied).is_answered
+    assert parse_signing_request(_document() | denied).is_answered
     certified = certified_document(denied, b"PEM")
     assert base64.b64decode(certified["status"]["certificate"]) == b"PEM"
     assert certified["status"]["conditions"] == denied["status"]["conditions"]

@@ -1,7 +1,7 @@
 """Rows as objects, the store that writes them through, the Lease, the switch, the restoration."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,8 +11,10 @@ from geneveil.agent.kube.news import parse_news
 from geneveil.enroll.port import WatchState
 from geneveil.kube.csr_wire import SigningRequest, parse_signing_request
 from geneveil.kube.errors import ApiUnavailableError, ConflictError, ExistsError, MissingError
+from geneveil.kube.kinds import CONFIG_MAPS
 from geneveil.kube.port import Document, Kind, Listing, Selection, WatchEvent
 from geneveil.model.errors import DaemonError, TrustError
+from geneveil.operator.audit import AuditEvent, Event
 from geneveil.operator.config_check import parse_config
 from geneveil.operator.kubernetes.caretaker import find_old_requests
 from geneveil.operator.kubernetes.election import (
@@ -26,11 +28,14 @@ from geneveil.operator.kubernetes.election import (
     see,
 )
 from geneveil.operator.kubernetes.ledger import (
+    AUDIT,
     CERTIFICATES,
+    LOG_CONFIG_MAP,
     Binding,
     ChassisLedger,
     ledger_document,
     parse_ledger,
+    parse_log,
     parse_state,
 )
 from geneveil.operator.kubernetes.publication import trust_document
@@ -216,6 +221,39 @@ def test_a_second_leader_is_met_by_a_conflict(memory: Memory) -> None:
     with pytest.raises(DaemonError), old.transaction():
         TrustTables(old).bump()
     assert TrustTables(_loaded(memory)).read_generation() == 2
+
+
+def _write_another_log(memory: Memory) -> None:
+    memory.replace(CONFIG_MAPS, memory.read(CONFIG_MAPS, LOG_CONFIG_MAP))
+
+
+def _take_the_log_away(memory: Memory) -> None:
+    memory.delete(CONFIG_MAPS, LOG_CONFIG_MAP)
+
+
+@pytest.mark.parametrize("meddle", [_write_another_log, _take_the_log_away])
+def test_a_log_that_is_not_as_it_was_read_has_all_read_anew(
+    memory: Memory, meddle: Callable[[Memory], None]
+) -> None:
+    store = _sealed(memory)
+    store.write_log()
+    meddle(memory)
+    with store.transaction():
+        store.append_audit(AuditEvent(Event.REFUSED, chassis="a"), NOW)
+    with pytest.raises((ConflictError, MissingError)):
+        store.write_log()
+    assert store.is_stale
+    written = len(memory.writes)
+    store.write_log()  # it is not tried again and again
+    assert len(memory.writes) == written
+    anew = load_store(Place(memory, "n"), Fixed())
+    assert anew is not None
+    with anew.transaction():
+        anew.append_audit(AuditEvent(Event.REFUSED, chassis="b"), NOW)
+    anew.write_log()
+    found = parse_log(memory.read(CONFIG_MAPS, LOG_CONFIG_MAP))
+    assert [row[AUDIT.index("chassis")] for row in found][-1] == "b"
+    anew.close()
 
 
 def test_a_write_that_fails_is_not_believed(memory: Memory) -> None:

@@ -1,9 +1,12 @@
 """`geneveil status --cluster`: reads the objects, prints the table."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from geneveil.model.errors import ConfigError
+from geneveil.model.errors import ConfigError, GeneveilError, TrustError
+
+if TYPE_CHECKING:
+    from geneveil.kube.io import KubeClient
 
 
 def read_cluster(kubeconfig: Path | None) -> dict[str, Any]:
@@ -25,13 +28,34 @@ def read_cluster(kubeconfig: Path | None) -> dict[str, Any]:
             clusters = client.list_all(Selection(CLUSTER_IPSECS)).items
             nodes = client.list_all(Selection(NODE_IPSECS)).items
         except MissingError:
-            raise ConfigError(
-                "geneveil is not installed in this cluster",
-                why=f"{client.access.server} knows no kind ClusterIPsec or NodeIPsec",
-                remedy="is it the right kubeconfig? else apply deploy/crds",
-            ) from None
+            raise _explain_absence(client) from None
     named = [one for one in clusters if one["metadata"]["name"] == CLUSTER_NAME]
     return cluster_document(named[0] if named else None, nodes, SystemClock().now())
+
+
+def _explain_absence(client: "KubeClient") -> GeneveilError:
+    """Was geneveil never installed, or were its CRDs taken away?"""
+    from geneveil.cli.operator_kube import DEFAULT_NAMESPACE
+    from geneveil.kube.kinds import CONFIG_MAPS, TRUST_CONFIG_MAP
+
+    why = f"{client.access.server} knows no kind ClusterIPsec or NodeIPsec"
+    try:
+        trust = client.find(CONFIG_MAPS, TRUST_CONFIG_MAP, DEFAULT_NAMESPACE)
+    except GeneveilError:
+        trust = None  # nothing is known; the next sentence is then the likelier one
+    if trust is None:
+        return ConfigError(
+            "geneveil is not installed in this cluster",
+            why=why,
+            remedy="is it the right kubeconfig? else apply deploy/crds",
+        )
+    return TrustError(
+        "geneveil's CustomResourceDefinitions are gone from this cluster",
+        why=f"{why}, and yet {DEFAULT_NAMESPACE}/{TRUST_CONFIG_MAP} is there. Nodes go on "
+        "encrypting as they were told last; each one's own `geneveil status` still says how it is",
+        remedy="find out who did it, then apply deploy/crds again (or geneveil install): the "
+        "operator makes the ClusterIPsec and the NodeIPsecs anew",
+    )
 
 
 def render_cluster(document: dict[str, Any]) -> None:

@@ -6,7 +6,8 @@ Approved, Denied, Failed; authentication.kubernetes.io extra fields of bound tok
 
 import base64
 import binascii
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +15,14 @@ from geneveil.kube.port import Document
 
 NODE_NAME = "authentication.kubernetes.io/node-name"
 NODE_UID = "authentication.kubernetes.io/node-uid"
+MOST_REQUEST_BYTES = 16 * 1024
+"""Of `spec.request` as base64, and of `metadata`: a node's request has about 1 KiB."""
+
+MOST_USAGES = 9
 _MOST_MESSAGE = 1000
+_UNUSED = {"managedFields"}  # left out of a write it stays as it is
+_NEEDED = ("name", "uid", "resourceVersion", "creationTimestamp")
+_KEPT = ("signerName", "expirationSeconds", "username")
 
 
 @dataclass(frozen=True)
@@ -22,12 +30,14 @@ class SigningRequest:
     """One object. Who asked was written by the API server, from what it authenticated.
 
     Attributes:
-        csr_pem: the request; empty if the field is no base64 of ASCII.
+        csr_pem: the request; empty if the field is no base64 of ASCII, or the request was answered.
         username: of the requester.
         node_names: from the requester's token; more than one value is possible in the API.
         expiration_seconds: the lifetime that was asked for; None if it was left open.
         conditions: type of each condition that is True.
-        document: as it was read, for writing the answer.
+        document: what an answer is written over: `metadata` and `status`. The API server takes
+            `spec` from what it has.
+        is_too_large: it is not read, and not held.
     """
 
     name: str
@@ -43,6 +53,7 @@ class SigningRequest:
     conditions: frozenset[str]
     has_certificate: bool
     document: Document
+    is_too_large: bool = False
 
     @property
     def is_answered(self) -> bool:
@@ -50,19 +61,43 @@ class SigningRequest:
         return self.has_certificate or bool(self.conditions & {"Denied", "Failed"})
 
 
+def trim_signing_request(document: Document) -> Document:
+    """What is held of an object, for as long as it is there: a few KiB, whatever was sent.
+
+    Who may make requests can make them as large as etcd takes them, and as many. `request` is
+    left out (None) where it is too large to be a node's.
+    """
+    metadata, spec = document.get("metadata") or {}, document.get("spec") or {}
+    metadata = {name: value for name, value in metadata.items() if name not in _UNUSED}
+    request, extra = spec.get("request"), spec.get("extra") or {}
+    is_large = isinstance(request, str) and len(request) > MOST_REQUEST_BYTES
+    if len(json.dumps(metadata)) > MOST_REQUEST_BYTES:
+        is_large = True
+        metadata = {name: metadata[name] for name in _NEEDED if name in metadata}
+    kept = {name: spec[name] for name in _KEPT if name in spec}
+    kept |= {
+        "request": None if is_large else request,
+        "usages": list(spec.get("usages") or ())[:MOST_USAGES],
+        "extra": {name: list(extra[name])[:2] for name in (NODE_NAME, NODE_UID) if name in extra},
+    }
+    status = {"status": document["status"]} if document.get("status") else {}
+    return {"metadata": metadata, "spec": kept, **status}
+
+
 def parse_signing_request(document: Document) -> SigningRequest:
-    """Read an object of the API.
+    """Read an object of the API, whole or trimmed.
 
     Raises:
         KeyError, ValueError: it is none that an API server would send.
     """
+    document = trim_signing_request(document)
     metadata, spec = document["metadata"], document["spec"]
     status = document.get("status") or {}
-    extra = spec.get("extra") or {}
-    return SigningRequest(
+    extra = spec["extra"]
+    request = SigningRequest(
         name=str(metadata["name"]),
         uid=str(metadata["uid"]),
-        csr_pem=_decoded(spec.get("request")),
+        csr_pem=_decoded(spec["request"]),
         signer_name=str(spec["signerName"]),
         usages=tuple(spec.get("usages") or ()),
         expiration_seconds=spec.get("expirationSeconds"),
@@ -74,8 +109,11 @@ def parse_signing_request(document: Document) -> SigningRequest:
             one["type"] for one in status.get("conditions") or () if one.get("status") == "True"
         ),
         has_certificate=bool(status.get("certificate")),
-        document=document,
+        document={name: value for name, value in document.items() if name != "spec"},
+        is_too_large=spec["request"] is None,
     )
+    # nothing is written over it any more, and its certificate is in the ledger
+    return replace(request, csr_pem="", document={}) if request.is_answered else request
 
 
 def approved_document(request: SigningRequest, message: str, now: datetime) -> Document:

@@ -23,7 +23,6 @@ from geneveil.kube.errors import (
 from geneveil.kube.port import Change, Document, Kind, Listing, Selection, WatchEvent
 from geneveil.model.errors import ConfigError
 
-PAGE = 500
 IDLE_WATCH_SECONDS = 100.0
 """A server that sends bookmarks is silent for about a minute at most."""
 
@@ -73,7 +72,11 @@ class KubeClient:
             idle_seconds=min(IDLE_WATCH_SECONDS, seconds + REQUEST_SECONDS),
         )
         for line in self._rest.stream(request):
-            yield _event(line, request.what)
+            event = _event(line, request.what)
+            if event.change is not Change.BOOKMARK:
+                (document,) = _trimmed(selection, [event.document])
+                event = replace(event, document=document)
+            yield event
 
     def create(self, kind: Kind, document: Document) -> Document:
         name, namespace = _names(document)
@@ -121,7 +124,7 @@ class KubeClient:
 
     def _list(self, selection: Selection) -> Listing:
         items: list[Document] = []
-        query = {**_selectors(selection), "limit": str(PAGE)}
+        query = {**_selectors(selection), "limit": str(selection.page)}
         accept = _METADATA.format(list="List")
         while True:
             request = Request(
@@ -131,7 +134,7 @@ class KubeClient:
                 accept=accept if selection.is_metadata_only else "application/json",
             )
             page = self._send(request)
-            items += page.get("items") or []
+            items += _trimmed(selection, page.get("items") or [])
             metadata = page.get("metadata") or {}
             if not metadata.get("continue"):
                 return Listing(tuple(items), str(metadata.get("resourceVersion", "")))
@@ -208,6 +211,10 @@ def _body(kind: Kind, document: Document) -> bytes:
 def _selectors(selection: Selection) -> dict[str, str]:
     both = {"labelSelector": selection.labels, "fieldSelector": selection.fields}
     return {name: value for name, value in both.items() if value}
+
+
+def _trimmed(selection: Selection, items: list[Document]) -> list[Document]:
+    return items if selection.trim is None else [selection.trim(one) for one in items]
 
 
 def _parse(body: bytes, what: str) -> Document:

@@ -34,6 +34,14 @@ POLICY_BINDINGS = Kind(
     "validatingadmissionpolicybindings",
     is_namespaced=False,
 )
+DEFINITIONS = Kind(
+    "apiextensions.k8s.io",
+    "v1",
+    "CustomResourceDefinition",
+    "customresourcedefinitions",
+    is_namespaced=False,
+)
+OWN_DEFINITIONS = tuple(f"{kind.plural}.{GROUP}" for kind in (CLUSTER_IPSECS, NODE_IPSECS))
 OPENSHIFT_NETWORKS = Kind("operator.openshift.io", "v1", "Network", "networks", is_namespaced=False)
 
 NAMESPACE = "geneveil-system"

@@ -42,6 +42,8 @@ class Selection:
         labels: a label selector, empty for all.
         fields: a field selector, empty for all.
         is_metadata_only: only `metadata` of each object is sent.
+        page: how many objects a list asks for at once.
+        trim: what is kept of each object, before the next page is asked for.
     """
 
     kind: Kind
@@ -49,6 +51,8 @@ class Selection:
     labels: str = ""
     fields: str = ""
     is_metadata_only: bool = False
+    page: int = 500
+    trim: Callable[[Document], Document] | None = None
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,8 @@ class Reason(Enum):
     CSR_USAGES = "csr-usages"
     CSR_DURATION = "csr-duration"
     CSR_TOO_OLD = "csr-too-old"
+    CSR_TOO_LARGE = "csr-too-large"
+    TOO_MANY_WAITING = "too-many-waiting"
     TOO_MANY_CERTIFICATES = "too-many-certificates"
 
     # the name

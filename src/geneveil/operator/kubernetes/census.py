@@ -19,12 +19,12 @@ def take_census(
     registry: Registry | None,
     means: Means,
     at_seconds: float,
-    unprotected: Problem | None = None,
+    unprotected: tuple[Problem, ...] = (),
 ) -> ClusterFacts:
     """What is to be told now.
 
     Args:
-        unprotected: what is wrong with the admission policies; told last.
+        unprotected: what is wrong with CRDs and admission policies; told last.
     """
     cache = means.cache
     cluster, seal = read_cluster(store), store.read_seal()
@@ -50,7 +50,7 @@ def take_census(
             missing = decide_phase(view).missing
             waiting = tuple(one.chassis for one in missing if one.chassis)
         problems += [_restored(state.trust.epoch, cache.switch), _strangers(means, registry)]
-    problems.append(unprotected)
+    problems += unprotected
     return ClusterFacts(
         mode=cluster.settings.mode,
         sealed_sha256=seal.sha256,

@@ -14,11 +14,12 @@ import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from geneveil.kube.csr_wire import SigningRequest
+from geneveil.kube.csr_wire import MOST_REQUEST_BYTES, SigningRequest
 from geneveil.model.cluster import KeyType
 from geneveil.operator.decide import Issue, IssueAgain, Refuse
 from geneveil.operator.kubernetes.claims import NodeFacts
 from geneveil.operator.kubernetes.ledger import Binding
+from geneveil.operator.kubernetes.waiting import MOST_WAITING
 from geneveil.operator.records import CertificateRecord, NodeRecord, Standing
 from geneveil.pki.reasons import Finding, Reason, shown
 from geneveil.pki.request import ReadRequest
@@ -37,6 +38,10 @@ another: a new Node may be heard of so long after the first request from it."""
 MOST_A_DAY = 5
 MOST_VALID = 50
 _NAME_DIGITS = 10
+_TOO_LARGE = Finding(
+    Reason.CSR_TOO_LARGE,
+    f"the request, or its metadata, is larger than {MOST_REQUEST_BYTES} bytes; it was not read",
+)
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,7 @@ class SigningView:
         reserved_names: names that no chassis may have.
         elsewhere: certificates that the same Node got as other chassis.
         revoked_as: another chassis that the same Node was, which a person revoked; or empty.
+        earlier: how many requests of the same node were made before this one and are undecided.
     """
 
     csr: SigningRequest
@@ -74,6 +80,7 @@ class SigningView:
     now: datetime
     elsewhere: tuple[CertificateRecord, ...] = ()
     revoked_as: str = ""
+    earlier: int = 0
 
 
 @dataclass(frozen=True)
@@ -100,11 +107,13 @@ def decide_signing(view: SigningView) -> Issue | IssueAgain | Refuse | Wait:
         return Wait(f"{stranger.message}, as far as is known yet")
     if stranger is not None or view.node is None:
         return Refuse("", (stranger,) if stranger else ())
+    if view.csr.is_too_large:
+        return Refuse("", (_TOO_LARGE,))
     chassis = view.node.chassis
     if not chassis:
         if view.now - view.csr.created_at > MOST_AGE:
             return Refuse("", (_too_old(view),))
-        return Wait(f"nobody said yet which chassis Node {view.node.name} is")
+        return decide_waiting(view, f"nobody said yet which chassis Node {view.node.name} is")
     if isinstance(view.request, Finding):
         return Refuse(chassis, (view.request,))
     csr_sha256 = hashlib.sha256(view.request.der).digest()
@@ -119,6 +128,19 @@ def decide_signing(view: SigningView) -> Issue | IssueAgain | Refuse | Wait:
         return Refuse(chassis, (unusable,))
     predecessor = newest.serial if newest is not None else ""
     return Issue("", chassis, view.request.public_key, csr_sha256, predecessor)
+
+
+def decide_waiting(view: SigningView, why: str) -> Refuse | Wait:
+    """What becomes of a request that can't be decided now: so many of one node wait, no more."""
+    if view.earlier < MOST_WAITING:
+        return Wait(why)
+    node = shown(view.node.name) if view.node else ""
+    finding = Finding(
+        Reason.TOO_MANY_WAITING,
+        f"{view.earlier} earlier requests of Node {node} are not decided yet, and at most "
+        f"{MOST_WAITING} may wait: {why}",
+    )
+    return Refuse("", (finding,))
 
 
 def _check_requester(view: SigningView) -> Finding | None:

@@ -5,10 +5,10 @@ a lead that changed are all made good by the next look.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from geneveil.kube.csr_wire import SigningRequest, time_text
-from geneveil.kube.errors import ExistsError
+from geneveil.kube.errors import ExistsError, MissingError
 from geneveil.kube.kinds import CLUSTER_IPSECS
 from geneveil.model.cluster import Mode
 from geneveil.model.errors import GeneveilError
@@ -22,8 +22,10 @@ from geneveil.operator.kubernetes.protection_watch import ProtectionWatch
 from geneveil.operator.kubernetes.publisher import Publisher
 from geneveil.operator.kubernetes.requested_rotation import find_request
 from geneveil.operator.kubernetes.restoration import SECONDS_BETWEEN, explain_restoration
+from geneveil.operator.kubernetes.signer import Waiting
 from geneveil.operator.kubernetes.store import KubeStore
 from geneveil.operator.kubernetes.switch import judge_switch, restored_document
+from geneveil.operator.kubernetes.waiting import MOST_WAITING, WaitLog, count_earlier
 from geneveil.operator.log_lines import log_line
 from geneveil.operator.registry import Registry
 from geneveil.operator.rotation_request import request_rotation
@@ -33,6 +35,9 @@ MOST_AT_ONCE = 64
 
 PATIENCE_SECONDS = 20.0
 """So long an answer that was written is not written again, while the watch has not told of it."""
+
+KIND_SECONDS = 30.0
+"""Between attempts to make objects whose CRD is gone."""
 
 _log = logging.getLogger(__name__)
 
@@ -55,7 +60,9 @@ class Duties:
         self._answered: dict[str, float] = {}
         self._waits: dict[str, float] = {}
         self._late: set[str] = set()
-        self._restored_at = float("-inf")
+        self._wait_log = WaitLog()
+        self._earlier: Mapping[str, int] = {}
+        self._restored_at = self._no_kind_until = float("-inf")
 
     def close(self) -> None:
         """No more work."""
@@ -70,8 +77,7 @@ class Duties:
         Raises:
             GeneveilError: a duty failed; the next look begins from what is.
         """
-        self.keep_switch(base)
-        self._caretaker.keep_node_ipsecs()
+        self._keep_objects(base)
         if base.registry is None or base.keeper is None:
             return False
         now = self._means.clock.now()
@@ -86,11 +92,12 @@ class Duties:
     def clean(self, base: Foundation) -> None:
         """What is done once a minute."""
         self._publisher.forget()
-        self._caretaker.clean_requests(self._means.clock.now())
+        now = self._means.clock.now()
+        self._caretaker.clean_requests(now)
         if base.signer is not None:
             base.signer.write_counts()
+        self._protection.look(self._seconds(), now)
         base.store.write_log()
-        self._protection.look(self._seconds())
 
     def report(self, base: Foundation) -> None:
         """Tell people, in the ClusterIPsec's status."""
@@ -98,12 +105,28 @@ class Duties:
             return
         now = self._means.clock.now()
         facts = take_census(
-            base.store, base.registry, self._means, self._seconds(), self._protection.problem
+            base.store, base.registry, self._means, self._seconds(), self._protection.problems
         )
         self._publisher.publish_status(facts, self._cache.switch, now)
 
+    def _keep_objects(self, base: Foundation) -> None:
+        """Make what is missing; where the CRDs are, for some time there is nothing to try."""
+        if self._seconds() < self._no_kind_until:
+            return
+        try:
+            self.keep_switch(base)
+            self._caretaker.keep_node_ipsecs()
+        except MissingError as error:
+            # certificates and trust depend on neither of them
+            self._no_kind_until = self._seconds() + KIND_SECONDS
+            _log.error(log_line("kind-missing", error=error.render()))
+
     def keep_switch(self, base: Foundation) -> None:
-        """Make the ClusterIPsec again if somebody deleted it: there is something to report on."""
+        """Make the ClusterIPsec again if somebody deleted it: there is something to report on.
+
+        Raises:
+            MissingError: there is no such kind of object any more.
+        """
         sealed = base.store.read_seal()
         problem = judge_switch(self._cache.switch, sealed)
         if problem is None or self._cache.switch is not None:
@@ -114,7 +137,9 @@ class Duties:
             self._cache.switch = self._port.create(CLUSTER_IPSECS, document)
         except ExistsError:
             return
-        except GeneveilError as error:  # the CRD itself may be gone; the cluster goes on
+        except MissingError:
+            raise  # the CRD itself is gone
+        except GeneveilError as error:
             _log.error(log_line("switch-not-restored", error=error.render()))
 
     def _obey(self, base: Foundation) -> None:
@@ -174,13 +199,14 @@ class Duties:
         if not pending:
             return False
         batch = pending[:MOST_AT_ONCE]
-        answers = base.signer.answer(batch)
+        decisions = base.signer.answer(batch, self._earlier)
         at_seconds = self._seconds()
-        answered = {answer.csr.uid for answer in answers}
-        for csr in batch:
-            if csr.uid not in answered:
-                self._waits[csr.uid] = at_seconds
-                self._late.add(csr.uid)
+        answers = []
+        for decision in decisions:
+            if isinstance(decision, Waiting):
+                self._put_off(decision, at_seconds)
+            else:
+                answers.append(decision)
         written = self._desk.write(answers, self._means.clock.now())
         self._answered.update(dict.fromkeys(written.uids, at_seconds))
         if base.registry is not None:
@@ -188,6 +214,13 @@ class Duties:
         if written.error is not None:
             raise written.error
         return len(pending) > len(batch)
+
+    def _put_off(self, waiting: Waiting, at_seconds: float) -> None:
+        uid, name = waiting.csr.uid, waiting.csr.name
+        self._waits[uid] = at_seconds
+        self._late.add(uid)
+        if self._wait_log.is_worth_telling(uid, waiting.why, at_seconds):
+            _log.warning(log_line("request-waits", request=name, why=waiting.why))
 
     def _pending(self) -> list[SigningRequest]:
         at_seconds = self._seconds()
@@ -201,6 +234,13 @@ class Duties:
             and request.uid not in self._answered
             and request.uid not in self._waits
         ]
-        self._late &= {request.uid for request in self._cache.requests.values()}
-        # one node's many that can't be decided are not in the way of those that can
-        return sorted(pending, key=lambda one: (one.uid in self._late, one.created_at, one.name))
+        there = {request.uid for request in self._cache.requests.values()}
+        self._late &= there
+        self._wait_log.keep_only(there)
+        requests = self._cache.requests.values()
+        self._earlier = count_earlier(one for one in requests if one.uid not in self._answered)
+        # one node's many are not in the way of other nodes' few
+        return sorted(pending, key=lambda one: (self._is_last(one), one.created_at, one.name))
+
+    def _is_last(self, one: SigningRequest) -> bool:
+        return one.uid in self._late or self._earlier.get(one.uid, 0) >= MOST_WAITING

@@ -1,17 +1,28 @@
-"""Reads the admission policies now and then, and remembers what is wrong with them."""
+"""Reads the CRDs and admission policies now and then, and tells what is wrong with them."""
 
 import logging
+from datetime import datetime
 
+from geneveil.kube.csr_wire import time_text
 from geneveil.kube.errors import ApiRefusedError
-from geneveil.kube.kinds import POLICIES, POLICY_BINDINGS
-from geneveil.kube.port import KubePort
+from geneveil.kube.kinds import (
+    DEFINITIONS,
+    EVENTS,
+    OWN_DEFINITIONS,
+    POLICIES,
+    POLICY_BINDINGS,
+)
+from geneveil.kube.port import Document, KubePort
+from geneveil.model.errors import GeneveilError
 from geneveil.operator.kubernetes.protection import (
     POLICY_DIGESTS,
     Protection,
+    judge_definitions,
     judge_protection,
     unreadable_protection,
 )
 from geneveil.operator.kubernetes.switch import Problem
+from geneveil.operator.kubernetes.waiting import WaitLog
 from geneveil.operator.log_lines import log_line
 
 SECONDS_BETWEEN = 60.0
@@ -20,18 +31,19 @@ _log = logging.getLogger(__name__)
 
 
 class ProtectionWatch:
-    """Asks for each policy by its name: the operator may read no others.
+    """Asks for each object by its name: the operator may read no others.
 
     Attributes:
-        problem: as of the last look; None if all was well, or before the first.
+        problems: as of the last look; empty if all was well, or before the first.
     """
 
     def __init__(self, port: KubePort, namespace: str, signer_name: str) -> None:
         self._port, self._namespace, self._signer_name = port, namespace, signer_name
         self._looked_at = float("-inf")
-        self.problem: Problem | None = None
+        self._told = WaitLog()
+        self.problems: tuple[Problem, ...] = ()
 
-    def look(self, at_seconds: float) -> None:
+    def look(self, at_seconds: float, now: datetime) -> None:
         """Look, unless the last time is less than a minute ago.
 
         Raises:
@@ -40,15 +52,52 @@ class ProtectionWatch:
         if at_seconds - self._looked_at < SECONDS_BETWEEN:
             return
         try:
+            definitions = {name: self._port.find(DEFINITIONS, name) for name in OWN_DEFINITIONS}
             found = [
                 Protection(
                     name, self._port.find(POLICIES, name), self._port.find(POLICY_BINDINGS, name)
                 )
                 for name in POLICY_DIGESTS
             ]
-            problem = judge_protection(found, self._namespace, self._signer_name)
+            gone = judge_definitions(definitions)
+            altered = judge_protection(found, self._namespace, self._signer_name)
         except ApiRefusedError as error:
-            problem = unreadable_protection(error.render())
-        if problem is not None and problem != self.problem:
-            _log.error(log_line("protection-not-whole", message=problem.message))
-        self.problem, self._looked_at = problem, at_seconds
+            gone, altered = None, unreadable_protection(error.render())
+        before = {problem.reason for problem in self.problems}
+        self.problems = tuple(problem for problem in (gone, altered) if problem is not None)
+        self._looked_at = at_seconds
+        self._told.keep_only({problem.reason for problem in self.problems})
+        for problem in self.problems:
+            if self._told.is_worth_telling(problem.reason, problem.message, at_seconds):
+                _log.error(log_line("protection-not-whole", message=problem.message))
+        if gone is not None and gone.reason not in before:
+            self._tell(gone, now)
+
+    def _tell(self, gone: Problem, now: datetime) -> None:
+        try:
+            self._port.create(EVENTS, missing_event(gone, now))
+        except GeneveilError as error:  # the log says the same
+            _log.warning(log_line("event-failed", error=error.render()))
+
+
+def missing_event(gone: Problem, now: datetime) -> Document:
+    """The Event that CRDs are gone: what else would tell people has no object to say it on."""
+    name = OWN_DEFINITIONS[0]
+    return {
+        "metadata": {"name": f"{name}.{int(now.timestamp()):x}", "namespace": "default"},
+        "involvedObject": {
+            "apiVersion": DEFINITIONS.api_version,
+            "kind": DEFINITIONS.name,
+            "name": name,
+        },
+        "type": "Warning",
+        "reason": gone.reason,
+        "message": gone.message[:1000],
+        "action": "Look",
+        "reportingComponent": "geneveil-operator",
+        "reportingInstance": "geneveil-operator",
+        "source": {"component": "geneveil-operator"},
+        "firstTimestamp": time_text(now),
+        "lastTimestamp": time_text(now),
+        "count": 1,
+    }

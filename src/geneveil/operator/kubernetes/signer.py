@@ -5,8 +5,7 @@ side. Whatever ends this in between (a kill, an API server that is away), the re
 unanswered by the next look, and the ledger says what the answer is.
 """
 
-import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -16,16 +15,18 @@ from geneveil.operator.audit import AuditEvent, Event
 from geneveil.operator.decide import Issue, IssueAgain, Refuse
 from geneveil.operator.issuing import Desk
 from geneveil.operator.kubernetes.claims import Claims
-from geneveil.operator.kubernetes.decide_signing import SigningView, Wait, decide_signing
+from geneveil.operator.kubernetes.decide_signing import (
+    SigningView,
+    Wait,
+    decide_signing,
+    decide_waiting,
+)
 from geneveil.operator.kubernetes.ledger import Binding
 from geneveil.operator.kubernetes.store import KubeStore
-from geneveil.operator.log_lines import log_line
 from geneveil.operator.records import CertificateRecord, NodeRecord, Standing
 from geneveil.pki.authority import key_pin
 from geneveil.pki.reasons import Finding, Reason
 from geneveil.pki.request import ReadRequest, read_request
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,14 @@ class Denial:
     message: str
 
 
+@dataclass(frozen=True)
+class Waiting:
+    """Not yet, and why."""
+
+    csr: SigningRequest
+    why: str
+
+
 class Signer:
     """Runs in the thread that owns the store."""
 
@@ -60,35 +69,31 @@ class Signer:
         self._claims = claims
         self._namespace = namespace
 
-    def answer(self, requests: Iterable[SigningRequest]) -> tuple[Grant | Denial, ...]:
-        """Decide about requests, durable when it returns; those that have to wait have no answer.
+    def answer(
+        self, requests: Iterable[SigningRequest], earlier: Mapping[str, int]
+    ) -> tuple[Grant | Denial | Waiting, ...]:
+        """Decide about requests, durable when it returns.
 
+        Args:
+            earlier: see `geneveil.operator.kubernetes.waiting.count_earlier`.
         Raises:
             GeneveilError: nothing of it is to be believed; the store is to be read anew.
         """
-        answers: list[Grant | Denial] = []
         with self._store.transaction():
             self._registry.refresh()
-            for csr in requests:
-                answer = self._answer(csr)
-                if answer is not None:
-                    answers.append(answer)
-        return tuple(answers)
+            return tuple(self._answer(csr, earlier.get(csr.uid, 0)) for csr in requests)
 
     def write_counts(self) -> None:
         """Tell the log how many strangers were refused, once their minute is over."""
         self._desk.write_counts()
 
-    def _answer(self, csr: SigningRequest) -> Grant | Denial | None:
-        view = self._gather(csr)
+    def _answer(self, csr: SigningRequest, before: int) -> Grant | Denial | Waiting:
+        view = self._gather(csr, before)
         decision = decide_signing(view)
         try:
             match decision:
-                case Wait(why):
-                    _log.info(log_line("request-waits", request=csr.name, why=why))
-                    return None
-                case Refuse():
-                    return self._refuse(csr, decision, view.now)
+                case Wait() | Refuse():
+                    return self._put_off(csr, decision, view.now)
                 case IssueAgain(earlier):
                     self._desk.write(Event.ISSUED_AGAIN, earlier, csr.name, view.now)
                     return Grant(csr, earlier.certificate_pem)
@@ -96,8 +101,7 @@ class Signer:
                     return Grant(csr, self._issue(csr, decision, view).certificate_pem)
         except TrustError as error:
             # an authority that is not valid now will be followed by another: the request waits
-            _log.error(log_line("signing-failed", request=csr.name, error=error.render()))
-            return None
+            return self._put_off(csr, decide_waiting(view, error.render()), view.now)
 
     def _issue(self, csr: SigningRequest, issue: Issue, view: SigningView) -> CertificateRecord:
         with self._store.transaction():
@@ -117,12 +121,19 @@ class Signer:
         )
         self._store.append_audit(event, now)
 
+    def _put_off(
+        self, csr: SigningRequest, decision: Wait | Refuse, now: datetime
+    ) -> Denial | Waiting:
+        if isinstance(decision, Wait):
+            return Waiting(csr, decision.why)
+        return self._refuse(csr, decision, now)
+
     def _refuse(self, csr: SigningRequest, refusal: Refuse, now: datetime) -> Denial:
         self._desk.refuse(refusal, now, csr.username)
         message = "; ".join(finding.message for finding in refusal.findings)
         return Denial(csr, refusal.findings[0].reason.value, message)
 
-    def _gather(self, csr: SigningRequest) -> SigningView:
+    def _gather(self, csr: SigningRequest, before: int) -> SigningView:
         registry, claims = self._registry, self._claims
         cluster = registry.state.cluster
         node = claims.find(csr.node_names[0]) if len(csr.node_names) == 1 else None
@@ -159,6 +170,7 @@ class Signer:
             now=registry.clock.now(),
             elsewhere=tuple(elsewhere),
             revoked_as=revoked[0] if revoked else "",
+            earlier=before,
         )
 
     def _claimants(self, chassis: str, node: str) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from geneveil.kube.errors import ConflictError, MissingError
 from geneveil.kube.kinds import CONFIG_MAPS, SECRETS
 from geneveil.kube.port import Document, Kind, KubePort, Selection
 from geneveil.model.clock import Clock
@@ -210,12 +211,21 @@ class KubeStore(Store):
         return tuple(rows)
 
     def write_log(self) -> None:
-        """Write the log's newest entries, if there are new ones."""
+        """Write the log's newest entries, if there are new ones.
+
+        Raises:
+            ConflictError, MissingError: it is not as it was read: the store is to be read anew.
+        """
         if self.is_stale:
             return
         rows = self.read_rows(f"SELECT {', '.join(AUDIT)} FROM audit ORDER BY seq")  # noqa: S608
         if rows and rows[-1][0] > self._logged_seq:
-            self._put(CONFIG_MAPS, log_document(rows, self._place.namespace))
+            try:
+                self._put(CONFIG_MAPS, log_document(rows, self._place.namespace))
+            except (ConflictError, MissingError):
+                # another leads, or somebody had a hand in it: what else is not as it was read?
+                self.is_stale = True
+                raise
             self._logged_seq = rows[-1][0]
             # what was told and is too old for the object is needed no more: a node that is refused
             # all day long does not fill the memory

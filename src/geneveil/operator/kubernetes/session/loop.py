@@ -8,7 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from geneveil.kube.kinds import CLUSTER_IPSECS, NODE_IPSECS, NODES, SIGNING_REQUESTS
+from geneveil.kube.csr_wire import trim_signing_request
+from geneveil.kube.errors import MissingError
+from geneveil.kube.kinds import CLUSTER_IPSECS, GROUP, NODE_IPSECS, NODES, SIGNING_REQUESTS
 from geneveil.kube.loop import Sink, start_following
 from geneveil.kube.port import Change, Document, Kind, KubePort, Listing, Selection
 from geneveil.model.errors import GeneveilError, OperatorUnreachableError
@@ -21,6 +23,9 @@ LOOK_SECONDS = 1.0
 REPORT_SECONDS = 2.0
 CLEAN_SECONDS = 30.0
 LONGEST_PAUSE_SECONDS = 10.0
+REQUESTS_OF_A_PAGE = 50
+"""Each may be as large as etcd takes it, 1.5 MiB; a node's has 2 KiB."""
+
 _GATHER_SECONDS = 0.02
 """So long changes are gathered, so that many together are one look."""
 
@@ -49,7 +54,12 @@ class Session:
         self._selections = (
             Selection(NODES, is_metadata_only=True),
             Selection(NODE_IPSECS),
-            Selection(SIGNING_REQUESTS, fields=f"spec.signerName={signer_name}"),
+            Selection(
+                SIGNING_REQUESTS,
+                fields=f"spec.signerName={signer_name}",
+                page=REQUESTS_OF_A_PAGE,
+                trim=trim_signing_request,
+            ),
             Selection(CLUSTER_IPSECS),
         )
         self._news: queue.Queue[_News] = queue.Queue()
@@ -104,6 +114,7 @@ class Session:
 
     def _found_anew(self) -> Foundation | None:
         if self._base is not None:
+            tell_audit(self._base.store)
             self._base.store.close()
             self._base = None
             _log.warning(log_line("reads-anew"))
@@ -150,6 +161,9 @@ class Session:
     def _sink(self, kind: Kind) -> Sink:
         def failed(error: GeneveilError) -> None:
             _log.warning(log_line("follow-failed", kind=kind.plural, error=error.render()))
+            if isinstance(error, MissingError) and kind.group == GROUP:
+                # the CRD is gone, and so are its objects; what is left must go on
+                self._news.put(_News(kind, listing=Listing((), "")))
 
         return Sink(
             replaced=lambda listing: self._news.put(_News(kind, listing=listing)),
