@@ -152,19 +152,22 @@ def test_an_attack_with_a_nodes_own_token(
 
 def test_of_one_node_so_many_requests_wait_and_the_log_says_so_once(cluster: Cluster) -> None:
     agent = FakeAgent(cluster.server, "unknown", "")
+    wait_for("its NodeIPsec", lambda: cluster.admin.find(NODE_IPSECS, "unknown"))
     names = [agent.ask(make_csr("chassis-unknown")) for _ in range(MOST_WAITING + 3)]
 
     def denied() -> list[str]:
         return [name for name in names if agent.denial(name)]
 
-    wait_for("the last are refused", lambda: len(denied()) == 3)
+    wait_for("the last are refused", lambda: len(denied()) >= 3)
     assert {agent.denial(name) for name in denied()} == {"too-many-waiting"}
     waiting = [name for name in names if name not in denied()]
     # each is looked at once a second; another node is served meanwhile
     FakeAgent(cluster.server, "known", "chassis-known").enrol()
     text = cluster.operator.text()
+    assert waiting
     for name in waiting:
-        assert text.count(f'event="request-waits" request="{name}"') == 1
+        told = text.count(f'event="request-waits" request="{name}"')
+        assert 1 <= told <= text.count('event="leads"')
     annotation = "k8s.ovn.org/node-chassis-id=chassis-unknown"
     done = cluster.server.kubectl("annotate", "--overwrite", "node", "unknown", annotation)
     assert done.returncode == 0, done.stderr

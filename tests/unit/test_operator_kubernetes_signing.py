@@ -156,6 +156,13 @@ def test_but_only_so_many_of_one_node() -> None:
     assert "8 earlier requests of Node 'a' are not decided yet" in finding.message
 
 
+def test_nor_do_more_of_a_node_that_was_not_heard_of_yet() -> None:
+    assert isinstance(decide_signing(_view(node=None, earlier=MOST_WAITING - 1)), Wait)
+    decision = decide_signing(_view(node=None, earlier=MOST_WAITING))
+    assert isinstance(decision, Refuse)
+    assert [one.reason for one in decision.findings] == [Reason.TOO_MANY_WAITING]
+
+
 def test_what_can_be_decided_need_not_wait_however_many_came_before() -> None:
     assert isinstance(decide_signing(_view(earlier=1000)), Issue)
 

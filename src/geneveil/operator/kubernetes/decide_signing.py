@@ -99,16 +99,13 @@ def decide_signing(view: SigningView) -> Issue | IssueAgain | Refuse | Wait:
     Fails closed: yes; what can't be read is a finding, what is not known yet waits.
     """
     stranger = _check_requester(view)
-    if (
-        stranger is not None
-        and stranger.reason in (Reason.NODE_UNKNOWN, Reason.NODE_REPLACED)
-        and view.now - view.csr.created_at <= MOST_BEHIND
-    ):
-        return Wait(f"{stranger.message}, as far as is known yet")
-    if stranger is not None or view.node is None:
-        return Refuse("", (stranger,) if stranger else ())
+    if stranger is not None and not _may_be_behind(view, stranger):
+        return Refuse("", (stranger,))
     if view.csr.is_too_large:
         return Refuse("", (_TOO_LARGE,))
+    if stranger is not None or view.node is None:
+        why = stranger.message if stranger is not None else "its Node is not known"
+        return decide_waiting(view, f"{why}, as far as is known yet")
     chassis = view.node.chassis
     if not chassis:
         if view.now - view.csr.created_at > MOST_AGE:
@@ -130,11 +127,18 @@ def decide_signing(view: SigningView) -> Issue | IssueAgain | Refuse | Wait:
     return Issue("", chassis, view.request.public_key, csr_sha256, predecessor)
 
 
+def _may_be_behind(view: SigningView, stranger: Finding) -> bool:
+    return (
+        stranger.reason in (Reason.NODE_UNKNOWN, Reason.NODE_REPLACED)
+        and view.now - view.csr.created_at <= MOST_BEHIND
+    )
+
+
 def decide_waiting(view: SigningView, why: str) -> Refuse | Wait:
     """What becomes of a request that can't be decided now: so many of one node wait, no more."""
     if view.earlier < MOST_WAITING:
         return Wait(why)
-    node = shown(view.node.name) if view.node else ""
+    node = shown(view.csr.node_names[0])
     finding = Finding(
         Reason.TOO_MANY_WAITING,
         f"{view.earlier} earlier requests of Node {node} are not decided yet, and at most "
