@@ -27,6 +27,7 @@ from geneveil.agent.unexpected import (
     failed_status,
     retry_seconds,
 )
+from geneveil.mesh.actions import ApplyGuard
 from geneveil.model.cluster import Mode
 from geneveil.model.guard import GuardSpec
 from geneveil.model.health import Finding, HealthValue, Severity
@@ -152,3 +153,19 @@ def test_after_some_failures_it_starts_anew_and_keeps_the_guard(
     run(agent, turn, lambda _seconds: None, monkeypatch)
     assert remembered == [True] * FORGET_AFTER + [False]
     assert agent._memory == AgentMemory(guard=SPEC, health=agent._memory.health)
+
+
+def test_a_guard_that_is_fought_over_is_a_line_in_ten_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "geneveil.agent")
+    agent = make_agent(tmp_path, monkeypatch)
+    now = [100.0]
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    for tenth in range(250):
+        now[0] = 100.0 + tenth / 10
+        agent._say_done(ApplyGuard(SPEC))
+    agent._say_done(ApplyGuard(GuardSpec((6081,))))  # another one is no fight
+    told = [vars(record)["fields"] for record in caplog.records]
+    again = {"ports": "6081,7000", "times": 100}
+    assert told == [{"ports": "6081,7000"}, again, again, {"ports": "6081"}]

@@ -22,9 +22,9 @@ from tests.unit.test_operator_trust import CONFIG, NOW
 
 def test_the_same_failure_is_told_less_and_less_often() -> None:
     lines = FailureLines()
-    told = [(second, n) for second in range(100) if (n := lines.failed("not valid yet", second))]
+    told = [(second, n) for second in range(100) if (n := lines.failed(f"at {second} s", second))]
     assert told == [(0, 1), (10, 10), (30, 20), (70, 40)]
-    later = [second for second in range(100, 20000) if lines.failed("not valid yet", second)]
+    later = [second for second in range(100, 20000) if lines.failed(f"at {second} s", second)]
     assert later[-1] - later[-2] == CAP_SECONDS
 
 

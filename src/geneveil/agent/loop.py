@@ -27,6 +27,7 @@ from geneveil.agent.pace import PERIOD_SECONDS, pause_seconds
 from geneveil.agent.plane.io import open_plane
 from geneveil.agent.ratchet import ModeVerdict, Seal, judge_mode
 from geneveil.agent.readings import explain_error
+from geneveil.agent.repeated import Repeated
 from geneveil.agent.rotation.confirm import confirm
 from geneveil.agent.rotation.files import finish_switch, put_away
 from geneveil.agent.rotation.io import Renewer, Watcher
@@ -48,7 +49,7 @@ from geneveil.guard.sentinel.io import NftSentinel
 from geneveil.guard.wire import TABLE
 from geneveil.ike.io import ViciCharon, ViciEvents
 from geneveil.kernel_events.io import IpsecEvents, TableEvents
-from geneveil.mesh.actions import ApplySentinel, AskEcho
+from geneveil.mesh.actions import Action, ApplyGuard, ApplySentinel, AskEcho
 from geneveil.model.clock import Clock, SystemClock
 from geneveil.model.cluster import Mode
 from geneveil.model.errors import ConfigError, GeneveilError
@@ -138,6 +139,8 @@ class Agent:
         self._metrics = MetricsServer(*config.metrics) if config.metrics else None
         self._memory = AgentMemory(guard=guard.spec)
         self._stuck: list[Finding] = []
+        self._guard_said: ApplyGuard | None = None
+        self._guard_lines = Repeated()
         self._is_unproven = False
         self._ahead_seconds = self._clock.now().timestamp() - time.monotonic()
         self._process = (os.getpid(), start_ticks(os.getpid()))
@@ -247,9 +250,7 @@ class Agent:
         self, seen: Observation, decision: Decision, outcome: Outcome
     ) -> tuple[HealthValue, ...]:
         for action in outcome.done:
-            event, fields = describe(action)
-            level = logging.DEBUG if isinstance(action, AskEcho) else logging.INFO
-            _log.log(level, event, extra={"fields": fields})
+            self._say_done(action)
         failures = [
             sentinel_unavailable(error)
             if isinstance(action, ApplySentinel)
@@ -263,6 +264,18 @@ class Agent:
         self._status = build_status(seen, decision, health, *self._process)
         self._publish()
         return health
+
+    def _say_done(self, action: Action) -> None:
+        event, fields = describe(action)
+        if isinstance(action, ApplyGuard):
+            if action != self._guard_said:  # else somebody fights over it
+                self._guard_said, self._guard_lines = action, Repeated()
+            times = self._guard_lines.add(time.monotonic())
+            if not times:
+                return
+            fields = {**fields, "times": times} if times > 1 else fields
+        level = logging.DEBUG if isinstance(action, AskEcho) else logging.INFO
+        _log.log(level, event, extra={"fields": fields})
 
     def _say_failed(self, error: Exception) -> None:
         now = self._clock.now()

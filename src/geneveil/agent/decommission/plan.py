@@ -63,7 +63,8 @@ def carry_out(parts: Iterable[Part]) -> list[Step]:
     for part in parts:
         missed = [s.part for s in steps if s.part in part.after and s.outcome in _LEFT]
         if missed:
-            why = f"first has to go: {', '.join(missed)}"
+            failed = [s.part for s in steps if s.part in missed and s.outcome is Outcome.FAILED]
+            why = f"first has to go: {', '.join(failed or missed)}"
             steps.append(Step(part.name, Outcome.KEPT, why))
         else:
             steps.append(part.work())
