@@ -10,12 +10,13 @@ from geneveil.kube.kinds import CONFIG_MAPS, NODE_IPSECS, NODES, SIGNING_REQUEST
 from geneveil.kube.port import Document
 from geneveil.operator.audit import AuditEvent, Event
 from geneveil.operator.confirmations import Confirmations
-from geneveil.operator.kubernetes.caretaker import MOST_DELETED, REVOKE, Caretaker
+from geneveil.operator.kubernetes.caretaker import MOST_DELETED, Caretaker
 from geneveil.operator.kubernetes.claims import CHASSIS_ANNOTATION
 from geneveil.operator.kubernetes.cluster_cache import ClusterCache
 from geneveil.operator.kubernetes.duties import MOST_AT_ONCE, Duties
 from geneveil.operator.kubernetes.foundation import Foundation, Means, lay_foundation
 from geneveil.operator.kubernetes.ledger import MOST_LOG_ENTRIES, Binding
+from geneveil.operator.kubernetes.orders import REVOKE
 from geneveil.operator.kubernetes.publication import published_generation, trust_document
 from geneveil.operator.kubernetes.publisher import MOST_AHEAD, Publisher
 from geneveil.operator.kubernetes.store import KubeStore, Place

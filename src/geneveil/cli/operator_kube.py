@@ -129,14 +129,14 @@ def wish_rotation(kubeconfig: Path | None, wave: str, now: datetime) -> None:
 
 def wish_revocation(kubeconfig: Path | None, node: str, reason: str) -> None:
     """Ask the leader to shut a node out."""
-    from geneveil.operator.kubernetes.caretaker import READMIT, REVOKE
+    from geneveil.operator.kubernetes.orders import READMIT, REVOKE
 
     _annotate_node(kubeconfig, node, {REVOKE: reason, READMIT: None})
 
 
 def wish_readmission(kubeconfig: Path | None, node: str, now: datetime) -> None:
     """Ask the leader to let a node back."""
-    from geneveil.operator.kubernetes.caretaker import READMIT, REVOKE
+    from geneveil.operator.kubernetes.orders import READMIT, REVOKE
 
     _annotate_node(kubeconfig, node, {READMIT: f"{now:%Y-%m-%dT%H:%M:%SZ}", REVOKE: None})
 

@@ -166,6 +166,11 @@ class Store:
         )
         return _certificate(rows[0]) if rows else None
 
+    def read_serials(self) -> frozenset[str]:
+        """The serial number of every certificate."""
+        rows = self.read_rows("SELECT serial FROM certificates")
+        return frozenset(str(row[0]) for row in rows)
+
     def find_certificates_of(self, chassis: str) -> tuple[CertificateRecord, ...]:
         """Every certificate of a node, in the order of issue."""
         rows = self.read_rows(

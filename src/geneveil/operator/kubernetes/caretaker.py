@@ -9,22 +9,21 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime, timedelta
+from heapq import nsmallest
 
 from geneveil.kube.csr_wire import SigningRequest, parse_time
 from geneveil.kube.errors import ExistsError, MissingError
 from geneveil.kube.kinds import NODE_IPSECS, NODES, SIGNING_REQUESTS
-from geneveil.kube.port import Document, KubePort
+from geneveil.kube.port import Change, Document, KubePort
 from geneveil.operator.audit import AuditEvent, Event
 from geneveil.operator.kubernetes.cluster_cache import ClusterCache
+from geneveil.operator.kubernetes.orders import READMIT, REVOKE, read_orders
 from geneveil.operator.kubernetes.store import KubeStore
 from geneveil.operator.log_lines import log_line
 from geneveil.operator.records import NodeRecord, Standing
 from geneveil.operator.revocation import revoke_node
 from geneveil.operator.trust_tables import TrustTables
 from geneveil.pki.crl import RevocationReason
-
-REVOKE, READMIT = "geneveil.io/revoke", "geneveil.io/readmit"
-"""Annotations on a NodeIPsec: a reason of RFC 5280, and the time from which it is taken back."""
 
 WRITERS = 8
 MOST_AT_ONCE = 64
@@ -53,29 +52,35 @@ class Caretaker:
     def keep_node_ipsecs(self) -> None:
         """One NodeIPsec for each Node, and none besides."""
         cache = self._cache
-        missing = sorted(cache.nodes.keys() - cache.node_ipsecs.keys())[:MOST_AT_ONCE]
+        missing = nsmallest(MOST_AT_ONCE, cache.lacking)
         for made in self._writers.map(self._make, missing):
             if made is not None:
-                cache.node_ipsecs[str(made["metadata"]["name"])] = made
-        for name in sorted(cache.node_ipsecs.keys() - cache.nodes.keys()):
+                cache.change(NODE_IPSECS, Change.ADDED, made)
+        for name in sorted(cache.leftover):
             if self._is_gone(name):
-                uid = str(cache.node_ipsecs[name]["metadata"]["uid"])
+                document = cache.node_ipsecs[name]
                 with suppress(MissingError):
-                    self._port.delete(NODE_IPSECS, name, uid=uid)
-                cache.node_ipsecs.pop(name, None)
+                    self._port.delete(NODE_IPSECS, name, uid=str(document["metadata"]["uid"]))
+                cache.change(NODE_IPSECS, Change.DELETED, document)
 
     def revoke_the_gone(self, store: KubeStore, now: datetime) -> None:
         """Shut out every chassis whose Node is gone."""
         tables = TrustTables(store)
+        away = sorted(
+            chassis
+            for chassis, binding in store.bindings.items()
+            if binding.node not in self._cache.nodes
+        )
+        if not away:
+            return
         shut_out = {node.chassis for node in tables.read_nodes() if node.is_shut_out}
-        known = set(store.read_chassis_names())  # without those whose last certificate is forgotten
         gone = [
             chassis
-            for chassis, binding in sorted(store.bindings.items())
-            if chassis in known
-            and chassis not in shut_out
-            and binding.node not in self._cache.nodes
-            and self._is_gone(binding.node)
+            for chassis in away
+            if chassis not in shut_out
+            # not those whose last certificate is forgotten
+            and store.find_certificates_of(chassis)
+            and self._is_gone(store.bindings[chassis].node)
         ]
         if not gone:
             return
@@ -88,19 +93,17 @@ class Caretaker:
     def obey_people(self, store: KubeStore, now: datetime) -> None:
         """Do what annotations of NodeIPsecs say: revoke a node, or let it back."""
         tables = TrustTables(store)
-        for name, document in sorted(self._cache.node_ipsecs.items()):
-            annotations = document["metadata"].get("annotations") or {}
-            if not {REVOKE, READMIT} & annotations.keys():
-                continue
+        for name in sorted(self._cache.ordered):
+            orders = read_orders(self._cache.node_ipsecs[name])
             # what a node says now that it is does not count: it could name another, or none
             for chassis in store.chassis_of(name):
                 standing = tables.find_node(chassis)
                 is_revoked = standing is not None and standing.standing is Standing.REVOKED
-                if READMIT in annotations:
-                    if standing and is_revoked and _is_later(annotations[READMIT], standing):
+                if READMIT in orders:
+                    if standing and is_revoked and _is_later(orders[READMIT], standing):
                         _readmit(store, standing, now)
-                elif not is_revoked and chassis in store.read_chassis_names():
-                    reason = _reason(annotations[REVOKE])
+                elif not is_revoked and store.find_certificates_of(chassis):
+                    reason = _reason(orders[REVOKE])
                     revoke_node(store, chassis, Standing.REVOKED, reason, now)
                     _log.info(log_line("node-revoked", chassis=chassis, reason=reason.value))
 
@@ -110,7 +113,7 @@ class Caretaker:
         for request in old[:MOST_DELETED]:
             with suppress(MissingError):
                 self._port.delete(SIGNING_REQUESTS, request.name, uid=request.uid)
-            self._cache.requests.pop(request.name, None)
+            self._cache.change(SIGNING_REQUESTS, Change.DELETED, request.document)
 
     def _make(self, node: str) -> Document | None:
         try:

@@ -78,10 +78,10 @@ def _restored(epoch: int, switch: Document | None) -> Problem | None:
 
 def _strangers(means: Means, registry: Registry) -> Problem | None:
     """Nodes that use a certificate that the ledger does not know: nobody could revoke it."""
-    names = []
-    for name, said in sorted(means.cache.said.items()):
-        if said.serial and registry.store.find_certificate(said.serial) is None:
-            names.append(name)
+    known = registry.store.read_serials()
+    names = sorted(
+        name for name, said in means.cache.said.items() if said.serial and said.serial not in known
+    )
     if not names:
         return None
     shown = ", ".join(names[:_MOST_NAMED]) + (" …" if len(names) > _MOST_NAMED else "")

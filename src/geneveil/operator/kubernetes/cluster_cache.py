@@ -11,6 +11,7 @@ from geneveil.kube.kinds import CLUSTER_IPSECS, CLUSTER_NAME, NODE_IPSECS, NODES
 from geneveil.kube.port import Change, Document, Kind
 from geneveil.operator.kubernetes.claims import Claims, read_node
 from geneveil.operator.kubernetes.node_report import read_confirmation
+from geneveil.operator.kubernetes.orders import read_orders
 
 FOLLOWED = (NODES, NODE_IPSECS, SIGNING_REQUESTS, CLUSTER_IPSECS)
 
@@ -22,6 +23,15 @@ class ClusterCache:
         claims: which Node is which chassis, kept up.
         said: what each node's agent confirmed last, by Node; only what makes sense.
         reported: Nodes whose NodeIPsec changed since they were taken.
+        unanswered: those of `requests` that are to be decided about.
+        lacking: Nodes without a NodeIPsec.
+        leftover: NodeIPsecs without a Node.
+        ordered: NodeIPsecs that carry a person's word, see `orders`.
+        is_urgent: somebody waits for what follows from a change: a Node that is gone, a person's
+            word, the switch. Whoever did what follows sets it back.
+
+    The last six are kept up at each change, so that a look costs what changed, however many nodes
+    there are.
     """
 
     def __init__(self) -> None:
@@ -32,6 +42,11 @@ class ClusterCache:
         self.switch: Document | None = None
         self.said: dict[str, WatchState] = {}
         self.reported: set[str] = set()
+        self.unanswered: dict[str, SigningRequest] = {}
+        self.lacking: set[str] = set()
+        self.leftover: set[str] = set()
+        self.ordered: set[str] = set()
+        self.is_urgent = True
         self._listed: set[Kind] = set()
 
     @property
@@ -76,12 +91,14 @@ class ClusterCache:
         document["metadata"].pop("managedFields", None)
         if kind == CLUSTER_IPSECS:
             self.switch = document if name == CLUSTER_NAME else self.switch
+            self.is_urgent = True
         elif kind == SIGNING_REQUESTS:
-            self.requests[name] = parse_signing_request(document)
+            self._ask(name, parse_signing_request(document))
         elif kind == NODES:
             self.nodes[name] = document
             self._claim(name)
         else:
+            self._obey(name, self.node_ipsecs.get(name), document)
             self.node_ipsecs[name] = document
             self._hear(name, read_confirmation(document))
             self._claim(name)
@@ -89,12 +106,34 @@ class ClusterCache:
     def _drop(self, kind: Kind, name: str) -> None:
         if kind == CLUSTER_IPSECS:
             self.switch = None if name == CLUSTER_NAME else self.switch
+            self.is_urgent = True
             return
         self._table(kind).pop(name, None)
+        if kind == SIGNING_REQUESTS:
+            self.unanswered.pop(name, None)
+            return
         if kind == NODE_IPSECS:
             self._hear(name, None)
-        if kind != SIGNING_REQUESTS:
-            self._claim(name)
+            self.ordered.discard(name)
+        else:
+            self.is_urgent = True
+        self._claim(name)
+
+    def _ask(self, name: str, request: SigningRequest) -> None:
+        self.requests[name] = request
+        if request.is_answered:
+            self.unanswered.pop(name, None)
+        else:
+            self.unanswered[name] = request
+
+    def _obey(self, name: str, before: Document | None, document: Document) -> None:
+        orders = read_orders(document)
+        if not orders:
+            self.ordered.discard(name)
+            return
+        self.ordered.add(name)
+        if before is None or read_orders(before) != orders:
+            self.is_urgent = True
 
     def _hear(self, name: str, state: WatchState | None) -> None:
         self.reported.add(name)
@@ -104,6 +143,12 @@ class ClusterCache:
             self.said[name] = state
 
     def _claim(self, name: str) -> None:
+        has_node, has_node_ipsec = name in self.nodes, name in self.node_ipsecs
+        for table, belongs in (
+            (self.lacking, has_node and not has_node_ipsec),
+            (self.leftover, has_node_ipsec and not has_node),
+        ):
+            (table.add if belongs else table.discard)(name)
         node = self.nodes.get(name)
         if node is None:
             self.claims.drop(name)

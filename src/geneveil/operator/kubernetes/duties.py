@@ -13,6 +13,7 @@ from geneveil.kube.kinds import CLUSTER_IPSECS
 from geneveil.model.cluster import Mode
 from geneveil.model.errors import GeneveilError
 from geneveil.operator.audit import AuditEvent, Event
+from geneveil.operator.keeper import Keeper
 from geneveil.operator.kubernetes.answers import AnswerDesk
 from geneveil.operator.kubernetes.caretaker import Caretaker
 from geneveil.operator.kubernetes.census import take_census
@@ -32,6 +33,10 @@ from geneveil.operator.rotation_request import request_rotation
 
 MOST_AT_ONCE = 64
 """Requests of one transaction: large enough to write side by side, small enough for a kill."""
+
+WHOLE_SECONDS = 1.0
+"""Between two looks at everything, where nothing is urgent: such a look costs time with the number
+of nodes. If each change brought one, their cost would grow with its square."""
 
 PATIENCE_SECONDS = 20.0
 """So long an answer that was written is not written again, while the watch has not told of it."""
@@ -63,6 +68,8 @@ class Duties:
         self._wait_log = WaitLog()
         self._earlier: Mapping[str, int] = {}
         self._restored_at = self._no_kind_until = float("-inf")
+        self._whole_at = float("-inf")
+        self._whole_of: Foundation | None = None
 
     def close(self) -> None:
         """No more work."""
@@ -80,14 +87,24 @@ class Duties:
         self._keep_objects(base)
         if base.registry is None or base.keeper is None:
             return False
-        now = self._means.clock.now()
-        self._obey(base)
-        self._caretaker.revoke_the_gone(base.store, now)
         self._hear(base.registry, base.store)
-        self._look_for_restoration(base.registry)
-        base.keeper.keep(self._seconds())
-        self._publish(base.registry)
+        if self._is_whole_due(base):
+            self._look_at_all(base, base.registry, base.keeper)
         return self._sign(base)
+
+    def _is_whole_due(self, base: Foundation) -> bool:
+        is_old = self._seconds() - self._whole_at >= WHOLE_SECONDS
+        return is_old or self._cache.is_urgent or base is not self._whole_of
+
+    def _look_at_all(self, base: Foundation, registry: Registry, keeper: Keeper) -> None:
+        self._whole_of = None  # until it is done
+        self._obey(base)
+        self._caretaker.revoke_the_gone(base.store, self._means.clock.now())
+        self._look_for_restoration(registry)
+        keeper.keep(self._seconds())
+        self._publish(registry)
+        self._whole_of, self._whole_at = base, self._seconds()
+        self._cache.is_urgent = False
 
     def clean(self, base: Foundation) -> None:
         """What is done once a minute."""
@@ -229,16 +246,15 @@ class Duties:
                 del table[uid]
         pending = [
             request
-            for request in self._cache.requests.values()
-            if not request.is_answered
-            and request.uid not in self._answered
-            and request.uid not in self._waits
+            for request in self._cache.unanswered.values()
+            if request.uid not in self._answered and request.uid not in self._waits
         ]
-        there = {request.uid for request in self._cache.requests.values()}
+        there = {request.uid for request in self._cache.unanswered.values()}
         self._late &= there
         self._wait_log.keep_only(there)
-        requests = self._cache.requests.values()
-        self._earlier = count_earlier(one for one in requests if one.uid not in self._answered)
+        self._earlier = count_earlier(
+            one for one in self._cache.unanswered.values() if one.uid not in self._answered
+        )
         # one node's many are not in the way of other nodes' few
         return sorted(pending, key=lambda one: (self._is_last(one), one.created_at, one.name))
 

@@ -1,0 +1,190 @@
+"""What a look costs: what changed; everything is looked at seldom, or when it matters."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from geneveil.kube.kinds import CLUSTER_IPSECS, NODE_IPSECS, NODES, SIGNING_REQUESTS
+from geneveil.kube.port import Change, Document
+from geneveil.model.errors import DaemonError
+from geneveil.operator.confirmations import Confirmations
+from geneveil.operator.kubernetes.caretaker import Caretaker
+from geneveil.operator.kubernetes.cluster_cache import ClusterCache
+from geneveil.operator.kubernetes.duties import WHOLE_SECONDS, Duties
+from geneveil.operator.kubernetes.foundation import Foundation, Means, lay_foundation
+from geneveil.operator.kubernetes.orders import READMIT, REVOKE
+from geneveil.operator.kubernetes.store import Place
+from tests.unit.test_operator_kubernetes_state import Fixed, Memory, _sealed
+
+
+def _object(name: str, **more: Any) -> Document:
+    return {"metadata": {"name": name, "uid": f"uid-{name}", **more}}
+
+
+def _beat(second: int) -> Document:
+    """A NodeIPsec as a heartbeat leaves it."""
+    return {**_object("node-1"), "status": {"heartbeatTime": f"2026-05-01T12:00:{second:02}Z"}}
+
+
+def _ordered(**orders: str) -> Document:
+    return _object("node-1", annotations=orders)
+
+
+def _fill(memory: Memory) -> None:
+    """The API server that the cache is of."""
+    for name in ("node-1", "node-2"):
+        memory.create(NODES, _object(name))
+    for name in ("node-1", "node-9"):
+        memory.create(NODE_IPSECS, _object(name))
+
+
+@pytest.fixture
+def cache() -> ClusterCache:
+    cache = ClusterCache()
+    cache.replace(NODES, [_object("node-1"), _object("node-2")])
+    cache.replace(NODE_IPSECS, [_object("node-1"), _object("node-9")])
+    return cache
+
+
+def test_what_is_lacking_and_left_over_is_kept_up(cache: ClusterCache) -> None:
+    assert (cache.lacking, cache.leftover) == ({"node-2"}, {"node-9"})
+    cache.change(NODE_IPSECS, Change.ADDED, _object("node-2"))
+    cache.change(NODES, Change.ADDED, _object("node-9"))
+    assert (cache.lacking, cache.leftover) == (set(), set())
+    cache.change(NODES, Change.DELETED, _object("node-1"))
+    cache.change(NODE_IPSECS, Change.DELETED, _object("node-9"))
+    assert (cache.lacking, cache.leftover) == ({"node-9"}, {"node-1"})
+    cache.replace(NODES, [])
+    assert (cache.lacking, cache.leftover) == (set(), {"node-1", "node-2"})
+    cache.replace(NODE_IPSECS, [])
+    assert (cache.lacking, cache.leftover) == (set(), set())
+
+
+def test_node_ipsecs_are_made_and_removed(cache: ClusterCache) -> None:
+    memory = Memory()
+    _fill(memory)
+    caretaker = Caretaker(memory, cache)
+    for _ in range(2):
+        caretaker.keep_node_ipsecs()
+        made = {name for plural, name in memory.objects if plural == NODE_IPSECS.plural}
+        assert made == {"node-1", "node-2"} == cache.node_ipsecs.keys()
+    assert len(memory.writes) == 5  # the second look had nothing to do
+    caretaker.close()
+
+
+def _request(name: str, **status: Any) -> Document:
+    made = _object(name, creationTimestamp="2026-05-01T12:00:00Z")
+    return {**made, "spec": {"request": "", "signerName": "s"}, "status": status}
+
+
+def test_requests_are_unanswered_until_they_are_answered(cache: ClusterCache) -> None:
+    cache.replace(SIGNING_REQUESTS, [_request("a"), _request("b"), _request("c")])
+    cache.change(SIGNING_REQUESTS, Change.MODIFIED, _request("a", certificate="eA=="))
+    denied = [{"type": "Denied", "status": "True"}]
+    cache.change(SIGNING_REQUESTS, Change.MODIFIED, _request("b", conditions=denied))
+    assert list(cache.unanswered) == ["c"]
+    assert list(cache.requests) == ["a", "b", "c"]
+    cache.change(SIGNING_REQUESTS, Change.DELETED, _request("c"))
+    assert not cache.unanswered
+
+
+_CHANGES: dict[str, tuple[Callable[[ClusterCache], None], bool]] = {
+    "a Node is gone": (lambda c: c.change(NODES, Change.DELETED, _object("node-1")), True),
+    "a list lacks a Node": (lambda c: c.replace(NODES, [_object("node-2")]), True),
+    "a person's word": (
+        lambda c: c.change(NODE_IPSECS, Change.MODIFIED, _ordered(**{REVOKE: "keyCompromise"})),
+        True,
+    ),
+    "the switch": (lambda c: c.change(CLUSTER_IPSECS, Change.MODIFIED, _object("cluster")), True),
+    "a heartbeat": (lambda c: c.change(NODE_IPSECS, Change.MODIFIED, _beat(1)), False),
+    "a Node is new": (lambda c: c.change(NODES, Change.ADDED, _object("node-3")), False),
+    "a request": (lambda c: c.change(SIGNING_REQUESTS, Change.ADDED, _request("a")), False),
+}
+
+
+@pytest.mark.parametrize("case", _CHANGES)
+def test_what_is_urgent(cache: ClusterCache, case: str) -> None:
+    change, is_urgent = _CHANGES[case]
+    cache.is_urgent = False
+    change(cache)
+    assert cache.is_urgent is is_urgent
+
+
+def test_a_word_is_urgent_once(cache: ClusterCache) -> None:
+    for orders, is_urgent in (
+        ({REVOKE: "keyCompromise"}, True),
+        ({REVOKE: "keyCompromise"}, False),
+        ({READMIT: "2026-05-01T12:00:00Z"}, True),
+    ):
+        cache.is_urgent = False
+        cache.change(NODE_IPSECS, Change.MODIFIED, _ordered(**orders))
+        assert cache.is_urgent is is_urgent
+        assert cache.ordered == {"node-1"}
+    cache.change(NODE_IPSECS, Change.MODIFIED, _object("node-1"))
+    assert not cache.ordered
+
+
+class _Looks:
+    """A leader's duties at a time that the test says, and how often it looked at everything."""
+
+    def __init__(self, cache: ClusterCache, monkeypatch: pytest.MonkeyPatch) -> None:
+        memory = Memory()
+        _sealed(memory).close()
+        _fill(memory)
+        cache.change(CLUSTER_IPSECS, Change.ADDED, _object("cluster"))
+        draw = lambda size: b"\x07" * size  # noqa: E731
+        means = Means(Place(memory, "n"), Fixed(), draw, cache, Confirmations())
+        self.seconds, self.count = 0.0, 0
+        self.duties = Duties(means, lambda: self.seconds, "geneveil.io/node")
+        self.base = self.found(means)
+        self.means = means
+        self.failure: DaemonError | None = None
+        monkeypatch.setattr(Caretaker, "revoke_the_gone", self._counted)
+
+    def found(self, means: Means) -> Foundation:
+        base = lay_foundation(means)
+        assert base is not None
+        return base
+
+    def _counted(self, *arguments: Any) -> None:
+        self.count += 1
+        if self.failure is not None:
+            raise self.failure
+
+    def look(self) -> int:
+        """Look; how many looks at everything there were so far."""
+        self.duties.do(self.base)
+        return self.count
+
+
+def test_changes_alone_bring_no_look_at_everything(
+    cache: ClusterCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = _Looks(cache, monkeypatch)
+    assert looks.look() == 1
+    for second in range(50):
+        cache.change(NODE_IPSECS, Change.MODIFIED, _beat(second))
+        assert looks.look() == 1
+    looks.seconds += WHOLE_SECONDS
+    assert (looks.look(), looks.look()) == (2, 2)
+    cache.is_urgent = True
+    assert (looks.look(), looks.look()) == (3, 3)
+    looks.base = looks.found(looks.means)  # the store was read anew
+    assert (looks.look(), looks.look()) == (4, 4)
+    looks.duties.close()
+
+
+def test_a_look_at_everything_that_failed_is_due_again(
+    cache: ClusterCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = _Looks(cache, monkeypatch)
+    looks.failure = DaemonError("away")
+    for count in (1, 2):
+        with pytest.raises(DaemonError):
+            looks.look()
+        assert looks.count == count
+        assert cache.is_urgent
+    looks.failure = None
+    assert (looks.look(), looks.look()) == (3, 3)
+    looks.duties.close()
