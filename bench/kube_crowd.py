@@ -22,10 +22,11 @@ from geneveil.agent.kube.place import Place
 from geneveil.enroll.backoff import backoff_seconds
 from geneveil.enroll.port import JoinToken, NodeCredential, WatchAnswer, WatchState
 from geneveil.kube.access import KubeAccess, Material
-from geneveil.kube.connection.io import Request, Rest
+from geneveil.kube.connection.io import Rest
 from geneveil.kube.io import read_access
 from geneveil.kube.kinds import NODES, PODS
 from geneveil.kube.port import Document, Kind
+from geneveil.kube.request import Request
 from geneveil.model.cluster import KeyType
 from geneveil.model.errors import GeneveilError, RefusedError
 from geneveil.pki.keys import build_request, encode_key, make_key

@@ -15,40 +15,20 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from geneveil.kube.access import KubeAccess, Material
 from geneveil.kube.errors import ApiUnavailableError, explain_status
+from geneveil.kube.request import REQUEST_SECONDS, Request, request_headers
 from geneveil.model.errors import ConfigError, TrustError
 
-REQUEST_SECONDS = 15.0
 TOKEN_AGE_SECONDS = 10.0
 """A token file is read again when what was read is older."""
 
 _MOST_KEPT = 8
 _MOST_BODY_BYTES = 256 * 1024 * 1024
 _COMMAND_SECONDS = 60
-
-
-@dataclass(frozen=True)
-class Request:
-    """One request.
-
-    Attributes:
-        path: with its query.
-        what: for people, in errors.
-        idle_seconds: from when on a silent server counts as gone; 0 for the connection's own.
-    """
-
-    method: str
-    path: str
-    what: str
-    body: bytes = b""
-    content_type: str = "application/json"
-    accept: str = "application/json"
-    idle_seconds: float = 0.0
 
 
 class Rest:
@@ -122,11 +102,7 @@ class Rest:
     def _ask(
         self, request: Request, token: str
     ) -> tuple[http.client.HTTPSConnection, http.client.HTTPResponse]:
-        headers = {"Accept": request.accept, "User-Agent": "geneveil"}
-        if token:
-            headers["Authorization"] = f"Bearer {token}"
-        if request.body:
-            headers["Content-Type"] = request.content_type
+        headers = request_headers(request, token)
         connection = self._take()
         try:
             connection.timeout = request.idle_seconds or self._idle_seconds
