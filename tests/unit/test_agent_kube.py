@@ -204,6 +204,10 @@ def fields(**changes: Any) -> dict[str, Any]:
     return {"peersUp": 1, "cleartextOut": 0, "conditions": [("Ready", "True", "A", "m")], **changes}
 
 
+NOT_READY = [("Ready", "False", "PeerDown", "m")]
+ENDED = [*NOT_READY, ("CertificateValid", "False", "CertificateExpired", "m")]
+
+
 @pytest.mark.parametrize(
     ("now", "written", "age", "due"),
     [
@@ -216,6 +220,12 @@ def fields(**changes: Any) -> dict[str, Any]:
         (fields(cleartextOut=9), fields(), 60, True),
         (fields(conditions=[("Ready", "True", "A", "other")]), fields(), 10, False),
         (fields(conditions=[("Ready", "False", "B", "m")]), fields(), 10, True),
+        # of five thousand peers there is always news
+        (fields(peersTotal=5000, peersUp=2), fields(peersTotal=5000), 99, False),
+        (fields(peersTotal=5000, peersUp=2), fields(peersTotal=5000), 100, True),
+        (fields(peersTotal=5000, conditions=NOT_READY), fields(peersTotal=5000), 99, False),
+        (fields(peersTotal=5000, conditions=ENDED), fields(peersTotal=5000), 2, True),
+        (fields(peersTotal=5000, guard="Missing"), fields(peersTotal=5000), 2, True),
     ],
 )
 def test_when_the_status_is_written(

@@ -1,7 +1,11 @@
 """When the node's status is written to the API. Pure.
 
-News at once; mere counting seldom; a sign of life slowly, and not by all nodes together: what
-nodes write grows with what happens, not with time.
+News of the node itself at once; of its peers the later the more of them there are; mere counting
+seldom; a sign of life slowly, and not by all nodes together.
+
+One node that comes or goes is news of a peer for all others. Were each of them to tell at once,
+what a cluster writes while its nodes come up, or are restarted one by one, would grow with the
+square of their number.
 """
 
 import hashlib
@@ -11,12 +15,16 @@ from typing import Any
 NEWS_SECONDS = 2.0
 """Between two writings that tell of something: a storm of changes makes a few writings."""
 
+PEER_NEWS_A_SECOND = 50
+"""About so many writings of news of peers make all nodes of a cluster together."""
+
 COUNTING_SECONDS = 60.0
 HEARTBEAT_SECONDS = 300.0
 HEARTBEAT_JITTER = 0.2
 _COUNTERS = frozenset({"cleartextOut", "cleartextIn"})
 # The summary repeats numbers of the status; a condition's message alone is not news.
 _SECONDARY = frozenset({"conditions"})
+_OF_PEERS = frozenset({"peersTotal", "peersUp"})
 
 
 def is_due(
@@ -35,8 +43,10 @@ def is_due(
     """
     if written is None or age_seconds >= heartbeat:
         return True
-    if _news(fields) != _news(written):
+    if _own_news(fields) != _own_news(written):
         return age_seconds >= NEWS_SECONDS
+    if _news(fields) != _news(written):
+        return age_seconds >= peer_news_seconds(int(fields.get("peersTotal", 0)))
     return fields != written and age_seconds >= COUNTING_SECONDS
 
 
@@ -47,8 +57,20 @@ def heartbeat_seconds(node: str) -> float:
     return HEARTBEAT_SECONDS * (1 + HEARTBEAT_JITTER * (2 * fraction - 1))
 
 
+def peer_news_seconds(peers: int) -> float:
+    """Between two writings of a node that tell of nothing but its peers."""
+    return max(NEWS_SECONDS, peers / PEER_NEWS_A_SECOND)
+
+
 def _news(fields: Mapping[str, Any]) -> dict[str, Any]:
     kept = {name: v for name, v in fields.items() if name not in _COUNTERS | _SECONDARY}
     # type, status and reason of each condition
     kept["conditions"] = [condition[:3] for condition in fields["conditions"]]
+    return kept
+
+
+def _own_news(fields: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {name: v for name, v in _news(fields).items() if name not in _OF_PEERS}
+    # a node is ready when its every pair is; what else can be wrong has a condition of its own
+    kept["conditions"] = [one for one in kept["conditions"] if one[0] != "Ready"]
     return kept
