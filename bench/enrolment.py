@@ -1,32 +1,31 @@
 """Measures enrolment: 10, 100, 1,000 and 5,000 nodes in one burst against one operator process.
 
-    python -m bench.enrolment [--nodes 10,100,1000,5000] [--out out/bench]
+    python -m bench.enrolment [--nodes 10 100 1000 5000] [--out out/bench]
 
 For each count, on loopback, the operator and the crowd being one process each: enrolments a
 second, median and 99th latency (from a node's first attempt to its certificate, waiting included),
 the operator's processor time and memory; then each node holds a watch, and what that costs is
 measured: memory for each, processor time while nothing happens, and the time until all have the
-answer when a node is revoked. A table is printed; enrolment.json has all figures.
+answer when a node is revoked. A table is printed; enrolment.json and enrolment.html have all.
 """
 
-import argparse
 import asyncio
 import contextlib
 import json
-import os
-import platform
 import re
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bench.crowd import HeldWatch, Member, enrol_all, make_members, make_room
+from bench.outcome import Figure, latency_figures, parse_arguments, publish, run
 from bench.processes import cpu_seconds, memory_mib
+from bench.progress import counted
 from geneveil.enroll.io import EnrolmentClient
 from geneveil.enroll.wire import parse_token
 
@@ -104,17 +103,13 @@ def measure(nodes: int) -> dict[str, Any]:
 
 
 def _burst_figures(members: Sequence[Member], seconds: float, cpu: float) -> dict[str, Any]:
-    latencies = sorted(member.latency_seconds for member in members)
     refused = [member.refusals for member in members if member.refusals]
     if refused:
         raise RuntimeError(f"nodes were refused: {refused[:3]}")
     return {
         "seconds": round(seconds, 2),
         "perSecond": round(len(members) / seconds, 1),
-        "latencyMedianSeconds": round(latencies[len(latencies) // 2], 3),
-        "latency99Seconds": round(
-            latencies[min(len(latencies) * 99 // 100, len(latencies) - 1)], 3
-        ),
+        **latency_figures([member.latency_seconds for member in members]),
         "turnedAway": sum(member.turned_away for member in members),
         "cut": sum(member.cut for member in members),
         "operatorCpuSeconds": round(cpu, 2),
@@ -186,49 +181,31 @@ def _port_of(log: Path, process: subprocess.Popen[str]) -> int:
     raise RuntimeError(f"the operator did not start: {log.read_text()}")
 
 
-def _print(results: Sequence[dict[str, Any]]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD)
-    rows: tuple[tuple[str, Callable[[dict[str, Any]], Any]], ...] = (
-        ("nodes", lambda one: one["nodes"]),
-        ("enrolments/s", lambda one: one["perSecond"]),
-        ("median s", lambda one: one["latencyMedianSeconds"]),
-        ("99th s", lambda one: one["latency99Seconds"]),
-        ("turned away", lambda one: one["turnedAway"]),
-        ("CPU ms each", lambda one: one["operatorCpuMillisecondsEach"]),
-        ("peak MiB", lambda one: one["rssPeakMib"]),
-        ("watch KiB each, at most", lambda one: one["watch"]["kibEachAtMost"]),
-        ("held idle CPU %", lambda one: one["watch"]["idleCpuPercent"]),
-        ("all woken s", lambda one: one["watch"]["secondsUntilAllKnowOfARevocation"]),
-    )
-    for title, _ in rows:
-        table.add_column(title, justify="right")
-    for one in results:
-        table.add_row(*(str(value(one)) for _, value in rows))
-    Console(width=140).print(table)
+FIGURES = (
+    Figure("nodes", lambda one: one["nodes"]),
+    Figure("enrolments/s", lambda one: one["perSecond"], is_drawn=True),
+    Figure("median s", lambda one: one["latencyMedianSeconds"]),
+    Figure("99th s", lambda one: one["latency99Seconds"]),
+    Figure("turned away", lambda one: one["turnedAway"]),
+    Figure("CPU ms each", lambda one: one["operatorCpuMillisecondsEach"], is_drawn=True),
+    Figure("peak MiB", lambda one: one["rssPeakMib"], is_drawn=True),
+    Figure("watch KiB each, at most", lambda one: one["watch"]["kibEachAtMost"], is_drawn=True),
+    Figure("held idle CPU %", lambda one: one["watch"]["idleCpuPercent"]),
+    Figure("all woken s", lambda one: one["watch"]["secondsUntilAllKnowOfARevocation"]),
+)
 
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--nodes", default="10,100,1000,5000")
-    parser.add_argument("--out", type=Path, default=Path("out/bench"))
-    arguments = parser.parse_args()
+    arguments = parse_arguments(str(__doc__).splitlines()[0], (10, 100, 1000, 5000))
     make_room()
-    results = [measure(int(count)) for count in arguments.nodes.split(",")]
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    document = {
-        "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, Linux {platform.release()}",
-        "python": platform.python_version(),
-        "results": results,
-    }
-    (arguments.out / "enrolment.json").write_text(json.dumps(document, indent=2) + "\n")
-    _print(results)
+    with counted("bursts of nodes", len(arguments.nodes)) as tell:
+        results = []
+        for count in arguments.nodes:
+            results.append(measure(count))
+            tell(len(results))
+    publish(arguments.out, "enrolment", FIGURES, results)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -1,26 +1,22 @@
-"""Nodes of a Kubernetes cluster in one process: the agent's own code, a real token each.
+"""Nodes of a Kubernetes cluster in one process: the requests of an agent, a real token each.
 
-Each node is a thread that does what an agent's enrolment does, by `KubeEnrolment` itself: read the
-trust, make the request, watch it, confirm, and hold the watch on the trust. What a node's kubelet
-and installer would do (Node, Pod, TokenRequest) is done before, by an administrator.
+What a node's kubelet and installer would do (Node, Pod, TokenRequest) is done before, by an
+administrator. Then all nodes begin at once, in one event loop beside the caller's thread.
 """
 
-import resource
+import asyncio
+import json
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-
-from geneveil.agent.kube.io import KubeConnector, KubeEnrolment
+from bench.kube_agent import KubeMember, SimulatedAgent
+from bench.kube_http import CONNECTING_AT_ONCE, NodeHttp, trusted_context
+from bench.kube_report import Peers
 from geneveil.agent.kube.place import Place
-from geneveil.enroll.backoff import backoff_seconds
-from geneveil.enroll.port import JoinToken, NodeCredential, WatchAnswer, WatchState
 from geneveil.kube.access import KubeAccess, Material
 from geneveil.kube.connection.io import Rest
 from geneveil.kube.io import read_access
@@ -28,61 +24,40 @@ from geneveil.kube.kinds import NODES, PODS
 from geneveil.kube.port import Document, Kind
 from geneveil.kube.request import Request
 from geneveil.model.cluster import KeyType
-from geneveil.model.errors import GeneveilError, RefusedError
 from geneveil.pki.keys import build_request, encode_key, make_key
 from lab.kube import objects
 from lab.kube.server import ApiServer
 
-_T = TypeVar("_T")
-
 SETTERS = 8
-STACK_BYTES = 256 * 1024
 SIGNER = "geneveil.io/node"
+TOKEN_SECONDS = 4 * 3600
+_LOOK_SECONDS = 0.2
+_CLOSING_SECONDS = 30.0
+
+Tell = Callable[[int], None]
 
 
-@dataclass
-class KubeMember:
-    """A node of the crowd.
+def _tell_nobody(count: int) -> None:
+    """For callers that show no progress."""
 
-    Attributes:
-        latency_seconds: from its first attempt to its certificate, waiting included.
-        turned_away: how often it was told to come back later, or got no answer.
-        confirmed: it holds the watch, and the operator can know what it has.
-        heard_at: when its watch told of a newer trust; a clock that nobody moves.
+
+def make_members(server: ApiServer, count: int, tell: Tell = _tell_nobody) -> list[KubeMember]:
+    """Nodes, Pods, their tokens, keys and requests.
+
+    Args:
+        tell: is told how many there are so far.
     """
-
-    place: Place
-    chassis: str
-    key_pem: bytes
-    csr_pem: bytes
-    certificate_pem: bytes = b""
-    latency_seconds: float = 0.0
-    turned_away: int = 0
-    confirmed: threading.Event = field(default_factory=threading.Event)
-    heard_at: float = 0.0
-    refusal: str = ""
-
-    @property
-    def serial(self) -> str:
-        certificate = x509.load_pem_x509_certificate(self.certificate_pem)
-        return f"{certificate.serial_number:040x}"
-
-
-def make_room() -> None:
-    """Let this process have thousands of threads and connections."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536), hard))
-    threading.stack_size(STACK_BYTES)
-
-
-def make_members(server: ApiServer, count: int) -> list[KubeMember]:
-    """Nodes, Pods, their tokens, keys and requests."""
     rest = Rest(read_access(server.kubeconfig()))
+    members: list[KubeMember] = []
+    pool = ThreadPoolExecutor(SETTERS)
     try:
-        with ThreadPoolExecutor(SETTERS) as pool:
-            return list(pool.map(partial(_make_member, rest, server), range(count)))
+        for member in pool.map(partial(_make_member, rest, server), range(count)):
+            members.append(member)
+            tell(len(members))
     finally:
+        pool.shutdown(cancel_futures=True)
         rest.close()
+    return members
 
 
 def _make_member(rest: Rest, server: ApiServer, number: int) -> KubeMember:
@@ -93,7 +68,7 @@ def _make_member(rest: Rest, server: ApiServer, number: int) -> KubeMember:
     wanted = objects.pod(f"{objects.AGENT}-{node}", inside, objects.AGENT, node)
     pod = _post(rest, _collection(PODS), wanted)
     path = f"/api/v1/namespaces/{inside}/serviceaccounts/{objects.AGENT}/token"
-    token = str(_post(rest, path, objects.token_request(pod, 3600))["status"]["token"])
+    token = str(_post(rest, path, objects.token_request(pod, TOKEN_SECONDS))["status"]["token"])
     authority = Material(path=str(server.authority))
     access = KubeAccess(server.url, authority, objects.NAMESPACE, token=token)
     key = make_key(KeyType.ECDSA_P256)
@@ -111,111 +86,97 @@ def _collection(kind: Kind) -> str:
 
 
 def _post(rest: Rest, path: str, document: Document) -> dict[str, Any]:
-    import json
-
     answer = rest.send(Request("POST", path, f"post {path}", json.dumps(document).encode()))
     made: dict[str, Any] = json.loads(answer)
     return made
 
 
 class Crowd:
-    """All members at once; a thread each."""
+    """All members at once, in a thread with an event loop; use it as a context."""
 
     def __init__(self, members: Sequence[KubeMember]) -> None:
         self.members = members
-        self._go = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._live, args=(member,), daemon=True) for member in members
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="crowd", daemon=True)
+        self._lives: list[asyncio.Task[None]] = []
+
+    def __enter__(self) -> "Crowd":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(_CLOSING_SECONDS)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
 
     def begin(self) -> None:
         """Let them go."""
-        self._go.set()
+        asyncio.run_coroutine_threadsafe(self._begin(), self._loop).result()
 
-    def enrol(self, seconds: float) -> float:
-        """Let them go; says after how many seconds the last one held its watch."""
+    def enrol(self, seconds: float, tell: Tell = _tell_nobody) -> float:
+        """Let them go; says after how many seconds the last one held its watch.
+
+        Args:
+            tell: is told how many hold theirs.
+        """
         began = time.monotonic()
         self.begin()
-        for member in self.members:
-            if not member.confirmed.wait(max(began + seconds - time.monotonic(), 0.01)):
-                left = sum(not one.confirmed.is_set() for one in self.members)
-                raise RuntimeError(f"{left} of {len(self.members)} nodes are not served yet")
-        refused = [member.refusal for member in self.members if member.refusal]
-        if refused:
-            raise RuntimeError(f"nodes were refused: {refused[:3]}")
+        while (served := sum(member.is_served for member in self.members)) < len(self.members):
+            self._check(began + seconds, f"{served} of {len(self.members)} nodes are served")
+            tell(served)
+            time.sleep(_LOOK_SECONDS)
+        tell(served)
         return time.monotonic() - began
 
+    def forget(self) -> None:
+        """Nobody has heard of anything."""
+        for member in self.members:
+            member.heard_at = 0.0
+
     def heard(self, seconds: float) -> float:
-        """Wait until each heard of a newer trust; when the last one did."""
+        """Wait until all heard of a newer trust since `forget`; when the last of them did."""
         until = time.monotonic() + seconds
-        for thread in self._threads:
-            thread.join(max(until - time.monotonic(), 0.01))
-        if not all(member.heard_at for member in self.members):
-            raise RuntimeError("not every node heard of the revocation")
+        while (count := sum(bool(one.heard_at) for one in self.members)) < len(self.members):
+            self._check(until, f"{count} of {len(self.members)} nodes heard of the revocation")
+            time.sleep(_LOOK_SECONDS)
         return max(member.heard_at for member in self.members)
 
-    def _live(self, member: KubeMember) -> None:
-        self._go.wait()
-        try:
-            enrolment = KubeEnrolment(member.place, KubeConnector(member.place).connect)
-            bundle_pem = _enrol(member, enrolment)
-            _hold(member, enrolment, bundle_pem)
-        except GeneveilError as error:
-            member.refusal = error.render()
-            member.confirmed.set()
+    def _check(self, until: float, what: str) -> None:
+        refused = [member.refusal for member in self.members if member.refusal]
+        if refused:
+            raise RuntimeError(f"{len(refused)} nodes were refused: {refused[:3]}")
+        broken = [life for life in self._lives if life.done() and not life.cancelled()]
+        if broken:
+            raise RuntimeError(f"{len(broken)} nodes ended: {broken[0].exception()!r}")
+        if time.monotonic() > until:
+            raise RuntimeError(f"{what} in time")
+
+    async def _begin(self) -> None:
+        members = self.members
+        tls, gate = trusted_context(members[0].place.access), asyncio.Semaphore(CONNECTING_AT_ONCE)
+        certified = _Count(members)
+        peers = Peers(len(members) - 1, lambda: certified.value - 1)
+        agents = [
+            SimulatedAgent(one, NodeHttp(one.place.access, tls, gate), peers) for one in members
+        ]
+        self._lives = [asyncio.create_task(agent.live()) for agent in agents]
+        self._lives.append(asyncio.create_task(certified.keep()))
+
+    async def _end(self) -> None:
+        for life in self._lives:
+            life.cancel()
+        await asyncio.gather(*self._lives, return_exceptions=True)
 
 
-def _enrol(member: KubeMember, enrolment: KubeEnrolment) -> bytes:
-    began = time.monotonic()
-    token = JoinToken(member.chassis, b"", b"", b"")
-    bundle_pem = _insist(member, lambda: enrolment.fetch_bootstrap(b"")).trust_bundle_pem
-    granted = _insist(member, lambda: enrolment.enrol(token, member.csr_pem, bundle_pem))
-    member.certificate_pem = granted.certificate_pem
-    member.latency_seconds = time.monotonic() - began
-    return granted.trust_bundle_pem
+class _Count:
+    """How many have a certificate, counted now and then: five thousand ask."""
 
+    def __init__(self, members: Sequence[KubeMember]) -> None:
+        self._members = members
+        self.value = 0
 
-def _hold(member: KubeMember, enrolment: KubeEnrolment, bundle_pem: bytes) -> None:
-    """As an agent does: say what it has, then say it of the newest generation, and wait."""
-    credential = NodeCredential(member.key_pem, member.certificate_pem)
-    state = WatchState(0, _fingerprints(bundle_pem), (), member.serial)
-    while True:
-        answer = _insist(member, partial(enrolment.watch, state, credential, bundle_pem))
-        if member.confirmed.is_set() and answer.generation != state.generation:
-            member.heard_at = time.monotonic()
-            return
-        is_told = state.generation == answer.generation
-        state = WatchState(answer.generation, state.trusts, _numbers(answer), state.serial)
-        if not is_told:
-            # from here on it waits; the writing of this confirmation is part of the next call
-            member.confirmed.set()
-
-
-def _insist(member: KubeMember, ask: Callable[[], _T]) -> _T:
-    """Ask until there is an answer; the operator's own refusal ends it, as it does an agent's."""
-    attempts = 0
-    while True:
-        try:
-            return ask()
-        except RefusedError:
-            raise
-        except GeneveilError as error:
-            attempts += 1
-            member.turned_away += 1
-            asked = getattr(error, "retry_after_seconds", 0.0)
-            time.sleep(backoff_seconds(member.chassis, attempts, asked))
-
-
-def _fingerprints(bundle_pem: bytes) -> tuple[str, ...]:
-    bundle = x509.load_pem_x509_certificates(bundle_pem)
-    return tuple(one.fingerprint(hashes.SHA256()).hex() for one in bundle)
-
-
-def _numbers(answer: WatchAnswer) -> tuple[tuple[str, int], ...]:
-    numbers = []
-    for pem in answer.crls_pem:
-        crl = x509.load_pem_x509_crl(pem)
-        numbers.append(crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number)
-    return tuple(zip(_fingerprints(answer.trust_bundle_pem), numbers, strict=False))
+    async def keep(self) -> None:
+        while True:
+            self.value = sum(bool(member.certificate_pem) for member in self._members)
+            await asyncio.sleep(1)

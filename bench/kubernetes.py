@@ -3,23 +3,21 @@
     python -m bench.kubernetes [--nodes 100 1000 5000] [--out out/bench]
 
 For each count a new API server with its etcd, the chart's CRDs, permissions and policies, and one
-operator. The nodes are threads of this process that run the agent's own enrolment code, each with
-the real token of its own Pod. Measured: certificates a second, median and 99th latency, requests to
-the API server by verb and resource (from its audit log) for operator and agents apart, processor
-time of every process, the operator's memory, and how long until every node has heard of a
-revocation. Checked: every node has one certificate for its own request, no request was answered
-twice, no serial number is there twice. Ratios between the counts are printed: what a node costs is
-to stay the same.
+operator. The nodes are played in this process: they ask what an agent asks (see `kube_agent`), each
+with the real token of its own Pod. Measured: certificates a second, median and 99th latency,
+requests to the API server by verb and resource (from its audit log) for operator and agents apart,
+processor time of every process, the operator's memory, how long until every node has heard of a
+revocation, and what it costs while nothing happens. Checked: every node has one certificate for its
+own request, no request was answered twice, no serial number is there twice. Ratios between the
+counts are printed: what a node costs is to stay the same.
 
 On one machine the API server, etcd, the operator and all nodes share the processors: the rate is
-that of all of them together. A table is printed; kubernetes.json has all figures.
+that of all of them together. A table is printed; kubernetes.json and kubernetes.html have all.
 """
 
-import argparse
 import datetime
 import json
 import os
-import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -29,8 +27,12 @@ from pathlib import Path
 from typing import Any
 
 from bench.audited import AGENTS, OPERATOR, Asked, count_requests, read_events
-from bench.kube_crowd import Crowd, KubeMember, make_members, make_room
+from bench.crowd import make_room
+from bench.kube_agent import KubeMember
+from bench.kube_crowd import Crowd, make_members
+from bench.outcome import Figure, latency_figures, parse_arguments, publish, run
 from bench.processes import cpu_seconds, memory_mib
+from bench.progress import counted
 from geneveil.kube.io import KubeClient, open_client
 from geneveil.kube.kinds import CLUSTER_IPSECS, CONFIG_MAPS, NODE_IPSECS, NODES
 from geneveil.kube.port import Selection
@@ -39,9 +41,11 @@ from lab.kube.cluster import make_namespace
 from lab.kube.server import ApiServer
 from tests.kube.operator_bench import NAMESPACE, OperatorReplica, install, replica, switch_on
 
-IDLE_SECONDS = 10.0
+IDLE_SECONDS = 30.0
 SECONDS_A_NODE = 0.5
 LEAST_SECONDS = 120.0
+RESTING = 0.2
+LOOK_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -69,13 +73,19 @@ class Scene:
     def cpu(self) -> dict[str, float]:
         return {name: cpu_seconds(pid) for name, pid in self.pids.items()}
 
+    def rests(self) -> bool:
+        """The operator did next to nothing for a second."""
+        before = cpu_seconds(self.operator.process.pid)
+        time.sleep(1)
+        return cpu_seconds(self.operator.process.pid) - before < RESTING
+
     def wait(self, what: str, ask: Callable[[], bool]) -> float:
         """Seconds until it was so."""
         began = time.monotonic()
         while not ask():
             if time.monotonic() - began > self.patience:
                 raise RuntimeError(f"{what}: not within {self.patience:.0f} s")
-            time.sleep(0.2)
+            time.sleep(LOOK_SECONDS)
         return time.monotonic() - began
 
 
@@ -97,53 +107,61 @@ def running(folder: Path, nodes: int) -> Iterator[Scene]:
 def measure(nodes: int) -> dict[str, Any]:
     """One burst of so many nodes, then their watches."""
     with tempfile.TemporaryDirectory() as name, running(Path(name), nodes) as scene:
-        pid = scene.operator.process.pid
-        start_mib = memory_mib(pid)
-        began = time.monotonic()
-        members = make_members(scene.server, nodes)
-        scene.wait("NodeIPsecs", lambda: _count(scene, NODE_IPSECS) == nodes)
-        prepared_seconds = time.monotonic() - began
-        crowd = Crowd(members)
-        since, before = _now(), scene.cpu()
-        load = os.getloadavg()[0]
-        served_seconds = crowd.enrol(scene.patience)
-        scene.wait("status", lambda: _certified(scene) == nodes)
-        used = {name: seconds - before[name] for name, seconds in scene.cpu().items()}
-        result: dict[str, Any] = {
-            "nodes": nodes,
-            "preparedSeconds": round(prepared_seconds, 1),
-            "loadAverageBefore": round(load, 1),
-            **_burst_figures(members, served_seconds),
-            "cpuSeconds": {name: round(seconds, 1) for name, seconds in used.items()},
-            "operatorCpuMillisecondsEach": round(used["operator"] / nodes * 1000, 2),
-            "operatorRssStartMib": round(start_mib, 1),
-            "operatorRssPeakMib": round(memory_mib(pid, "VmHWM"), 1),
-            "apiServerRssPeakMib": round(memory_mib(scene.server.api.pid, "VmHWM")),
-            "etcdRssPeakMib": round(memory_mib(scene.server.etcd.pid, "VmHWM")),
-        }
-        asked = count_requests(read_events(scene.server.layout.audit_log), since)
-        _check(scene, members, asked[OPERATOR])
-        result["requests"] = {
-            who: _request_figures(asked[user], nodes)
-            for who, user in (("operator", OPERATOR), ("agents", AGENTS))
-        }
-        result["idle"] = _measure_idle(scene)
-        result["secondsUntilAllKnowOfARevocation"] = round(_revoke(scene, crowd), 2)
+        start_mib = memory_mib(scene.operator.process.pid)
+        members, prepared_seconds = _prepare(scene, nodes)
+        with Crowd(members) as crowd:
+            result = {
+                "nodes": nodes,
+                "loadAverageBefore": round(os.getloadavg()[0], 1),
+                "preparedSeconds": round(prepared_seconds, 1),
+                **_measure_burst(scene, crowd),
+                "operatorRssStartMib": round(start_mib, 1),
+            }
+            result["idle"] = _measure_idle(scene)
+            result["revocation"] = _measure_revocation(scene, crowd)
+            result["operatorRssPeakMib"] = round(memory_mib(scene.operator.process.pid, "VmHWM"), 1)
+            result["apiServerRssPeakMib"] = round(memory_mib(scene.server.api.pid, "VmHWM"))
+            result["etcdRssPeakMib"] = round(memory_mib(scene.server.etcd.pid, "VmHWM"))
+            result["nodesRssMib"] = round(memory_mib(os.getpid()))
         return result
 
 
-def _burst_figures(members: Sequence[KubeMember], served_seconds: float) -> dict[str, Any]:
-    latencies = sorted(member.latency_seconds for member in members)
-    last = latencies[-1]
+def _prepare(scene: Scene, nodes: int) -> tuple[list[KubeMember], float]:
+    began = time.monotonic()
+    with counted("nodes, Pods and tokens", nodes) as tell:
+        members = make_members(scene.server, nodes, tell)
+    scene.wait("NodeIPsecs", lambda: _count(scene, NODE_IPSECS) == nodes)
+    return members, time.monotonic() - began
+
+
+def _measure_burst(scene: Scene, crowd: Crowd) -> dict[str, Any]:
+    nodes = len(crowd.members)
+    since, before, began = _now(), scene.cpu(), time.monotonic()
+    with counted("nodes that hold their watch", nodes) as tell:
+        served_seconds = crowd.enrol(scene.patience, tell)
+    with counted("nodes that are ready", nodes) as tell:
+        scene.wait("status", lambda: _all_ready(scene, nodes, tell))
+    ready_seconds = time.monotonic() - began
+    scene.wait("the operator rests", scene.rests)
+    used = {name: seconds - before[name] for name, seconds in scene.cpu().items()}
+    asked = count_requests(read_events(scene.server.layout.audit_log), since)
+    _check(scene, crowd.members, asked[OPERATOR])
+    latencies = [member.latency_seconds for member in crowd.members]
     return {
-        "secondsToLastCertificate": round(last, 2),
+        "secondsToLastCertificate": round(max(latencies), 2),
         "secondsUntilAllHoldTheirWatch": round(served_seconds, 2),
-        "perSecond": round(len(members) / last, 1),
-        "latencyMedianSeconds": round(latencies[len(latencies) // 2], 2),
-        "latency99Seconds": round(
-            latencies[min(len(latencies) * 99 // 100, len(latencies) - 1)], 2
-        ),
-        "turnedAway": sum(member.turned_away for member in members),
+        "secondsUntilAllAreReady": round(ready_seconds, 2),
+        "perSecond": round(nodes / max(latencies), 1),
+        **latency_figures(latencies),
+        "turnedAway": sum(member.turned_away for member in crowd.members),
+        "cpuSeconds": {name: round(seconds, 1) for name, seconds in used.items()},
+        "cpuMillisecondsEach": {
+            name: round(seconds / nodes * 1000, 2) for name, seconds in used.items()
+        },
+        "requests": {
+            who: _request_figures(asked[user], nodes)
+            for who, user in (("operator", OPERATOR), ("agents", AGENTS))
+        },
     }
 
 
@@ -191,20 +209,33 @@ def _measure_idle(scene: Scene) -> dict[str, Any]:
     }
 
 
-def _revoke(scene: Scene, crowd: Crowd) -> float:
+def _measure_revocation(scene: Scene, crowd: Crowd) -> dict[str, Any]:
     """Delete one Node: all others are to hear that its certificate counts no more."""
+    crowd.forget()
+    since, before = _now(), scene.cpu()["operator"]
     began = time.monotonic()
     scene.admin.delete(NODES, crowd.members[0].place.node)
-    return crowd.heard(scene.patience) - began
+    heard_at = crowd.heard(scene.patience)
+    scene.wait("the operator rests", scene.rests)
+    asked = count_requests(read_events(scene.server.layout.audit_log), since)
+    return {
+        "secondsUntilAllKnow": round(heard_at - began, 2),
+        "operatorCpuSeconds": round(scene.cpu()["operator"] - before, 2),
+        "operatorRequests": asked.get(OPERATOR, Asked()).total(),
+        "agentsRequestsEach": round(asked.get(AGENTS, Asked()).total() / len(crowd.members), 2),
+    }
 
 
 def _count(scene: Scene, kind: Any) -> int:
     return len(scene.admin.list_all(Selection(kind, is_metadata_only=True)).items)
 
 
-def _certified(scene: Scene) -> int:
+def _all_ready(scene: Scene, nodes: int, tell: Callable[[int], None]) -> bool:
+    """Every node has its certificate, and said that all is well."""
     status = scene.admin.read(CLUSTER_IPSECS, "cluster").get("status") or {}
-    return int((status.get("nodes") or {}).get("certified", 0))
+    counts = status.get("nodes") or {}
+    tell(int(counts.get("up", 0)))
+    return bool(counts.get("certified") == nodes == counts.get("up"))
 
 
 def _now() -> str:
@@ -220,59 +251,38 @@ def ratios(results: Sequence[dict[str, Any]]) -> dict[str, float]:
         for who in ("operator", "agents"):
             each = [result["requests"][who]["each"] for result in (one, first)]
             found[f"requests of {who} a node, {pair}"] = round(each[0] / each[1], 2)
-        cpu = [result["operatorCpuMillisecondsEach"] for result in (one, first)]
+        cpu = [result["cpuMillisecondsEach"]["operator"] for result in (one, first)]
         found[f"processor time of the operator a node, {pair}"] = round(cpu[0] / cpu[1], 2)
     return found
 
 
-def _print(results: Sequence[dict[str, Any]]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD)
-    rows: tuple[tuple[str, Callable[[dict[str, Any]], Any]], ...] = (
-        ("nodes", lambda one: one["nodes"]),
-        ("certs/s", lambda one: one["perSecond"]),
-        ("median s", lambda one: one["latencyMedianSeconds"]),
-        ("99th s", lambda one: one["latency99Seconds"]),
-        ("turned away", lambda one: one["turnedAway"]),
-        ("requests each: operator", lambda one: one["requests"]["operator"]["each"]),
-        ("agents", lambda one: one["requests"]["agents"]["each"]),
-        ("CPU ms each", lambda one: one["operatorCpuMillisecondsEach"]),
-        ("peak MiB", lambda one: one["operatorRssPeakMib"]),
-        ("idle CPU %", lambda one: one["idle"]["operatorCpuPercent"]),
-        ("all know s", lambda one: one["secondsUntilAllKnowOfARevocation"]),
-    )
-    for title, _ in rows:
-        table.add_column(title, justify="right")
-    for one in results:
-        table.add_row(*(str(value(one)) for _, value in rows))
-    console = Console(width=140)
-    console.print(table)
-    for what, ratio in ratios(results).items():
-        console.print(f"{what}: {ratio}")
+FIGURES = (
+    Figure("nodes", lambda one: one["nodes"]),
+    Figure("certs/s", lambda one: one["perSecond"], is_drawn=True),
+    Figure("median s", lambda one: one["latencyMedianSeconds"]),
+    Figure("99th s", lambda one: one["latency99Seconds"]),
+    Figure("turned away", lambda one: one["turnedAway"]),
+    Figure("operator requests each", lambda one: one["requests"]["operator"]["each"], True),
+    Figure("agents requests each", lambda one: one["requests"]["agents"]["each"], True),
+    Figure("CPU ms each", lambda one: one["cpuMillisecondsEach"]["operator"], True),
+    Figure("peak MiB", lambda one: one["operatorRssPeakMib"], is_drawn=True),
+    Figure("idle CPU %", lambda one: one["idle"]["operatorCpuPercent"], is_drawn=True),
+    Figure("all know s", lambda one: one["revocation"]["secondsUntilAllKnow"]),
+)
 
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--nodes", type=int, nargs="+", default=[100, 1000, 5000])
-    parser.add_argument("--out", type=Path, default=Path("out/bench"))
-    arguments = parser.parse_args()
+    arguments = parse_arguments(str(__doc__).splitlines()[0], (100, 1000, 5000))
     make_room()
-    results = [measure(count) for count in arguments.nodes]
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    document = {
-        "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, Linux {platform.release()}",
-        "python": platform.python_version(),
-        "results": results,
-        "ratios": ratios(results),
-    }
-    (arguments.out / "kubernetes.json").write_text(json.dumps(document, indent=2) + "\n")
-    _print(results)
+    results: list[dict[str, Any]] = []
+    for count in arguments.nodes:
+        results.append(measure(count))
+        # what was measured is not lost if a larger count is too much for the machine
+        publish(arguments.out, "kubernetes", FIGURES, results, ratios=ratios(results))
+    for what, ratio in ratios(results).items():
+        print(f"{what}: {ratio}")
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

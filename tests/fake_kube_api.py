@@ -6,13 +6,12 @@ The same client talks to a real API server in tests/real.
 import copy
 import ipaddress
 import json
-import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -23,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from geneveil.kube.access import KubeAccess, Material
+from tests.https_listener import listening, url_of
 
 TOKEN = "first"
 
@@ -203,25 +203,15 @@ def fake_kube_api(folder: Path) -> Iterator[FakeKubeApi]:
     (folder / "ca.crt").write_bytes(certificate)
     (folder / "server.pem").write_bytes(certificate + key)
     (folder / "token").write_text(TOKEN + "\n")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "server.pem")
-    listener = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
-    listener.daemon_threads = True
-    listener.socket = context.wrap_socket(listener.socket, server_side=True)
-    url = f"https://127.0.0.1:{listener.server_port}"
-    api = FakeKubeApi(
-        KubeAccess(url, Material(path=str(folder / "ca.crt")), "", token_file=str(folder / "token"))
-    )
-    listener.RequestHandlerClass = _handler(api)
-    thread = threading.Thread(target=lambda: listener.serve_forever(0.02), daemon=True)
-    thread.start()
-    try:
-        yield api
-    finally:
-        api.cut_watches()
-        listener.shutdown()
-        listener.server_close()
-        thread.join()
+    authority = Material(path=str(folder / "ca.crt"))
+    with listening(folder / "server.pem") as listener:
+        token_file = str(folder / "token")
+        api = FakeKubeApi(KubeAccess(url_of(listener), authority, "", token_file=token_file))
+        listener.RequestHandlerClass = _handler(api)
+        try:
+            yield api
+        finally:
+            api.cut_watches()
 
 
 def _certificate() -> tuple[bytes, bytes]:

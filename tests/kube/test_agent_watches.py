@@ -46,19 +46,21 @@ def test_the_trust_is_followed_though_its_version_is_long_forgotten(
         admin.create(CONFIG_MAPS, {"metadata": {"name": "other", "namespace": NAMESPACE}})
         server.kill_api_server()
         server.start_all()
-        crowd = Crowd(make_members(server, 2))
-        crowd.enrol(4 * WAIT_SECONDS)
-        # before and after its certificate, and to follow from there
-        wanted = 3 * len(crowd.members)
-        wait_for("all was read", lambda: asked(server)["get", "configmaps"] >= wanted)
-        before = asked(server)
-        time.sleep(HELD_SECONDS)  # nothing is to happen, for so long
-        after = asked(server)
-        assert after["get", "configmaps"] == before["get", "configmaps"]
-        # an API server that has just begun turns some away, who then read once more
-        assert after["get", "configmaps"] <= wanted + sum(one.turned_away for one in crowd.members)
-        assert after["watch", "configmaps"] == 0  # none has ended
-        assert after["get", "certificatesigningrequests"] == 0
+        with Crowd(make_members(server, 2)) as crowd:
+            crowd.enrol(4 * WAIT_SECONDS)
+            # before and after its certificate, and to follow from there
+            wanted = 3 * len(crowd.members)
+            wait_for("all was read", lambda: asked(server)["get", "configmaps"] >= wanted)
+            before = asked(server)
+            time.sleep(HELD_SECONDS)  # nothing is to happen, for so long
+            after = asked(server)
+            assert after["get", "configmaps"] == before["get", "configmaps"]
+            # an API server that has just begun turns some away, who then read once more
+            assert after["get", "configmaps"] <= wanted + sum(
+                one.turned_away for one in crowd.members
+            )
+            assert after["watch", "configmaps"] == 0  # none has ended
+            assert after["get", "certificatesigningrequests"] == 0
 
 
 def asked(server: ApiServer) -> Counter[tuple[str, str]]:

@@ -12,11 +12,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import urlsplit
 
 from lab.kube.server import ApiServer
+from tests.https_listener import listening, url_of
 
 _HOP = {"connection", "content-length", "host", "transfer-encoding", "keep-alive"}
 
@@ -47,6 +48,19 @@ class Fault:
     is_event: bool = False
 
 
+@dataclass(frozen=True)
+class Asked:
+    """A request as it came.
+
+    Attributes:
+        headers: by names in small letters.
+    """
+
+    method: str
+    path: str
+    headers: dict[str, str]
+
+
 @dataclass
 class UnreliableApi:
     """Arm it with faults; each is used up by the requests that it meets."""
@@ -56,6 +70,7 @@ class UnreliableApi:
     faults: list[Fault] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
     streams: list[socket.socket] = field(default_factory=list)
+    asked: list[Asked] = field(default_factory=list)
 
     def arm(self, *faults: Fault) -> None:
         """From now on."""
@@ -100,6 +115,8 @@ def _handler(api: UnreliableApi) -> type[BaseHTTPRequestHandler]:
 
         def _pass_on(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            named = {name.lower(): value for name, value in self.headers.items()}
+            api.asked.append(Asked(self.command, self.path, named))
             fault = api.take(self.command, self.path) or Fault("", "")
             time.sleep(fault.late_seconds)
             if fault.status:
@@ -172,19 +189,11 @@ def _handler(api: UnreliableApi) -> type[BaseHTTPRequestHandler]:
 def unreliable(server: ApiServer) -> Iterator[UnreliableApi]:
     """Serve until the block ends, with the API server's own certificate."""
     api = UnreliableApi(server)
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(server.layout.pki / "server.crt", server.layout.pki / "server.key")
-    listener = ThreadingHTTPServer((server.layout.address, 0), BaseHTTPRequestHandler)
-    listener.daemon_threads = True
-    listener.socket = tls.wrap_socket(listener.socket, server_side=True)
-    listener.RequestHandlerClass = _handler(api)
-    api.url = f"https://{server.layout.address}:{listener.server_port}"
-    thread = threading.Thread(target=lambda: listener.serve_forever(0.05), daemon=True)
-    thread.start()
-    try:
-        yield api
-    finally:
-        api.cut_watches()
-        listener.shutdown()
-        listener.server_close()
-        thread.join()
+    pki, address = server.layout.pki, server.layout.address
+    with listening(pki / "server.crt", pki / "server.key", address) as listener:
+        listener.RequestHandlerClass = _handler(api)
+        api.url = url_of(listener)
+        try:
+            yield api
+        finally:
+            api.cut_watches()

@@ -33,23 +33,30 @@ partial match. Source: libnftables-json(5), nft(8) "RT EXPRESSION" and "META EXP
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
-from geneveil.model.errors import KernelError
+from geneveil.guard.own_table import (
+    DPORT,
+    L4PROTO,
+    Json,
+    OwnTable,
+    any_of,
+    by_kind,
+    comparable,
+    is_whole,
+    match,
+    numbers_of,
+    read_tallies,
+)
 from geneveil.model.guard import GuardCounter, GuardSpec, ObservedGuard, Tally
 
 FAMILY = "inet"
 TABLE = "geneveil"
 COMMENT = "Geneve travels inside IPsec or not at all; kept by geneveil"
 
-Json: TypeAlias = dict[str, Any]
-
+_TABLE = OwnTable(FAMILY, TABLE, COMMENT)
 _CHAINS = {"output": 0, "postrouting": 300, "input": 0, "forward": 0}
 """Name, which is the hook's too, and priority."""
-
-_PLACE = {"family": FAMILY, "table": TABLE}
-_DPORT: Json = {"payload": {"protocol": "udp", "field": "dport"}}
-_L4PROTO: Json = {"meta": {"key": "l4proto"}}
 
 
 def encode_replace(spec: GuardSpec, tallies: Mapping[GuardCounter, Tally]) -> Json:
@@ -58,22 +65,12 @@ def encode_replace(spec: GuardSpec, tallies: Mapping[GuardCounter, Tally]) -> Js
     The kernel commits it at once, so there is no moment without a guard. Counters go on from
     `tallies`, the last readings.
     """
-    table = {"family": FAMILY, "name": TABLE}
-    commands: list[Json] = [
-        {"add": {"table": table}},  # so that the deletion finds one
-        {"delete": {"table": table}},
-        {"add": {"table": {**table, "comment": COMMENT}}},
-    ]
-    commands += [{"add": {"counter": _counter(c, tallies.get(c, Tally()))}} for c in GuardCounter]
-    commands += [{"add": {"chain": chain}} for chain in _chains()]
-    commands += [{"add": {"rule": rule}} for rule in _rules(spec)]
-    return {"nftables": commands}
+    return _TABLE.encode_replace(tallies, GuardCounter, _chains(), _rules(spec))
 
 
 def encode_removal() -> Json:
     """The transaction that takes the guard away: for a node that is being decommissioned."""
-    table = {"family": FAMILY, "name": TABLE}
-    return {"nftables": [{"add": {"table": table}}, {"delete": {"table": table}}]}
+    return _TABLE.encode_removal()
 
 
 def parse_table(listing: Mapping[str, Any]) -> ObservedGuard:
@@ -82,23 +79,12 @@ def parse_table(listing: Mapping[str, Any]) -> ObservedGuard:
     Raises:
         KernelError: it is not such a listing; never taken for "no guard".
     """
-    objects = listing.get("nftables")
-    if not isinstance(objects, list):
-        raise KernelError("cannot read the guard", why="nft printed something unexpected")
-    found: dict[str, list[Json]] = {}
-    for item in objects:
-        for kind, body in item.items():
-            found.setdefault(kind, []).append(body)
+    found = by_kind(listing, "guard")
     covered = _covered(found)
-    counters = {
-        GuardCounter(body["name"]): Tally(int(body["packets"]), int(body["bytes"]))
-        for body in found.get("counter", ())
-        if body.get("name") in {c.value for c in GuardCounter}
-    }
     return ObservedGuard(
         present=bool(found.get("table")),
         ports=covered.ports if covered else None,
-        counters=counters,
+        counters=read_tallies(found, GuardCounter),
         protocols=covered.protocols if covered else (),
         named=_named(found.get("rule", ())),
     )
@@ -110,7 +96,7 @@ ABSENT = ObservedGuard(present=False, ports=None, counters={})
 def _chains() -> list[Json]:
     return [
         {
-            **_PLACE,
+            **_TABLE.place,
             "name": hook,
             "type": "filter",
             "hook": hook,
@@ -122,12 +108,12 @@ def _chains() -> list[Json]:
 
 
 def _rules(spec: GuardSpec) -> list[Json]:
-    to_port = _match(_DPORT, _any_of(spec.ports))
+    to_port = match(DPORT, any_of(spec.ports))
     kinds = [to_port]
     if spec.protocols:
-        kinds.append(_match(_L4PROTO, _any_of(spec.protocols)))
-    leaves = _match({"rt": {"key": "ipsec"}}, False)
-    came = _match({"meta": {"key": "ipsec"}}, False)
+        kinds.append(match(L4PROTO, any_of(spec.protocols)))
+    leaves = match({"rt": {"key": "ipsec"}}, False)
+    came = match({"meta": {"key": "ipsec"}}, False)
     rules: list[Json] = []
     for kind in kinds:
         rules += [
@@ -140,37 +126,22 @@ def _rules(spec: GuardSpec) -> list[Json]:
 
 def _rule(chain: str, counter: GuardCounter, *matches: Json) -> Json:
     return {
-        **_PLACE,
+        **_TABLE.place,
         "chain": chain,
         "expr": [*matches, {"counter": counter.value}, {"drop": None}],
     }
 
 
-def _match(left: Json, right: object) -> Json:
-    return {"match": {"op": "==", "left": left, "right": right}}
-
-
-def _any_of(numbers: Sequence[int]) -> object:
-    # nft prints a set of one as the plain value; written the same way it compares equal.
-    return numbers[0] if len(numbers) == 1 else {"set": list(numbers)}
-
-
-def _counter(counter: GuardCounter, tally: Tally) -> Json:
-    return {**_PLACE, "name": counter.value, "packets": tally.packets, "bytes": tally.bytes}
-
-
 def _covered(found: Mapping[str, list[Json]]) -> GuardSpec | None:
     """What an unaltered guard covers, or None for anything that we would not have written."""
-    if set(found) - {"metainfo"} != {"table", "counter", "chain", "rule"}:
-        return None
-    if "flags" in found["table"][0]:  # a dormant table filters nothing
+    if not is_whole(found):
         return None
     if sorted(body["name"] for body in found["counter"]) != sorted(c.value for c in GuardCounter):
         return None
-    if _sorted(found["chain"]) != _sorted(_chains()):
+    if comparable(found["chain"]) != comparable(_chains()):
         return None
     spec = _named(found["rule"])
-    if spec is None or _sorted(found["rule"]) != _sorted(_rules(spec)):
+    if spec is None or comparable(found["rule"]) != comparable(_rules(spec)):
         return None
     return spec
 
@@ -185,30 +156,10 @@ def _named(rules: Sequence[Json]) -> GuardSpec | None:
             case [{"match": {"left": left, "right": right}}, *_, counter, {"drop": _}] if (
                 counter in ours
             ):
-                if left == _DPORT:
-                    ports |= _numbers(right)
-                elif left == _L4PROTO:
-                    protocols |= _numbers(right)
+                if left == DPORT:
+                    ports |= numbers_of(right)
+                elif left == L4PROTO:
+                    protocols |= numbers_of(right)
             case _:
                 pass
     return GuardSpec(tuple(sorted(ports)), tuple(sorted(protocols))) if ports else None
-
-
-def _numbers(right: object) -> set[int]:
-    values = right.get("set") if isinstance(right, dict) else [right]
-    return {v for v in values if type(v) is int} if isinstance(values, list) else set()
-
-
-def _sorted(bodies: list[Json]) -> list[str]:
-    """Comparable texts of objects without the handles that the kernel gives."""
-    return sorted(repr(_canonical({k: v for k, v in b.items() if k != "handle"})) for b in bodies)
-
-
-def _canonical(value: object) -> object:
-    if isinstance(value, dict):
-        if set(value) == {"set"}:
-            return ("set", sorted(value["set"], key=repr))
-        return sorted((key, _canonical(item)) for key, item in value.items())
-    if isinstance(value, list):
-        return [_canonical(item) for item in value]
-    return value

@@ -19,9 +19,21 @@ Source: nft(8) "NETDEV ADDRESS FAMILY", libnftables-json(5).
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
-from geneveil.model.errors import KernelError
+from geneveil.guard.own_table import (
+    DPORT,
+    L4PROTO,
+    Json,
+    OwnTable,
+    any_of,
+    by_kind,
+    comparable,
+    is_whole,
+    match,
+    numbers_of,
+    read_tallies,
+)
 from geneveil.model.guard import Tally
 from geneveil.model.sentinel import ObservedSentinel, SentinelCounter, SentinelSpec
 
@@ -29,14 +41,9 @@ FAMILY = "netdev"
 TABLE = "geneveil"
 COMMENT = "Counts Geneve in clear on the underlay, drops nothing; kept by geneveil"
 
-Json: TypeAlias = dict[str, Any]
-
+_TABLE = OwnTable(FAMILY, TABLE, COMMENT)
 _CHAINS = {"egress": 2_000_000_000, "ingress": -2_000_000_000}
 """Name, which is the hook's too, and priority: at the wire's end of all others."""
-
-_PLACE = {"family": FAMILY, "table": TABLE}
-_DPORT: Json = {"payload": {"protocol": "udp", "field": "dport"}}
-_L4PROTO: Json = {"meta": {"key": "l4proto"}}
 
 ABSENT = ObservedSentinel(None, {})
 
@@ -44,22 +51,12 @@ ABSENT = ObservedSentinel(None, {})
 def encode_replace(spec: SentinelSpec, tallies: Mapping[SentinelCounter, Tally]) -> Json:
     """One transaction that puts the sentinel in place of whatever the table holds; counters go on
     from `tallies`."""
-    table = {"family": FAMILY, "name": TABLE}
-    commands: list[Json] = [
-        {"add": {"table": table}},  # so that the deletion finds one
-        {"delete": {"table": table}},
-        {"add": {"table": {**table, "comment": COMMENT}}},
-    ]
-    commands += [{"add": {"counter": _counter(c, tallies)}} for c in SentinelCounter]
-    commands += [{"add": {"chain": chain}} for chain in _chains(spec.devices)]
-    commands += [{"add": {"rule": rule}} for rule in _rules(spec)]
-    return {"nftables": commands}
+    return _TABLE.encode_replace(tallies, SentinelCounter, _chains(spec.devices), _rules(spec))
 
 
 def encode_removal() -> Json:
     """The transaction that takes the sentinel away."""
-    table = {"family": FAMILY, "name": TABLE}
-    return {"nftables": [{"add": {"table": table}}, {"delete": {"table": table}}]}
+    return _TABLE.encode_removal()
 
 
 def parse_table(listing: Mapping[str, Any]) -> ObservedSentinel:
@@ -68,26 +65,14 @@ def parse_table(listing: Mapping[str, Any]) -> ObservedSentinel:
     Raises:
         KernelError: it is not such a listing.
     """
-    objects = listing.get("nftables")
-    if not isinstance(objects, list):
-        raise KernelError("cannot read the sentinel", why="nft printed something unexpected")
-    found: dict[str, list[Json]] = {}
-    for item in objects:
-        for kind, body in item.items():
-            found.setdefault(kind, []).append(body)
-    known = {c.value for c in SentinelCounter}
-    counters = {
-        SentinelCounter(body["name"]): Tally(int(body["packets"]), int(body["bytes"]))
-        for body in found.get("counter", ())
-        if body.get("name") in known
-    }
-    return ObservedSentinel(_spec(found), counters)
+    found = by_kind(listing, "sentinel")
+    return ObservedSentinel(_spec(found), read_tallies(found, SentinelCounter))
 
 
 def _chains(devices: Sequence[str]) -> list[Json]:
     return [
         {
-            **_PLACE,
+            **_TABLE.place,
             "name": hook,
             "type": "filter",
             "hook": hook,
@@ -100,11 +85,11 @@ def _chains(devices: Sequence[str]) -> list[Json]:
 
 
 def _rules(spec: SentinelSpec) -> list[Json]:
-    kinds = [_match(_DPORT, _any_of(spec.ports))]
+    kinds = [match(DPORT, any_of(spec.ports))]
     if spec.protocols:
-        kinds.append(_match(_L4PROTO, _any_of(spec.protocols)))
-    mine = _match({"meta": {"key": "pkttype"}}, "host")
-    bare = _match({"meta": {"key": "ipsec"}}, False)
+        kinds.append(match(L4PROTO, any_of(spec.protocols)))
+    mine = match({"meta": {"key": "pkttype"}}, "host")
+    bare = match({"meta": {"key": "ipsec"}}, False)
     rules: list[Json] = []
     for kind in kinds:
         rules.append(_rule("egress", SentinelCounter.WIRE_OUT, kind))
@@ -113,64 +98,37 @@ def _rules(spec: SentinelSpec) -> list[Json]:
 
 
 def _rule(chain: str, counter: SentinelCounter, *matches: Json) -> Json:
-    return {**_PLACE, "chain": chain, "expr": [*matches, {"counter": counter.value}]}
-
-
-def _match(left: Json, right: object) -> Json:
-    return {"match": {"op": "==", "left": left, "right": right}}
-
-
-def _any_of(numbers: Sequence[int]) -> object:
-    return numbers[0] if len(numbers) == 1 else {"set": list(numbers)}
+    return {**_TABLE.place, "chain": chain, "expr": [*matches, {"counter": counter.value}]}
 
 
 def _one_or_list(devices: Sequence[str]) -> object:
     return devices[0] if len(devices) == 1 else list(devices)
 
 
-def _counter(counter: SentinelCounter, tallies: Mapping[SentinelCounter, Tally]) -> Json:
-    tally = tallies.get(counter, Tally())
-    return {**_PLACE, "name": counter.value, "packets": tally.packets, "bytes": tally.bytes}
-
-
 def _spec(found: Mapping[str, list[Json]]) -> SentinelSpec | None:
     """What an unaltered sentinel says, or None for anything that we would not have written."""
-    if set(found) - {"metainfo"} != {"table", "counter", "chain", "rule"}:
-        return None
-    if "flags" in found["table"][0]:  # a dormant table counts nothing
+    if not is_whole(found):
         return None
     devices = found["chain"][0].get("dev", [])
     names = sorted([devices] if isinstance(devices, str) else devices)
     ports: set[int] = set()
     protocols: set[int] = set()
     for rule in found["rule"]:
-        match = rule.get("expr", [{}])[0].get("match", {})
-        target = ports if match.get("left") == _DPORT else protocols
-        right = match.get("right")
-        values = right.get("set", ()) if isinstance(right, dict) else [right]
-        target |= {value for value in values if type(value) is int}
+        first = rule.get("expr", [{}])[0].get("match", {})
+        target = ports if first.get("left") == DPORT else protocols
+        target |= numbers_of(first.get("right"))
     if not names or not ports:
         return None
     spec = SentinelSpec(tuple(names), tuple(sorted(ports)), tuple(sorted(protocols)))
-    is_same = _sorted(found["chain"]) == _sorted(_chains(spec.devices)) and _sorted(
-        found["rule"]
-    ) == _sorted(_rules(spec))
-    return spec if is_same else None
+    chains, rules = map(_in_order, found["chain"]), found["rule"]
+    if comparable(chains) != comparable(_chains(spec.devices)):
+        return None
+    return spec if comparable(rules) == comparable(_rules(spec)) else None
 
 
-def _sorted(bodies: list[Json]) -> list[str]:
-    """Comparable texts of objects without the handles that the kernel gives."""
-    return sorted(repr(_canonical({k: v for k, v in b.items() if k != "handle"})) for b in bodies)
-
-
-def _canonical(value: object) -> object:
-    if isinstance(value, dict):
-        if set(value) == {"set"}:
-            return ("set", sorted(value["set"], key=repr))
-        return sorted((key, _canonical(item)) for key, item in value.items())
-    if isinstance(value, list):
-        # Texts are devices, in whatever order the kernel has them; the rest is an expression.
-        if all(isinstance(item, str) for item in value):
-            return sorted(map(str, value))
-        return [_canonical(item) for item in value]
-    return value
+def _in_order(chain: Json) -> Json:
+    """The same chain with its devices ascending: the kernel has them in an order of its own."""
+    devices = chain.get("dev")
+    if not isinstance(devices, list):
+        return chain
+    return {**chain, "dev": sorted(devices, key=str)}

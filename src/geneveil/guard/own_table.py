@@ -1,0 +1,136 @@
+"""An nftables table that is ours whole: counters, base chains, rules; written and compared. Pure.
+
+What guard and sentinel have in common. What is in their chains, and why, is theirs.
+
+Source: libnftables-json(5).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, TypeAlias, TypeVar
+
+from geneveil.model.errors import KernelError
+from geneveil.model.guard import Tally
+
+Json: TypeAlias = dict[str, Any]
+
+DPORT: Json = {"payload": {"protocol": "udp", "field": "dport"}}
+L4PROTO: Json = {"meta": {"key": "l4proto"}}
+
+_Counter = TypeVar("_Counter", bound=Enum)
+
+
+@dataclass(frozen=True)
+class OwnTable:
+    """Which table it is."""
+
+    family: str
+    name: str
+    comment: str
+
+    @property
+    def place(self) -> Json:
+        """What each object in it says of where it is."""
+        return {"family": self.family, "table": self.name}
+
+    def encode_replace(
+        self,
+        tallies: Mapping[_Counter, Tally],
+        counters: Iterable[_Counter],
+        chains: Iterable[Json],
+        rules: Iterable[Json],
+    ) -> Json:
+        """One transaction that puts this in place of whatever the table holds.
+
+        The kernel commits it at once, so there is no moment without it. Counters go on from
+        `tallies`, the last readings.
+        """
+        table = {"family": self.family, "name": self.name}
+        commands: list[Json] = [
+            {"add": {"table": table}},  # so that the deletion finds one
+            {"delete": {"table": table}},
+            {"add": {"table": {**table, "comment": self.comment}}},
+        ]
+        commands += [{"add": {"counter": self._counter(c, tallies)}} for c in counters]
+        commands += [{"add": {"chain": chain}} for chain in chains]
+        commands += [{"add": {"rule": rule}} for rule in rules]
+        return {"nftables": commands}
+
+    def encode_removal(self) -> Json:
+        """The transaction that takes the table away, whether or not it is there."""
+        table = {"family": self.family, "name": self.name}
+        return {"nftables": [{"add": {"table": table}}, {"delete": {"table": table}}]}
+
+    def _counter(self, counter: _Counter, tallies: Mapping[_Counter, Tally]) -> Json:
+        tally = tallies.get(counter, Tally())
+        return {**self.place, "name": counter.value, "packets": tally.packets, "bytes": tally.bytes}
+
+
+def by_kind(listing: Mapping[str, Any], what: str) -> dict[str, list[Json]]:
+    """The objects that `nft -j list table` printed, by their kind.
+
+    Args:
+        what: the table, for people.
+    Raises:
+        KernelError: it is not such a listing; never taken for an empty one.
+    """
+    objects = listing.get("nftables")
+    if not isinstance(objects, list):
+        raise KernelError(f"cannot read the {what}", why="nft printed something unexpected")
+    found: dict[str, list[Json]] = {}
+    for item in objects:
+        for kind, body in item.items():
+            found.setdefault(kind, []).append(body)
+    return found
+
+
+def read_tallies(
+    found: Mapping[str, list[Json]], counters: type[_Counter]
+) -> dict[_Counter, Tally]:
+    """Our counters among those that are there."""
+    known = {counter.value for counter in counters}
+    return {
+        counters(body["name"]): Tally(int(body["packets"]), int(body["bytes"]))
+        for body in found.get("counter", ())
+        if body.get("name") in known
+    }
+
+
+def is_whole(found: Mapping[str, list[Json]]) -> bool:
+    """Every kind of object that we write is there, no other is, and the table is not dormant."""
+    if set(found) - {"metainfo"} != {"table", "counter", "chain", "rule"}:
+        return False
+    return "flags" not in found["table"][0]
+
+
+def match(left: Json, right: object) -> Json:
+    """The expression `left == right`."""
+    return {"match": {"op": "==", "left": left, "right": right}}
+
+
+def any_of(numbers: Sequence[int]) -> object:
+    """One of these numbers."""
+    # nft prints a set of one as the plain value; written the same way it compares equal.
+    return numbers[0] if len(numbers) == 1 else {"set": list(numbers)}
+
+
+def numbers_of(right: object) -> set[int]:
+    """The numbers of what `any_of` wrote; none of anything else."""
+    values = right.get("set") if isinstance(right, dict) else [right]
+    return {v for v in values if type(v) is int} if isinstance(values, list) else set()
+
+
+def comparable(bodies: Iterable[Json]) -> list[str]:
+    """Comparable texts of objects, in whatever order, without the handles that the kernel gives."""
+    return sorted(repr(_canonical({k: v for k, v in b.items() if k != "handle"})) for b in bodies)
+
+
+def _canonical(value: object) -> object:
+    if isinstance(value, dict):
+        if set(value) == {"set"}:
+            return ("set", sorted(value["set"], key=repr))
+        return sorted((key, _canonical(item)) for key, item in value.items())
+    if isinstance(value, list):
+        return [_canonical(item) for item in value]
+    return value
