@@ -4,9 +4,10 @@ import re
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from bench.kube_agent import KubeMember
 from bench.kube_crowd import Crowd, make_members
 from bench.kube_report import played_status
 from geneveil.agent.kube.io import KubeConnector, KubeEnrolment
+from geneveil.agent.kube.node_ipsec import STATUS_MANAGER, TRUST_MANAGER
 from geneveil.agent.kube.report.io import Reporter
 from geneveil.agent.rotation.crls import parse_crls
 from geneveil.agent.rotation.io import Confirmation, Watcher
@@ -22,6 +24,8 @@ from geneveil.agent.rotation.watch import fingerprints
 from geneveil.agent.store import CERTIFICATE, CRLS, KEY, TRUST_BUNDLE, NodeStore
 from geneveil.enroll.port import JoinToken
 from geneveil.kube.io import open_client
+from geneveil.kube.kinds import NODE_IPSECS
+from geneveil.kube.port import Selection
 from geneveil.pki.keyfiles import NamedBytes, parse_bundle
 from lab.kube.arguments import Programs
 from lab.kube.cluster import make_namespace
@@ -65,15 +69,13 @@ def api(kube_programs: Programs, tmp_path: Path) -> Iterator[UnreliableApi]:
 
 def test_a_played_agent_asks_what_an_agent_asks(api: UnreliableApi, tmp_path: Path) -> None:
     members = [_behind(api, member) for member in make_members(api.server, 2)]
+    admin = open_client(api.server.kubeconfig())
+    wait_for("NodeIPsecs", lambda: len(admin.list_all(Selection(NODE_IPSECS)).items) == 2)
     own, played = members
     with _agent(own, tmp_path / "state", lambda: _voice(api, own)), Crowd([played]) as crowd:
         crowd.enrol(60)
         for member in members:
-            wait_for(
-                f"all requests of {member.place.node}",
-                lambda member=member: _counts(_voice(api, member)) == _ALL_ASKED,  # type: ignore[misc]
-                60,
-            )
+            _wait_for_all(partial(_voice, api, member))
         assert _voice(api, played) == _voice(api, own)
 
 
@@ -98,16 +100,18 @@ def _agent(member: KubeMember, folder: Path, voice: Callable[[], Voice]) -> Iter
         (CERTIFICATE, got.certificate_pem),
     ):
         store.write(name, data)
-    reporter.tell(replace(played_status(True, True), chassis=member.chassis))
     watcher = Watcher(lambda: enrolment, store, _Clock(), woken.set)
     watcher.start()
     bundle = parse_bundle(NamedBytes("bundle", got.trust_bundle_pem))
     has = Confirmation(member.chassis, fingerprints(bundle), (), member.serial, ())
     watcher.update(has)
-    _wait_for_trusts(voice, 2)
+    _wait_for_writings(voice, TRUST_MANAGER, 2)
     crls = parse_crls(store.read(CRLS) or b"", bundle, "crls")
     assert crls
     watcher.update(replace(has, crls=((has.trusts[0], crls[0].number),)))
+    # at each turn, as the loop does
+    status = replace(played_status(True, True), chassis=member.chassis)
+    _wait_for_writings(voice, STATUS_MANAGER, 2, lambda: reporter.tell(status))
     try:
         yield
     finally:
@@ -115,12 +119,21 @@ def _agent(member: KubeMember, folder: Path, voice: Callable[[], Voice]) -> Iter
         enrolment.close()
 
 
-def _wait_for_trusts(voice: Callable[[], Voice], count: int) -> None:
-    def are_said() -> bool:
-        patches = voice().get(("PATCH", "nodeipsecs/NODE/status"), [])
-        return sum("geneveil-agent-trust" in path for path, _ in patches) == count
+def _wait_for_all(voice: Callable[[], Voice]) -> None:
+    with suppress(AssertionError):  # the next line says what was asked instead
+        wait_for("all requests", lambda: _counts(voice()) == _ALL_ASKED, 60)
+    assert _counts(voice()) == _ALL_ASKED
 
-    wait_for(f"{count} confirmations", are_said, 60)
+
+def _wait_for_writings(
+    voice: Callable[[], Voice], manager: str, count: int, turn: Callable[[], None] = lambda: None
+) -> None:
+    def are_written() -> bool:
+        turn()
+        patches = voice().get(("PATCH", "nodeipsecs/NODE/status"), [])
+        return sum(f"fieldManager={manager}&" in path for path, _ in patches) == count
+
+    wait_for(f"{count} writings of {manager}", are_written, 60)
 
 
 def _behind(api: UnreliableApi, member: KubeMember) -> KubeMember:
@@ -140,7 +153,7 @@ def _voice(api: UnreliableApi, member: KubeMember) -> Voice:
             found[asked.method, _object(path)].append((path, headers))
     # of two threads, which each write their own fields
     for group in found.values():
-        group.sort(key=lambda one: "geneveil-agent-trust" in one[0])
+        group.sort(key=lambda one: TRUST_MANAGER in one[0])
     return dict(found)
 
 
