@@ -128,7 +128,6 @@ def _print(figures: Sequence[Figure], results: Sequence[Result]) -> None:
 
 
 def _count(text: str) -> int:
-    count = int(text)
-    if count < 1:
-        raise argparse.ArgumentTypeError("at least one node")
-    return count
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of nodes")
+    return int(text)
