@@ -122,17 +122,22 @@ class Crowd:
         """
         began = time.monotonic()
         self.begin()
-        while (served := sum(member.is_served for member in self.members)) < len(self.members):
+        while (served := self.served) < len(self.members):
             self._check(began + seconds, f"{served} of {len(self.members)} nodes are served")
             tell(served)
             time.sleep(_LOOK_SECONDS)
         tell(served)
         return time.monotonic() - began
 
+    @property
+    def served(self) -> int:
+        """How many hold their watch and have said all that they have."""
+        return sum(member.is_served for member in self.members)
+
     def forget(self) -> None:
-        """Nobody has heard of anything."""
+        """Nobody has heard of anything, nor said so."""
         for member in self.members:
-            member.heard_at = 0.0
+            member.heard_at, member.is_served = 0.0, False
 
     def heard(self, seconds: float) -> float:
         """Wait until all heard of a newer trust since `forget`; when the last of them did."""
