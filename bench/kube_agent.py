@@ -26,7 +26,7 @@ from geneveil.agent.kube.place import Place
 from geneveil.agent.kube.request import judge_request, request_document, request_name
 from geneveil.enroll.backoff import backoff_seconds
 from geneveil.enroll.port import WatchState
-from geneveil.kube.errors import ExistsError, GoneError, MissingError
+from geneveil.kube.errors import ApiRefusedError, ExistsError, GoneError, MissingError
 from geneveil.kube.kinds import CONFIG_MAPS, NODE_IPSECS, SIGNING_REQUESTS, TRUST_CONFIG_MAP
 from geneveil.kube.port import Change, Document, Selection
 from geneveil.kube.request import (
@@ -103,9 +103,10 @@ class SimulatedAgent:
                 member.latency_seconds = time.monotonic() - began
                 self._report.certified()
                 return news.answer.trust_bundle_pem
-            except RefusedError:
-                raise
             except GeneveilError as error:
+                # the API server's own refusals are not the operator's: they are tried again
+                if isinstance(error, RefusedError) and not isinstance(error, ApiRefusedError):
+                    raise
                 attempts += 1
                 member.turned_away += 1
                 asked = getattr(error, "retry_after_seconds", 0.0)

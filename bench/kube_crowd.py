@@ -111,7 +111,7 @@ class Crowd:
         self._loop.close()
 
     def begin(self) -> None:
-        """Let them go."""
+        """Let them go, if they have not gone yet."""
         asyncio.run_coroutine_threadsafe(self._begin(), self._loop).result()
 
     def enrol(self, seconds: float, tell: Tell = _tell_nobody) -> float:
@@ -158,6 +158,8 @@ class Crowd:
             raise RuntimeError(f"{what} in time")
 
     async def _begin(self) -> None:
+        if self._lives:
+            return
         members = self.members
         tls, gate = trusted_context(members[0].place.access), asyncio.Semaphore(CONNECTING_AT_ONCE)
         certified = _Count(members)

@@ -184,13 +184,13 @@ def test_the_api_server_is_away_in_the_middle_of_a_burst(
         switch_on(admin)
         with replica(server, tmp_path, "a") as operator:
             wait_for("it leads", lambda: operator.said('event="trust-published"'))
-            crowd = Crowd(make_members(server, nodes))
-            crowd.begin()
-            wait_for("some are issued", lambda: operator.text().count('what="issued"') > 10)
-            server.kill_api_server()
-            wait_for("it notices", lambda: operator.said("failed"))
-            server.start_all()
-            crowd.enrol(4 * WAIT_SECONDS)
+            with Crowd(make_members(server, nodes)) as crowd:
+                crowd.begin()
+                wait_for("some are issued", lambda: operator.text().count('what="issued"') > 10)
+                server.kill_api_server()
+                wait_for("it notices", lambda: operator.said("failed"))
+                server.start_all()
+                crowd.enrol(4 * WAIT_SECONDS)
             assert operator.process.poll() is None
             assert "Traceback" not in operator.text()
         ledgers = _check_nothing_twice(admin)
