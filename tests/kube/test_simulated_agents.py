@@ -30,10 +30,8 @@ from geneveil.pki.keyfiles import NamedBytes, parse_bundle
 from lab.kube.arguments import Programs
 from lab.kube.cluster import make_namespace
 from lab.kube.server import ApiServer
-from tests.kube.operator_bench import install, replica, switch_on, wait_for
+from tests.kube.operator_bench import WAIT_SECONDS, install, replica, switch_on, wait_for
 from tests.kube.unreliable_api import Asked, UnreliableApi, unreliable
-
-pytestmark = pytest.mark.timeout(180)
 
 Group = tuple[str, str]
 Voice = dict[Group, list[tuple[str, dict[str, str]]]]
@@ -73,7 +71,7 @@ def test_a_played_agent_asks_what_an_agent_asks(api: UnreliableApi, tmp_path: Pa
     wait_for("NodeIPsecs", lambda: len(admin.list_all(Selection(NODE_IPSECS)).items) == 2)
     own, played = members
     with _agent(own, tmp_path / "state", lambda: _voice(api, own)), Crowd([played]) as crowd:
-        crowd.enrol(60)
+        crowd.enrol(4 * WAIT_SECONDS)
         for member in members:
             _wait_for_all(partial(_voice, api, member))
         assert _voice(api, played) == _voice(api, own)
@@ -121,7 +119,7 @@ def _agent(member: KubeMember, folder: Path, voice: Callable[[], Voice]) -> Iter
 
 def _wait_for_all(voice: Callable[[], Voice]) -> None:
     with suppress(AssertionError):  # the next line says what was asked instead
-        wait_for("all requests", lambda: _counts(voice()) == _ALL_ASKED, 60)
+        wait_for("all requests", lambda: _counts(voice()) == _ALL_ASKED)
     assert _counts(voice()) == _ALL_ASKED
 
 
@@ -133,7 +131,7 @@ def _wait_for_writings(
         patches = voice().get(("PATCH", "nodeipsecs/NODE/status"), [])
         return sum(f"fieldManager={manager}&" in path for path, _ in patches) == count
 
-    wait_for(f"{count} writings of {manager}", are_written, 60)
+    wait_for(f"{count} writings of {manager}", are_written)
 
 
 def _behind(api: UnreliableApi, member: KubeMember) -> KubeMember:
