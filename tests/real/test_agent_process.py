@@ -293,6 +293,36 @@ def test_a_mistake_of_ours_is_named_and_the_agent_goes_on(node: Node) -> None:
     assert "Traceback" not in node.log
 
 
+SWALLOWING = """
+import os, signal, sys
+from pathlib import Path
+from geneveil.agent import __main__ as program, loop
+right = loop.decide
+def decide(*arguments):
+    if Path(sys.argv[2]).exists():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            raise OSError("the connection is not what it was")
+    return right(*arguments)
+loop.decide = decide
+sys.exit(program.main(sys.argv[1:2]))
+"""
+
+
+def test_a_signal_that_a_library_swallows_ends_it_all_the_same(node: Node) -> None:
+    flag = node.folder / "flag"
+    program = [sys.executable, "-c", SWALLOWING, str(node.config), str(flag)]
+    command = ["ip", "netns", "exec", node.namespace, *program]
+    log = node.folder / "agent.log"
+    agent = node.stack.enter_context(process(*command, log=log, **node.environment))
+    node.await_status(agent.pid)
+    flag.touch()
+    assert agent.wait(DEADLINE_SECONDS) == 0
+    assert "agent stopped" in node.log
+    assert node.geneveil("guard", "show").returncode == 0
+
+
 def test_without_nft_nothing_is_pretended(node: Node) -> None:
     (node.folder / "nft").write_text("#!/bin/sh\necho 'Error: no such thing' >&2\nexit 1\n")
     applied = node.geneveil("guard", "apply", "--config", str(node.config))

@@ -11,6 +11,7 @@ import threading
 import time
 from dataclasses import replace
 from types import FrameType
+from typing import ClassVar
 
 from geneveil import __version__
 from geneveil.agent.alive.io import start_ticks
@@ -72,7 +73,13 @@ _log = logging.getLogger("geneveil.agent")
 
 
 class Stopped(BaseException):
-    """A signal asked the agent to end."""
+    """A signal asked the agent to end.
+
+    `is_asked`: raising it may not be enough. When it interrupts a library that tidies up after
+    itself, an error of the tidying takes its place (vici: the end of a streamed request).
+    """
+
+    is_asked: ClassVar[bool] = False
 
 
 def run_agent(config: AgentConfig) -> None:
@@ -161,7 +168,7 @@ class Agent:
         self._renewer.start()
         self._wait(FIRST_PICTURE_SECONDS)
         failures = 0
-        while True:
+        while not Stopped.is_asked:
             try:
                 until_next = self._turn()
             except Exception as error:  # a mistake of ours: the next turn may go well
@@ -176,6 +183,7 @@ class Agent:
             if not self._wait(until_next) and until_next >= PERIOD_SECONDS:
                 self._guard.forget()
                 self._sentinel.forget()
+        raise Stopped
 
     def _turn(self) -> float:
         now_seconds = time.monotonic()
@@ -300,6 +308,8 @@ class Agent:
 
     def _wait(self, seconds: float) -> bool:
         """True if something woke it."""
+        if Stopped.is_asked:
+            return True  # whoever wanted to wait looks again
         is_woken = self._wake.wait(seconds)
         time.sleep(SHORTEST_PERIOD_SECONDS)
         self._wake.clear()
@@ -368,6 +378,7 @@ def _log_changes(before: tuple[HealthValue, ...], after: tuple[HealthValue, ...]
 
 def _catch_signals() -> None:
     def stop(_number: int, _frame: FrameType | None) -> None:
+        Stopped.is_asked = True
         raise Stopped
 
     for number in (signal.SIGTERM, signal.SIGINT):
