@@ -137,10 +137,11 @@ def test_a_cut_message_is_an_error(cut: int) -> None:
             wire.parse_state(payload[:cut])
 
 
-def test_requests_are_dumps() -> None:
-    request = wire.encode_dump_request(wire.XFRM_MSG_GETPOLICY, 3)
+@pytest.mark.parametrize("wanted", [wire.XFRM_MSG_GETSA, wire.XFRM_MSG_GETPOLICY])
+def test_requests_are_dumps_of_everything(wanted: int) -> None:
+    request = wire.encode_dump_request(wanted, 3)
     length, kind, flags, sequence, _ = wire._HEADER.unpack_from(request)
-    assert length == len(request) == 80
-    assert kind == wire.XFRM_MSG_GETPOLICY
+    assert length == len(request) == wire._HEADER.size
+    assert kind == wanted
     assert flags == wire.NLM_F_REQUEST | wire.NLM_F_DUMP
     assert sequence == 3

@@ -93,8 +93,6 @@ _STATE_ID = struct.Struct("=16s4sHBx")
 _STATE_SIZE = 224
 _POLICY_SIZE = 168
 _NAME_SIZE = 64
-_GETSA_PAYLOAD_SIZE = 24  # xfrm_usersa_id
-_GETPOLICY_PAYLOAD_SIZE = 64  # xfrm_userpolicy_id
 
 
 @dataclass(frozen=True)
@@ -107,10 +105,13 @@ class Reply:
 
 
 def encode_dump_request(message_type: int, sequence: int) -> bytes:
-    """Ask for every state (XFRM_MSG_GETSA) or policy (XFRM_MSG_GETPOLICY)."""
-    size = _GETSA_PAYLOAD_SIZE if message_type == XFRM_MSG_GETSA else _GETPOLICY_PAYLOAD_SIZE
+    """Ask for every state (XFRM_MSG_GETSA) or policy (XFRM_MSG_GETPOLICY).
+
+    No state or policy is named: what follows the header of a dump of states, the kernel reads as
+    attributes that filter, and it complains in its log of what is none (xfrm_dump_sa).
+    """
     flags = NLM_F_REQUEST | NLM_F_DUMP
-    return _HEADER.pack(_HEADER.size + size, message_type, flags, sequence, 0) + bytes(size)
+    return _HEADER.pack(_HEADER.size, message_type, flags, sequence, 0)
 
 
 def encode_delete_request(destination: str, spi: int, protocol: int, sequence: int) -> bytes:
