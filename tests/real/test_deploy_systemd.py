@@ -105,3 +105,10 @@ def test_nothing_takes_the_guard_out_and_open_vswitch_needs_it() -> None:
     assert settings("geneveil-guard.service", "RequiredBy") == {"ovs-vswitchd.service"}
     assert settings("geneveil-agent.service", "MemoryMax") == {"64M"}
     assert settings("geneveil-agent.service", "Restart") == {"always"}
+
+
+def test_the_agent_has_the_capabilities_that_it_has_on_kubernetes() -> None:
+    chart = (TOP.parent / "chart/geneveil/templates/agent.yaml").read_text()
+    given = {f"CAP_{word}" for word in ("NET_ADMIN", "NET_RAW", "DAC_OVERRIDE") if word in chart}
+    assert settings("geneveil-agent.service", "CapabilityBoundingSet") == given
+    assert len(given) == 3
