@@ -22,8 +22,8 @@ from lab.remote import Remote
 from lab.spec import forward_socket
 from lab.topology import CENTRAL, NORTHBOUND_PORT, Node
 
-BOOT_SECONDS = 60.0
-READY_SECONDS = 90.0
+BOOT_SECONDS = 120.0
+READY_SECONDS = 120.0
 Say = Callable[[str], None]
 
 

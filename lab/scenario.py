@@ -5,7 +5,8 @@ A scenario is a folder in `lab/scenarios/`: README.md (topology, steps, what mus
 assertion of its own, when something is not as its README says. A situation of faults has `FAULTS`
 instead of `play`; see `lab.fault`. Several of those are played on one cluster, unless one says
 `SHARES_LAB = False`. `IPV6 = True` asks for an IPv6 underlay and pods of both families,
-`UDP_A_SECOND` and `TICK_SECONDS` for other traffic than usual.
+`BY_SYSTEMD = True` for nodes that systemd boots, `UDP_A_SECOND` and `TICK_SECONDS` for other
+traffic than usual.
 """
 
 import importlib
@@ -47,11 +48,12 @@ class Scenario:
     ipv6: bool = False
     udp_a_second: int = PLAYED_UDP_A_SECOND
     tick_seconds: float = TICK_SECONDS
+    by_systemd: bool = False
 
     @property
-    def cluster(self) -> tuple[int, str, bool]:
+    def cluster(self) -> tuple[int, str, bool, bool]:
         """What kind of cluster it is played on."""
-        return self.nodes, self.encapsulation, self.ipv6
+        return self.nodes, self.encapsulation, self.ipv6, self.by_systemd
 
 
 def scenario_names() -> list[str]:
@@ -80,13 +82,14 @@ def load_scenario(name: str) -> Scenario:
         getattr(module, "IPV6", False),
         getattr(module, "UDP_A_SECOND", PLAYED_UDP_A_SECOND),
         getattr(module, "TICK_SECONDS", TICK_SECONDS),
+        getattr(module, "BY_SYSTEMD", False),
     )
 
 
 def group_scenarios(scenarios: Sequence[Scenario]) -> list[list[Scenario]]:
     """Which are played on one cluster: faults on the same kind of it; all others alone."""
     groups: list[list[Scenario]] = []
-    shared: dict[tuple[int, str, bool], list[Scenario]] = {}
+    shared: dict[tuple[int, str, bool, bool], list[Scenario]] = {}
     for scenario in scenarios:
         if not scenario.shares_lab:
             groups.append([scenario])
@@ -172,7 +175,7 @@ async def staged(
     name = name or f"s-{first.name}"[:24]
     subnets = IPV6_SUBNETS if first.ipv6 else Subnets()
     config = LabConfig(name, first.nodes, True, first.encapsulation, subnets, data_dir)
-    cluster = plan_cluster(True, first.encapsulation, ipv6=first.ipv6)
+    cluster = plan_cluster(True, first.encapsulation, ipv6=first.ipv6, by_systemd=first.by_systemd)
     layout = lay_out(config, programs, cluster, transport)
     async with supervised(layout) as lab:
         running = Running(layout, lab)

@@ -34,16 +34,23 @@ class Cluster:
         encapsulation: "Auto" or "Always".
         pod_mtu_bytes: MTU of pods and of the management port.
         kubernetes: nodes enrol through a Kubernetes API server beside the guests.
+        by_systemd: nodes are booted by systemd, with the distribution's units and ours.
     """
 
     ipsec: bool
     encapsulation: str
     pod_mtu_bytes: int
     kubernetes: bool = False
+    by_systemd: bool = False
 
 
 def plan_cluster(
-    ipsec: bool, encapsulation: str, *, ipv6: bool = False, kubernetes: bool = False
+    ipsec: bool,
+    encapsulation: str,
+    *,
+    ipv6: bool = False,
+    kubernetes: bool = False,
+    by_systemd: bool = False,
 ) -> Cluster:
     """The cluster's settings, with the pods' MTU computed from the underlay's.
 
@@ -51,7 +58,7 @@ def plan_cluster(
         ipv6: the underlay is IPv6.
     """
     overlay = Overlay(UNDERLAY_MTU_BYTES, ipv6, ipsec, Encapsulation(encapsulation))
-    return Cluster(ipsec, encapsulation, pod_mtu_bytes(overlay), kubernetes)
+    return Cluster(ipsec, encapsulation, pod_mtu_bytes(overlay), kubernetes, by_systemd)
 
 
 def central_files(topology: Topology, cluster: Cluster, folders: dict[str, Path]) -> dict[str, str]:
@@ -84,6 +91,7 @@ def node_files(
         {
             "NAME": node.name,
             "ROLE": "node",
+            "INIT": "systemd" if cluster.by_systemd else "",
             "CHASSIS": node.chassis,
             "UNDERLAY": str(node.underlay),
             "UNDERLAY_MTU": str(UNDERLAY_MTU_BYTES),

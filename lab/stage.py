@@ -153,8 +153,12 @@ class Stage:
         self.running.remotes.pop(guest).close()
         await self.running.lab.order("kill", guest)
 
-    async def power_on(self, guest: str) -> None:
-        """Boot a guest again, with its disk as it was and the others' time."""
+    async def power_on(self, guest: str, *, until: str = "services") -> None:
+        """Boot a guest again, with its disk as it was and the others' time.
+
+        Args:
+            until: how far to wait for it; see lab/guest/services.
+        """
         disk = self.running.layout.disk(guest)
         (disk / "boot" / "network").unlink(missing_ok=True)
         (disk / "boot" / "services").unlink(missing_ok=True)
@@ -164,7 +168,7 @@ class Stage:
             (disk / "clock-ahead-seconds").write_text(str(int(ahead.total_seconds())))
         await self.running.lab.order("start", guest)
         await self.running.connect(guest)
-        await self.running.reached(guest, "services")
+        await self.running.reached(guest, until)
 
     def count_frames(self, expression: str) -> int:
         """Frames in the witness's capture that match a pcap-filter(7) expression."""

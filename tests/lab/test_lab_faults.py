@@ -25,7 +25,7 @@ FAULTS = [fault for situation in SITUATIONS for fault in situation.faults]
 SHORT = [
     fault
     for situation in SITUATIONS
-    if situation.shares_lab and situation.cluster == (3, "Auto", False)
+    if situation.shares_lab and situation.cluster == (3, "Auto", False, False)
     for fault in situation.faults
     if fault.is_short
 ]

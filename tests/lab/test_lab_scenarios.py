@@ -13,7 +13,7 @@ from tests.lab.conftest import DATA_DIR
 
 pytestmark = pytest.mark.lab
 
-SHORT = ["node_revoked", "ca_rolled_over", "node_certificates_renewed"]
+SHORT = ["node_revoked", "ca_rolled_over", "node_certificates_renewed", "booted_by_systemd"]
 
 
 def test_every_scenario_says_what_it_is() -> None:
