@@ -37,8 +37,16 @@ def apiserver(
     from lab.kube.cluster import make_namespace
     from lab.kube.server import ApiServer
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _end_like_ctrl_c)
+    is_over = False
+
+    def end(_number: int, _frame: object) -> None:
+        nonlocal is_over
+        # Raised while something is tidied up it would be dropped, so it is remembered too.
+        is_over = True
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, end)
     with progress.shown() as reporter:
         programs = kubernetes.ensure(reporter)
     with ApiServer.start(folder, programs, port=port) as server:
@@ -47,8 +55,5 @@ def apiserver(
         typer.echo(f"  export KUBECONFIG={server.kubeconfig()}")
         typer.echo(f"  {programs.kubectl} get namespaces")
         typer.echo(f"logs, audit log and objects are in {server.layout.folder}; Ctrl-C ends it")
-        server.watch()
-
-
-def _end_like_ctrl_c(_number: int, _frame: object) -> None:
+        server.watch(lambda: is_over)
     raise KeyboardInterrupt

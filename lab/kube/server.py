@@ -8,6 +8,7 @@ import shutil
 import ssl
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -250,13 +251,13 @@ class ApiServer:
             why=f"/readyz said: {said}\n{logs}",
         )
 
-    def watch(self) -> None:
-        """Return never, as long as both programs run.
+    def watch(self, is_over: Callable[[], bool]) -> None:
+        """Return once it is over, not before, as long as both programs run.
 
         Raises:
             LabError: one of them ended; has the end of its log.
         """
-        while True:
+        while not is_over():
             for daemon in (self.etcd, self.api):
                 if not daemon.running:
                     raise LabError(f"{daemon.name} ended", why=daemon.last_lines())

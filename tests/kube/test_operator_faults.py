@@ -361,7 +361,7 @@ def test_commands_of_people(cluster: Cluster) -> None:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    with replica(cluster.server, cluster.folder, "a"):
+    with replica(cluster.server, cluster.folder, "a") as operator:
         pem = agent.enrol()
         listed = json.loads(command("list", "-o", "json"))
         assert [one["chassis"] for one in listed["certificates"]] == ["chassis"]
@@ -373,8 +373,9 @@ def test_commands_of_people(cluster: Cluster) -> None:
         name = agent.ask(make_csr("chassis"))
         assert wait_for("a denial", lambda: agent.denial(name)) == "node-revoked"
         command("readmit", "node")
-        wait_for("the trust", lambda: _if_not(read_trust(cluster.admin), "chassis"))
+        wait_for("it is obeyed", lambda: operator.said('event="node-readmitted"'))
         agent.enrol()
+        wait_for("the trust", lambda: _if_not(read_trust(cluster.admin), "chassis"))
 
 
 def _geneveil() -> list[str]:
