@@ -19,9 +19,10 @@ from bench.kube_http import NodeHttp
 from bench.kube_report import Peers, PlayedReport
 from geneveil.agent.enrolment import retry_seconds
 from geneveil.agent.kube.follow.io import stream_seconds
-from geneveil.agent.kube.io import DECISION_SECONDS, UNCONFIRMED_HOLD_SECONDS
+from geneveil.agent.kube.io import UNCONFIRMED_HOLD_SECONDS
 from geneveil.agent.kube.news import TRUST_KEY, News, parse_news
 from geneveil.agent.kube.node_ipsec import TRUST_MANAGER, confirmation_document
+from geneveil.agent.kube.pace import decision_seconds
 from geneveil.agent.kube.place import Place
 from geneveil.agent.kube.request import judge_request, request_document, request_name
 from geneveil.enroll.backoff import backoff_seconds
@@ -76,6 +77,7 @@ class SimulatedAgent:
         self._place = member.place
         self._follower = _Follower(member.place, http)
         self._confirmed: WatchState | None = None
+        self._undecided = 0
         self._report = PlayedReport(member.place.node, member.chassis, http, peers)
 
     async def live(self) -> None:
@@ -121,10 +123,11 @@ class SimulatedAgent:
         except ExistsError:
             document = await self._http.send(read_request(SIGNING_REQUESTS, name))
         certificate = judge_request(document, member.csr_pem, signer)
-        deadline = time.monotonic() + DECISION_SECONDS
+        deadline = time.monotonic() + decision_seconds(self._undecided)
         while certificate is None:
             left_seconds = int(deadline - time.monotonic())
             if left_seconds <= 0:
+                self._undecided += 1
                 raise OperatorUnreachableError("the operator has not decided yet")
             with suppress(GoneError):
                 certificate = await self._await_decision(name, left_seconds)

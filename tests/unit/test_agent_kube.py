@@ -15,7 +15,7 @@ from geneveil.agent.kube.node_ipsec import (
     status_document,
     status_fields,
 )
-from geneveil.agent.kube.pace import heartbeat_seconds, is_due
+from geneveil.agent.kube.pace import decision_seconds, heartbeat_seconds, is_due
 from geneveil.agent.kube.place import find_place
 from geneveil.agent.kube.remedies import reword
 from geneveil.agent.kube.request import judge_request, request_document, request_name
@@ -232,6 +232,11 @@ def test_when_the_status_is_written(
     now: dict[str, Any], written: dict[str, Any] | None, age: float, due: bool
 ) -> None:
     assert is_due(now, written, age, 300.0) is due
+
+
+def test_a_decision_is_waited_for_longer_and_longer_but_not_for_ever() -> None:
+    waits = [decision_seconds(undecided) for undecided in (0, 1, 2, 4, 5, 1000)]
+    assert waits == [60.0, 120.0, 240.0, 960.0, 960.0, 960.0]
 
 
 def test_nodes_do_not_beat_together() -> None:

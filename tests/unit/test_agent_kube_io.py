@@ -132,9 +132,21 @@ def test_a_denied_request_says_why(api: FakeKubeApi, enrolment: KubeEnrolment) -
 def test_an_undecided_request_is_no_refusal(
     api: FakeKubeApi, enrolment: KubeEnrolment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kube_io, "DECISION_SECONDS", 0)
-    with pytest.raises(OperatorUnreachableError, match="not decided yet"):
-        enrolment.renew(REQUEST, CREDENTIAL, BUNDLE)
+    asked: list[int] = []
+
+    def decision_seconds(undecided: int) -> float:
+        asked.append(undecided)
+        return 0.0 if undecided < 2 else 60.0
+
+    monkeypatch.setattr(kube_io, "decision_seconds", decision_seconds)
+    for _ in range(2):
+        with pytest.raises(OperatorUnreachableError, match="not decided yet"):
+            enrolment.renew(REQUEST, CREDENTIAL, BUNDLE)
+    operator = decide(api, **granted())
+    assert enrolment.renew(REQUEST, CREDENTIAL, BUNDLE).certificate_pem == CERTIFICATE
+    operator.join()
+    enrolment.renew(REQUEST, CREDENTIAL, BUNDLE)
+    assert asked == [0, 1, 2, 0]
 
 
 def test_somebody_elses_object_of_that_name_is_not_taken_for_ours(

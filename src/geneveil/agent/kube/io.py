@@ -14,6 +14,7 @@ from pathlib import Path
 from geneveil.agent.kube.follow.io import TrustFollower
 from geneveil.agent.kube.news import News, parse_news, plan_due
 from geneveil.agent.kube.node_ipsec import TRUST_MANAGER, confirmation_document
+from geneveil.agent.kube.pace import decision_seconds
 from geneveil.agent.kube.place import Place
 from geneveil.agent.kube.request import judge_request, request_document, request_name
 from geneveil.enroll.port import (
@@ -37,9 +38,6 @@ HOLD_SECONDS = 60.0
 UNCONFIRMED_HOLD_SECONDS = 5.0
 """And while there is no NodeIPsec yet to write the confirmation to."""
 
-DECISION_SECONDS = 60
-"""How long to wait for the operator to decide about a request, before it is asked for again."""
-
 
 SHORTEST_WATCH_SECONDS = 1.0
 
@@ -55,6 +53,7 @@ class KubeEnrolment:
         self._connect = connect
         self._follower = TrustFollower(place, connect)
         self._confirmed: WatchState | None = None
+        self._undecided = 0
 
     def fetch_bootstrap(self, ca_pin: bytes) -> Bootstrap:
         """See `EnrolmentPort.fetch_bootstrap`; the pin is not used. Fails closed: yes."""
@@ -139,10 +138,11 @@ class KubeEnrolment:
             raise TrustError("the pending request is damaged", why=str(error)) from None
         document = self._make_request(name, csr_pem)
         certificate = judge_request(document, csr_pem, self._place.signer)
-        deadline = time.monotonic() + DECISION_SECONDS
+        deadline = time.monotonic() + decision_seconds(self._undecided)
         while certificate is None:
             left_seconds = int(deadline - time.monotonic())
             if left_seconds <= 0:
+                self._undecided += 1
                 raise OperatorUnreachableError(
                     f"the operator has not decided yet about the request {name}",
                     remedy=f"is it running? kubectl describe csr {name}",
@@ -151,6 +151,7 @@ class KubeEnrolment:
             certificate = self._await_decision(name, csr_pem, left_seconds)
             if certificate is None and time.monotonic() - begun < SHORTEST_WATCH_SECONDS:
                 time.sleep(SHORTEST_WATCH_SECONDS)  # a server that ends every watch at once
+        self._undecided = 0
         return certificate
 
     def _make_request(self, name: str, csr_pem: bytes) -> Document:

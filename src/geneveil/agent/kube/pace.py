@@ -1,4 +1,4 @@
-"""When the node's status is written to the API. Pure.
+"""When the node's status is written to the API, and how long a decision is waited for. Pure.
 
 News of the node itself at once; of its peers the later the more of them there are; mere counting
 seldom; a sign of life slowly, and not by all nodes together.
@@ -17,6 +17,9 @@ NEWS_SECONDS = 2.0
 
 PEER_NEWS_A_SECOND = 50
 """About so many writings of news of peers make all nodes of a cluster together."""
+
+DECISION_SECONDS = 60.0
+_MOST_DOUBLINGS = 4
 
 COUNTING_SECONDS = 60.0
 HEARTBEAT_SECONDS = 300.0
@@ -48,6 +51,19 @@ def is_due(
     if _news(fields) != _news(written):
         return age_seconds >= peer_news_seconds(int(fields.get("peersTotal", 0)))
     return fields != written and age_seconds >= COUNTING_SECONDS
+
+
+def decision_seconds(undecided: int) -> float:
+    """How long to wait for the operator to decide about a request, before it is asked for again.
+
+    The decision is heard as soon as it is there, however long this is. The first end is soon, for
+    people, who then read that the operator is silent; the next ones are later and later, because
+    thousands of nodes that ask again while they wait make all of them wait the longer.
+
+    Args:
+        undecided: how many waits ended so before.
+    """
+    return DECISION_SECONDS * 2.0 ** min(undecided, _MOST_DOUBLINGS)
 
 
 def heartbeat_seconds(node: str) -> float:
