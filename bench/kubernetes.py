@@ -2,14 +2,14 @@
 
     python -m bench.kubernetes [--nodes 100 1000 5000] [--out out/bench]
 
-For each count a new API server with its etcd, the chart's CRDs, permissions and policies, and one
-operator. The nodes are played in this process: they ask what an agent asks (see `kube_agent`), each
-with the real token of its own Pod. Measured: certificates a second, median and 99th latency,
-requests to the API server by verb and resource (from its audit log) for operator and agents apart,
-processor time of every process, the operator's memory, how long until every node has heard of a
-revocation, and what it costs while nothing happens. Checked: every node has one certificate for its
-own request, no request was answered twice, no serial number is there twice. Ratios between the
-counts are printed: what a node costs is to stay the same.
+For each count a new API server with its etcd, the chart's CRDs, permissions, policies and flow
+schemas, and one operator. The nodes are played in this process: they ask what an agent asks (see
+`kube_agent`), each with the real token of its own Pod. Measured: certificates a second, median and
+99th latency, requests to the API server by verb and resource (from its audit log) for operator and
+agents apart, processor time of every process, the operator's memory, how long until every node has
+heard of a revocation, and what it costs while nothing happens. Checked: every node has one
+certificate for its own request, no request was answered twice, no serial number is there twice.
+Ratios between the counts are printed: what a node costs is to stay the same.
 
 On one machine the API server, etcd, the operator and all nodes share the processors: the rate is
 that of all of them together. A table is printed; kubernetes.json and kubernetes.html have all.
@@ -95,7 +95,7 @@ def running(folder: Path, nodes: int) -> Iterator[Scene]:
     programs = kubernetes.ensure()
     with ApiServer.start(folder / "kube", programs) as server:
         make_namespace(server)
-        install(server, programs.helm)
+        install(server, programs.helm, ("flowcontrol",))
         admin = open_client(server.kubeconfig())
         switch_on(admin)
         with replica(server, folder, "bench") as operator:

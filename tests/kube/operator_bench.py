@@ -55,14 +55,18 @@ def wait_for(what: str, ask: Callable[[], _T], seconds: float = WAIT_SECONDS) ->
         time.sleep(0.05)
 
 
-def install(server: ApiServer, helm: Path) -> None:
-    """CRDs, permissions and policies, as the chart makes them; no workloads."""
+def install(server: ApiServer, helm: Path, more: tuple[str, ...] = ()) -> None:
+    """CRDs, permissions and policies, as the chart makes them; no workloads.
+
+    Args:
+        more: further templates of the chart.
+    """
     crds = server.kubectl("apply", "--server-side", "-f", str(TOP / "deploy/crds"))
     assert crds.returncode == 0, crds.stderr
     for name in ("clusteripsecs", "nodeipsecs"):
         crd = f"crd/{name}.geneveil.io"
         await_established(server, crd)
-    shown = [f"--show-only=templates/{name}.yaml" for name in TEMPLATES]
+    shown = [f"--show-only=templates/{name}.yaml" for name in (*TEMPLATES, *more)]
     made = subprocess.run(
         [helm, "template", "geneveil", TOP / "deploy/chart/geneveil", "-n", NAMESPACE, *shown],
         capture_output=True,

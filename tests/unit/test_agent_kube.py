@@ -220,12 +220,12 @@ ENDED = [*NOT_READY, ("CertificateValid", "False", "CertificateExpired", "m")]
         (fields(cleartextOut=9), fields(), 60, True),
         (fields(conditions=[("Ready", "True", "A", "other")]), fields(), 10, False),
         (fields(conditions=[("Ready", "False", "B", "m")]), fields(), 10, True),
-        # of five thousand peers there is always news
-        (fields(peersTotal=5000, peersUp=2), fields(peersTotal=5000), 99, False),
-        (fields(peersTotal=5000, peersUp=2), fields(peersTotal=5000), 100, True),
-        (fields(peersTotal=5000, conditions=NOT_READY), fields(peersTotal=5000), 99, False),
-        (fields(peersTotal=5000, conditions=ENDED), fields(peersTotal=5000), 2, True),
-        (fields(peersTotal=5000, guard="Missing"), fields(peersTotal=5000), 2, True),
+        # of a thousand peers there is always news
+        (fields(peersTotal=1000, peersUp=2), fields(peersTotal=1000), 99, False),
+        (fields(peersTotal=1000, peersUp=2), fields(peersTotal=1000), 100, True),
+        (fields(peersTotal=1000, conditions=NOT_READY), fields(peersTotal=1000), 99, False),
+        (fields(peersTotal=1000, conditions=ENDED), fields(peersTotal=1000), 2, True),
+        (fields(peersTotal=1000, guard="Missing"), fields(peersTotal=1000), 2, True),
     ],
 )
 def test_when_the_status_is_written(
