@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from geneveil.agent.orphans import Sighting
 from geneveil.mesh.actions import TerminateIkeSa
 from geneveil.mesh.doubles import SETTLED_SECONDS
-from geneveil.model.connection import Connection, IkeSa
+from geneveil.model.connection import Connection, IkeSa, sas_by_connection
 from geneveil.model.xfrm import XfrmState
 
 PATIENCE_SECONDS = 72.0
@@ -60,8 +60,9 @@ def judge_dead(
         dict(before.heard) if states is None else _heard(connections, states, before, now_seconds)
     )
     given_up: list[TerminateIkeSa] = []
+    by_connection = sas_by_connection(sas)
     for connection in connections:
-        own = [sa for sa in sas if sa.connection == connection.name]
+        own = by_connection.get(connection.name, ())
         late = {
             sa.unique_id
             for sa in own

@@ -333,7 +333,8 @@ def _judge_peers(
     for connection in plan.connections if plan else ():
         before = memory.beginnings.get(connection.name)
         is_carried = connection.name in orphans.carried
-        peer, finding, beginning = judge_peer(connection, sas, kernel, before, seen.now, is_carried)
+        own = None if isinstance(seen.ike, GeneveilError) else seen.ike.sas_of(connection)
+        peer, finding, beginning = judge_peer(connection, own, kernel, before, seen.now, is_carried)
         watch = memory.mesh.esp.get(connection.name)
         peers.append(replace(peer, fallback_since=fallback_since(watch, seen)))
         findings += [finding] if finding else []

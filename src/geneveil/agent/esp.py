@@ -48,7 +48,11 @@ def judge_esp(seen: Observation, before: Mapping[str, EspWatch], plan: MeshPlan)
         if not isinstance(seen.ike, GeneveilError):
             is_echoed = (connection.local_ip, connection.remote_ip) in echoes
             watch = watch_esp(
-                connection, seen.ike.sas, watch, seen.now_seconds, is_echoed=is_echoed
+                connection,
+                seen.ike.sas_of(connection),
+                watch,
+                seen.now_seconds,
+                is_echoed=is_echoed,
             )
             if must_ask(watch, seen.now_seconds):
                 asks.append(AskEcho(connection.name, connection.local_ip, connection.remote_ip))

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from geneveil.agent.orphans import Key, Sighting
-from geneveil.agent.policies import policies_for
+from geneveil.agent.policies import policies_by_ends, policies_for
 from geneveil.model.connection import Connection, Direction, IkeSa
 from geneveil.model.xfrm import XfrmPolicy, XfrmState
 
@@ -55,10 +55,12 @@ def judge_in_use(
     counts = Counter(sa.connection for sa in sas)
     connections = tuple(c for c in connections if counts[c.name] > 1)
     used: set[Key] = set()
+    between = policies_by_ends(policies if connections else ())
     for connection in connections:
         for child in connection.children:
             if child.direction is Direction.OUT:
-                found = policies_for(connection, policies, child)
+                ends = (connection.local_ip, connection.remote_ip)
+                found = policies_for(connection, between.get(ends, ()), child)
                 used |= {(connection.remote_ip, t.spi) for p in found for t in p.templates}
     sightings: dict[Key, Sighting] = {}
     ours = {(c.remote_ip, c.local_ip) for c in connections}

@@ -9,12 +9,12 @@ deleted: exactly that state, by its address, protocol and SPI.
 An SA is ours if it has the reqid that we gave to the child, between the pair's addresses.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from geneveil.mesh.reauthentication import missing_children
-from geneveil.model.connection import Connection, Direction, IkeSa
+from geneveil.model.connection import Connection, Direction, IkeSa, sas_by_connection
 from geneveil.model.xfrm import XfrmState
 
 QUIET_SECONDS = 10.0
@@ -27,6 +27,7 @@ YOUNG_SECONDS = 2.0
 
 ESP = 50
 Key = tuple[str, int]
+Ends = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -76,11 +77,13 @@ def judge_orphans(
         return Orphans(sightings=before)
     known = {spi for sa in sas for child in sa.children for spi in (child.spi_in, child.spi_out)}
     carried: set[str] = set()
+    between = _states_by_ends(states)
+    by_connection = sas_by_connection(sas)
     replaced: list[XfrmState] = []
     sightings: dict[Key, Sighting] = {}
     for connection in connections:
-        own = [state for state in states if _is_ours(state, connection) and state.spi not in known]
-        missing = missing_children(connection, sas)
+        own = [s for s in _ours(connection, between) if s.spi not in known]
+        missing = missing_children(connection, by_connection.get(connection.name, ()))
         latest = now.timestamp() - YOUNG_SECONDS
         older = [state for state in own if state.added_at_seconds <= latest]
         if missing and all(_carries(older, connection, str(child)) for child in missing):
@@ -94,18 +97,29 @@ def judge_orphans(
             if not missing and now_seconds - seen.still_since_seconds >= QUIET_SECONDS:
                 replaced.append(state)
     for connection in closed:
-        replaced += [s for s in states if _is_ours(s, connection) and s.spi not in known]
+        replaced += [s for s in _ours(connection, between) if s.spi not in known]
     return Orphans(frozenset(carried), tuple(replaced), sightings)
 
 
-def _is_ours(state: XfrmState, connection: Connection) -> bool:
+def _states_by_ends(states: Iterable[XfrmState]) -> Mapping[Ends, list[XfrmState]]:
+    """The states from each address to each other."""
+    found: dict[Ends, list[XfrmState]] = {}
+    for state in states:
+        found.setdefault((state.source, state.destination), []).append(state)
+    return found
+
+
+def _ours(connection: Connection, between: Mapping[Ends, list[XfrmState]]) -> list[XfrmState]:
     ends = (connection.local_ip, connection.remote_ip)
-    return (
-        state.protocol == ESP
+    reqids = {connection.reqid(child) for child in connection.children}
+    return [
+        state
+        for way in (ends, ends[::-1])
+        for state in between.get(way, ())
+        if state.protocol == ESP
         and state.aead is not None  # what only holds a place goes by itself
-        and (state.source, state.destination) in (ends, ends[::-1])
-        and state.reqid in {connection.reqid(child) for child in connection.children}
-    )
+        and state.reqid in reqids
+    ]
 
 
 def _carries(own: list[XfrmState], connection: Connection, name: str) -> bool:

@@ -5,10 +5,12 @@ two SAs that carry Geneve a state in the kernel with AES-GCM, a 256-bit key, an 
 ESN and transport mode, and the policies that lead Geneve to them.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 
-from geneveil.agent.policies import missing_policies
+from geneveil.agent.policies import missing_policies, policies_by_ends
 from geneveil.mesh.initiation import is_initiator
 from geneveil.mesh.reauthentication import missing_children
 from geneveil.model.connection import ChildSa, Connection, Direction, IkeSa
@@ -50,6 +52,21 @@ class KernelView:
     states: tuple[XfrmState, ...] | None
     policies: tuple[XfrmPolicy, ...] | None
 
+    @cached_property
+    def states_by_key(self) -> Mapping[tuple[str, int], XfrmState]:
+        """The states by destination and SPI."""
+        return {(state.destination, state.spi): state for state in self.states or ()}
+
+    def policies_of(self, connection: Connection) -> tuple[XfrmPolicy, ...]:
+        """The policies between a pair's addresses."""
+        ends = (connection.local_ip, connection.remote_ip)
+        ways = (ends, ends[::-1])
+        return tuple(policy for way in ways for policy in self._policies_by_ends.get(way, ()))
+
+    @cached_property
+    def _policies_by_ends(self) -> Mapping[tuple[str, str], tuple[XfrmPolicy, ...]]:
+        return policies_by_ends(self.policies or ())
+
 
 def judge_peer(
     connection: Connection,
@@ -70,7 +87,7 @@ def judge_peer(
         read is not missing: it is no reason to repair anything.
     """
     own = [sa for sa in sas or () if sa.connection == connection.name]
-    carrying = _find_carrying(connection, own, kernel.states or ())
+    carrying = _find_carrying(connection, own, kernel.states_by_key)
     complaints: list[str] = []
     is_doubted = is_missing = False
     if sas is None or is_carried:
@@ -127,14 +144,13 @@ class _Carrying:
 
 
 def _find_carrying(
-    connection: Connection, sas: list[IkeSa], states: tuple[XfrmState, ...]
+    connection: Connection, sas: list[IkeSa], by_key: Mapping[tuple[str, int], XfrmState]
 ) -> tuple[_Carrying, _Carrying]:
     """Outbound SA of the `out` child and inbound SA of the `in` child.
 
     Of several the newest that the kernel has: the kernel sends through its newest, and while a
     child is being replaced charon lists the next one before all of it is in the kernel.
     """
-    by_key = {(state.destination, state.spi): state for state in states}
     found = []
     for word, direction, destination in (
         ("outbound", Direction.OUT, connection.remote_ip),
@@ -169,7 +185,7 @@ def _is_missing(
         one.kernel is None or _only_holds_a_place(one.kernel) for one in carrying
     )
     return lacks_state or bool(
-        kernel.policies is not None and missing_policies(connection, kernel.policies)
+        kernel.policies is not None and missing_policies(connection, kernel.policies_of(connection))
     )
 
 
@@ -186,7 +202,9 @@ def _complaints(
         return ["the kernel's SAs could not be read"]
     if kernel.policies is None:
         return ["the kernel's policies could not be read"]
-    lacking = ", ".join(str(child) for child in missing_policies(connection, kernel.policies))
+    lacking = ", ".join(
+        str(child) for child in missing_policies(connection, kernel.policies_of(connection))
+    )
     complaints = [f"the kernel has no policy for {lacking}"] if lacking else []
     for one in carrying:
         reason = unproven_reason(one.kernel) if one.kernel else "it is not in the kernel"

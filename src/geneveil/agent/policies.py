@@ -4,6 +4,7 @@ An SA in the kernel carries nothing unless a policy leads to it, and without the
 it what arrives is of no use either.
 """
 
+from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv6Address
 
 from geneveil.model.connection import ChildName, Connection, Direction
@@ -29,6 +30,17 @@ def missing_policies(
         for child in connection.children
         if not any(_leads_to(policy, connection, child) for policy in policies)
     )
+
+
+def policies_by_ends(
+    policies: Iterable[XfrmPolicy],
+) -> Mapping[tuple[str, str], tuple[XfrmPolicy, ...]]:
+    """The policies from each address to each other, in their order."""
+    found: dict[tuple[str, str], list[XfrmPolicy]] = {}
+    for policy in policies:
+        ends = (policy.selector.source, policy.selector.destination)
+        found.setdefault(ends, []).append(policy)
+    return {ends: tuple(between) for ends, between in found.items()}
 
 
 def policies_for(

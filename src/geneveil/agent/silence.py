@@ -8,7 +8,7 @@ the pair is up, and this is what is said.
 
 from collections.abc import Mapping
 
-from geneveil.model.connection import Connection, IkeSa
+from geneveil.model.connection import Connection, IkeSa, sas_by_connection
 from geneveil.model.health import Finding, Severity
 
 SILENT_SECONDS = 4.0
@@ -32,8 +32,9 @@ def judge_silence(
     """
     since: dict[str, float] = {}
     findings = []
+    by_connection = sas_by_connection(sas or ())
     for connection in connections:
-        own = [sa for sa in sas or () if sa.connection == connection.name and sa.is_established]
+        own = [sa for sa in by_connection.get(connection.name, ()) if sa.is_established]
         if not own or not all(sa.is_asking for sa in own):
             continue
         since[connection.name] = before.get(connection.name, now_seconds)

@@ -119,7 +119,7 @@ def track_attempts(
     that its charon lost with its memory, is begun at once: nobody else may know.
     """
     is_anew = now_seconds - memory.anew_seconds < REPAIR_SECONDS
-    down = [c.name for c in connections if missing_children(c, observed.sas)]
+    down = [c.name for c in connections if missing_children(c, observed.sas_of(c))]
     begun = {}
     for name in down:
         repair = memory.repairs.get(name)
@@ -223,7 +223,7 @@ def _spares(
     """
     actions: list[Action] = []
     for connection in connections:
-        own = [sa for sa in observed.sas if sa.connection == connection.name]
+        own = list(observed.sas_of(connection))
         established = [sa for sa in own if sa.is_established]
         surplus = _surplus(connection, established)
         if not surplus and in_use is not None:
@@ -251,7 +251,7 @@ def _initiations(
     now_seconds: float,
     is_carried: bool,
 ) -> list[Action]:
-    missing = missing_children(connection, observed.sas)
+    missing = missing_children(connection, observed.sas_of(connection))
     attempts = memory.attempts.get(connection.name)
     if attempts is None:
         return []
@@ -259,7 +259,7 @@ def _initiations(
         missing = [child for child in missing if child.direction is Direction.OUT]
     if not missing:
         return []
-    own = [sa for sa in observed.sas if sa.connection == connection.name]
+    own = list(observed.sas_of(connection))
     under_way = any(sa.is_starting or sa.is_busy for sa in own)
     if under_way or now_seconds < _due_at(connection, attempts):
         return []
@@ -298,7 +298,7 @@ def _repairs(
     ):
         return []
     why = "the kernel lacks its SAs or policies"
-    own = [sa for sa in observed.sas if sa.connection == connection.name]
+    own = list(observed.sas_of(connection))
     closes: list[Action] = [
         TerminateIkeSa(sa.unique_id, sa.connection, why, at_once=True, repairs=True) for sa in own
     ]

@@ -117,7 +117,7 @@ def watch_esp(
     Args:
         connection: as the configuration has it; one that is encapsulated by configuration is not
             to be asked about.
-        sas: all of charon's.
+        sas: charon's; those of other connections do not count.
         before: where it stood at the last look; None at the first.
         is_echoed: an echo of plain ESP came back from the peer since then.
     """

@@ -129,7 +129,7 @@ def moves(
     Args:
         peers: among how many the work is to be spread.
     """
-    own = [sa for sa in observed.sas if sa.connection == connection.name]
+    own = observed.sas_of(connection)
     if missing_children(connection, own) or any(sa.is_starting or sa.is_busy for sa in own):
         return []
     established = _established(connection, observed)
@@ -189,13 +189,12 @@ def retiring_key_is_idle(
     return not any(
         is_stale(sa, memory, now_seconds)
         for connection in connections
-        for sa in observed.sas
-        if sa.connection == connection.name
+        for sa in observed.sas_of(connection)
     )
 
 
 def _established(connection: Connection, observed: ObservedIke) -> list[IkeSa]:
-    return [sa for sa in observed.sas if sa.connection == connection.name and sa.is_established]
+    return [sa for sa in observed.sas_of(connection) if sa.is_established]
 
 
 def _newest(established: list[IkeSa]) -> IkeSa:

@@ -1,8 +1,10 @@
 """IKE connections and SAs as values: what this node should have, and what charon says it has."""
 
 import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 
 OWNED_PREFIX = "geneveil-"
 """Connections whose names begin so are ours; all others belong to somebody else."""
@@ -208,6 +210,15 @@ class IkeSa:
         return self.state in ("CREATED", "CONNECTING")
 
 
+def sas_by_connection(sas: Iterable[IkeSa]) -> Mapping[str, tuple[IkeSa, ...]]:
+    """Each connection's own, in their order. Looking through all of them for each pair would cost
+    the square of the number of peers."""
+    found: dict[str, list[IkeSa]] = {}
+    for sa in sas:
+        found.setdefault(sa.connection, []).append(sa)
+    return {name: tuple(own) for name, own in found.items()}
+
+
 @dataclass(frozen=True)
 class ObservedConnection:
     """A connection that charon has loaded: the parts of it that charon tells."""
@@ -239,6 +250,14 @@ class ObservedIke:
     key_ids: frozenset[str]
     certificates: frozenset[str]
     shared_ids: frozenset[str] = frozenset()
+
+    def sas_of(self, connection: Connection) -> tuple[IkeSa, ...]:
+        """Those of one connection."""
+        return self._sas_by_connection.get(connection.name, ())
+
+    @cached_property
+    def _sas_by_connection(self) -> Mapping[str, tuple[IkeSa, ...]]:
+        return sas_by_connection(self.sas)
 
     def is_ours_alone(self, own_keys: frozenset[str]) -> bool:
         """Whether this charon shows no sign of another owner.
