@@ -174,6 +174,26 @@ def test_of_one_node_so_many_requests_wait_and_the_log_says_so_once(cluster: Clu
     wait_for("they are decided", lambda: any(agent.certificate(name) for name in waiting))
 
 
+def test_what_a_person_approved_and_is_refused_is_in_nobodys_way(cluster: Cluster) -> None:
+    """The API server takes no `Denied` beside `Approved`."""
+    agent = FakeAgent(cluster.server, "approved", "")
+    wait_for("its NodeIPsec", lambda: cluster.admin.find(NODE_IPSECS, "approved"))
+    name = agent.ask(make_csr("chassis-another"))
+    done = cluster.server.kubectl("certificate", "approve", name)
+    assert done.returncode == 0, done.stderr
+    annotation = "k8s.ovn.org/node-chassis-id=chassis-approved"
+    done = cluster.server.kubectl("annotate", "--overwrite", "node", "approved", annotation)
+    assert done.returncode == 0, done.stderr
+
+    def failed() -> list[str]:
+        conditions = agent.read(name).get("conditions") or ()
+        return [one["reason"] for one in conditions if one["type"] == "Failed"]
+
+    assert wait_for("it failed", failed) == ["csr-common-name"]
+    assert not agent.certificate(name)
+    agent.enrol()
+
+
 def test_what_is_too_large_is_refused_unread(cluster: Cluster, agent: FakeAgent) -> None:
     csr = make_csr("chassis-attacker")
     assert _denied(cluster, agent, agent.ask(csr + b"\n" * 700_000)) == "csr-too-large"

@@ -1,21 +1,27 @@
 """What a look costs: what changed; everything is looked at seldom, or when it matters."""
 
+import queue
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from geneveil.kube.csr_wire import parse_signing_request
+from geneveil.kube.errors import ApiRefusedError
 from geneveil.kube.kinds import CLUSTER_IPSECS, NODE_IPSECS, NODES, SIGNING_REQUESTS
-from geneveil.kube.port import Change, Document
+from geneveil.kube.port import Change, Document, Kind
 from geneveil.model.errors import DaemonError
 from geneveil.operator.confirmations import Confirmations
+from geneveil.operator.kubernetes.answers import AnswerDesk
 from geneveil.operator.kubernetes.caretaker import Caretaker
 from geneveil.operator.kubernetes.cluster_cache import ClusterCache
 from geneveil.operator.kubernetes.duties import WHOLE_SECONDS, Duties
 from geneveil.operator.kubernetes.foundation import Foundation, Means, lay_foundation
 from geneveil.operator.kubernetes.orders import READMIT, REVOKE
+from geneveil.operator.kubernetes.session.loop import Session, _News
+from geneveil.operator.kubernetes.signer import Denial
 from geneveil.operator.kubernetes.store import Place
-from tests.unit.test_operator_kubernetes_state import Fixed, Memory, _sealed
+from tests.unit.test_operator_kubernetes_state import NOW, Fixed, Memory, _sealed
 
 
 def _object(name: str, **more: Any) -> Document:
@@ -188,3 +194,68 @@ def test_a_look_at_everything_that_failed_is_due_again(
     looks.failure = None
     assert (looks.look(), looks.look()) == (3, 3)
     looks.duties.close()
+
+
+def test_objects_that_cannot_be_made_are_in_no_ones_way(
+    cache: ClusterCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A webhook that refuses NodeIPsecs must not keep a revocation back."""
+    looks = _Looks(cache, monkeypatch)
+
+    def refuse(caretaker: Caretaker) -> None:
+        raise ApiRefusedError(403, "create nodeipsecs/node-2")
+
+    monkeypatch.setattr(Caretaker, "keep_node_ipsecs", refuse)
+    with pytest.raises(ApiRefusedError):
+        looks.look()
+    assert (looks.count, cache.is_urgent) == (1, False)
+    looks.duties.close()
+
+
+class _Endless(queue.Queue[Any]):
+    """News that come faster than they can be taken."""
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        return _News(NODE_IPSECS, change=Change.MODIFIED, document=_beat(1))
+
+
+def test_news_without_a_pause_keep_no_look_waiting(cache: ClusterCache) -> None:
+    means = Means(Place(Memory(), "n"), Fixed(), bytes, cache, Confirmations())
+    session = Session(means, Memory(), "geneveil.io/node")
+    session._news = _Endless()
+    cache.take_reported()
+    session._take_news(1.0)  # it ends
+    assert cache.take_reported() == ["node-1"]
+
+
+def test_one_answer_that_is_not_taken_is_in_no_ones_way() -> None:
+    memory = Memory()
+    requests = []
+    for name in ("a", "b"):
+        document = memory.create(SIGNING_REQUESTS, _request(name))
+        requests.append(parse_signing_request(document))
+    write = memory.replace
+
+    def replace(kind: Kind, document: Document, subresource: str = "") -> Document:
+        if document["metadata"]["name"] == "a":
+            raise ApiRefusedError(422, "replace a")
+        return write(kind, document, subresource)
+
+    memory.replace = replace  # type: ignore[method-assign]
+    desk = AnswerDesk(memory)
+    written = desk.write([Denial(one, "no", "no") for one in requests], NOW)
+    desk.close()
+    assert written.uids == {"uid-a", "uid-b"}
+    assert written.error is None
+    assert "Denied" in str(memory.objects["certificatesigningrequests", "b"])
+
+
+def test_what_was_approved_is_failed_and_not_denied() -> None:
+    memory = Memory()
+    approved = [{"type": "Approved", "status": "True"}]
+    document = memory.create(SIGNING_REQUESTS, _request("a", conditions=approved))
+    desk = AnswerDesk(memory)
+    desk.write([Denial(parse_signing_request(document), "no", "why")], NOW)
+    desk.close()
+    status = memory.objects["certificatesigningrequests", "a"]["status"]
+    assert [one["type"] for one in status["conditions"]] == ["Approved", "Failed"]

@@ -102,7 +102,21 @@ def _elsewhere(policy: dict[str, Any]) -> None:
     policy["spec"]["matchConstraints"]["namespaceSelector"] = {"matchLabels": {"no": "such"}}
 
 
-ALTERED = (_refuses_nothing, _matches_nothing, _gives_way, _excepts, _leaves_out, _elsewhere)
+def _of_no_such_scope(policy: dict[str, Any]) -> None:
+    # secrets are in namespaces, ClusterIPsecs are not: what is asked for is never of both
+    for rule in policy["spec"]["matchConstraints"]["resourceRules"]:
+        rule["scope"] = "Cluster"
+
+
+ALTERED = (
+    _refuses_nothing,
+    _matches_nothing,
+    _gives_way,
+    _excepts,
+    _leaves_out,
+    _elsewhere,
+    _of_no_such_scope,
+)
 
 
 @pytest.mark.parametrize("alter", ALTERED)

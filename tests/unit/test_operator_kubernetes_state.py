@@ -315,6 +315,7 @@ def test_a_ledger_comes_back_without_what_ended_long_ago() -> None:
     [
         {"chassis": "b"},
         {"certificates": [{"serial": "x"}]},
+        {"certificates": [{**dict.fromkeys(CERTIFICATES, ""), "certificate_pem": None}]},
         {"standing": {"chassis": "a"}},
         {"node": None, "nodeUID": ["x"], "certificates": 3},
     ],

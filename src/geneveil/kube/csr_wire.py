@@ -126,6 +126,14 @@ def denied_document(request: SigningRequest, reason: str, message: str, now: dat
     return _with_condition(request.document, "Denied", reason, message, now)
 
 
+def failed_document(request: SigningRequest, reason: str, message: str, now: datetime) -> Document:
+    """For the subresource `status`: no certificate for what somebody approved already.
+
+    The API server takes no `Denied` beside `Approved`.
+    """
+    return _with_condition(request.document, "Failed", reason, message, now)
+
+
 def certified_document(approved: Document, certificate_pem: bytes) -> Document:
     """For the subresource `status`, of what was approved before."""
     status = {

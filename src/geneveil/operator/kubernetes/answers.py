@@ -16,9 +16,10 @@ from geneveil.kube.csr_wire import (
     approved_document,
     certified_document,
     denied_document,
+    failed_document,
     time_text,
 )
-from geneveil.kube.errors import ConflictError, MissingError
+from geneveil.kube.errors import ApiRefusedError, ConflictError, MissingError
 from geneveil.kube.kinds import EVENTS, SIGNING_REQUESTS
 from geneveil.kube.port import Document, KubePort
 from geneveil.model.errors import GeneveilError
@@ -34,7 +35,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Written:
-    """Which requests were answered, and the first error of those that were not."""
+    """Which requests are done with for now, and the first error of those that are not."""
 
     uids: frozenset[str]
     error: GeneveilError | None
@@ -57,22 +58,32 @@ class AnswerDesk:
             (answer.csr, self._writers.submit(partial(self._write, answer, now)))
             for answer in answers
         ]
-        done, first = set(), None
+        done: set[str] = set()
+        first, refusals = None, []
         for csr, task in tasks:
             try:
                 task.result()
                 done.add(csr.uid)
             except (ConflictError, MissingError):
                 continue  # it changed or is gone: the watch says how
+            except ApiRefusedError as error:
+                # one answer that is never taken must not be in the way of all else
+                done.add(csr.uid)
+                refusals.append((csr.name, error.render()))
             except GeneveilError as error:
                 first = first or error
+        if refusals:
+            name, why = refusals[0]
+            _log.error(log_line("answers-refused", count=len(refusals), request=name, error=why))
         return Written(frozenset(done), first)
 
     def _write(self, answer: Grant | Denial, now: datetime) -> None:
         csr = answer.csr
         if isinstance(answer, Denial):
-            document = denied_document(csr, answer.reason, answer.message, now)
-            self._port.replace(SIGNING_REQUESTS, document, "approval")
+            is_approved = "Approved" in csr.conditions  # by a person, or before it was revoked
+            make = failed_document if is_approved else denied_document
+            document = make(csr, answer.reason, answer.message, now)
+            self._port.replace(SIGNING_REQUESTS, document, "status" if is_approved else "approval")
             _log.warning(log_line("denied", request=csr.name, reason=answer.reason))
             self._tell(answer, now)
             return

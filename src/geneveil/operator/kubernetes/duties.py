@@ -6,6 +6,7 @@ a lead that changed are all made good by the next look.
 
 import logging
 from collections.abc import Callable, Mapping
+from datetime import datetime
 
 from geneveil.kube.csr_wire import SigningRequest, time_text
 from geneveil.kube.errors import ExistsError, MissingError
@@ -84,13 +85,16 @@ class Duties:
         Raises:
             GeneveilError: a duty failed; the next look begins from what is.
         """
-        self._keep_objects(base)
-        if base.registry is None or base.keeper is None:
-            return False
-        self._hear(base.registry, base.store)
-        if self._is_whole_due(base):
-            self._look_at_all(base, base.registry, base.keeper)
-        return self._sign(base)
+        failure = self._keep_objects(base)
+        is_busy = False
+        if base.registry is not None and base.keeper is not None:
+            self._hear(base.registry, base.store)
+            if self._is_whole_due(base):
+                self._look_at_all(base, base.registry, base.keeper)
+            is_busy = self._sign(base)
+        if failure is not None:
+            raise failure
+        return is_busy
 
     def _is_whole_due(self, base: Foundation) -> bool:
         is_old = self._seconds() - self._whole_at >= WHOLE_SECONDS
@@ -126,17 +130,23 @@ class Duties:
         )
         self._publisher.publish_status(facts, self._cache.switch, now)
 
-    def _keep_objects(self, base: Foundation) -> None:
-        """Make what is missing; where the CRDs are, for some time there is nothing to try."""
+    def _keep_objects(self, base: Foundation) -> GeneveilError | None:
+        """Make what is missing; where the CRDs are, for some time there is nothing to try.
+
+        Returns:
+            Why it could not be done: certificates, revocations and trust depend on none of it.
+        """
         if self._seconds() < self._no_kind_until:
-            return
+            return None
         try:
             self.keep_switch(base)
             self._caretaker.keep_node_ipsecs()
         except MissingError as error:
-            # certificates and trust depend on neither of them
             self._no_kind_until = self._seconds() + KIND_SECONDS
             _log.error(log_line("kind-missing", error=error.render()))
+        except GeneveilError as error:
+            return error
+        return None
 
     def keep_switch(self, base: Foundation) -> None:
         """Make the ClusterIPsec again if somebody deleted it: there is something to report on.
@@ -256,7 +266,8 @@ class Duties:
             one for one in self._cache.unanswered.values() if one.uid not in self._answered
         )
         # one node's many are not in the way of other nodes' few
-        return sorted(pending, key=lambda one: (self._is_last(one), one.created_at, one.name))
+        return sorted(pending, key=self._turn)
 
-    def _is_last(self, one: SigningRequest) -> bool:
-        return one.uid in self._late or self._earlier.get(one.uid, 0) >= MOST_WAITING
+    def _turn(self, one: SigningRequest) -> tuple[bool, bool, datetime, str]:
+        is_one_of_many = self._earlier.get(one.uid, 0) >= MOST_WAITING
+        return is_one_of_many, one.uid in self._late, one.created_at, one.name

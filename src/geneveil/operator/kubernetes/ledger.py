@@ -13,7 +13,6 @@ be issued by one small write, however large the cluster is.
 """
 
 import base64
-import binascii
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -83,6 +82,7 @@ AUDIT = (
 )
 _PEM = {"certificate_pem", "crl_pem"}
 _HEX = {"key_sha256", "csr_sha256"}
+_UNREADABLE = (AttributeError, KeyError, TypeError, ValueError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ def parse_ledger(document: Document) -> ChassisLedger:
             certificates=certificates,
             standing=_decode(NODES, standing) if standing is not None else None,
         )
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+    except _UNREADABLE as error:
         raise _unreadable(f"the ConfigMap {name}", error) from None
 
 
@@ -219,7 +219,7 @@ def parse_state(document: Document) -> ClusterState:
             for name, pem in data.items()
             if name.startswith("ca-") and name.endswith(".key")
         }
-    except (KeyError, TypeError, ValueError, binascii.Error, RecursionError) as error:
+    except _UNREADABLE as error:
         raise _unreadable(f"the Secret {CA_SECRET}", error) from None
     return ClusterState(tables, keys)
 
@@ -245,7 +245,7 @@ def parse_log(document: Document) -> tuple[Row, ...]:
     """
     try:
         return tuple(_decode(AUDIT, row) for row in json.loads(document["data"][LOG_KEY]))
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+    except _UNREADABLE as error:
         raise _unreadable(f"the ConfigMap {LOG_CONFIG_MAP}", error) from None
 
 

@@ -142,7 +142,9 @@ def is_binding_whole(binding: Document, policy: str) -> bool:
 
 
 def _rule(rule: object) -> dict[str, Any]:
-    return {name: _mapping(rule).get(name) or [] for name in _RULE}
+    found = {name: _mapping(rule).get(name) or [] for name in _RULE}
+    scope = _mapping(rule).get("scope") or "*"
+    return found if scope == "*" else {**found, "scope": scope}
 
 
 def _expressions(spec: Document, name: str) -> list[list[str]]:

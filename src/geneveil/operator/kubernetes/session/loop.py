@@ -27,7 +27,10 @@ REQUESTS_OF_A_PAGE = 50
 """Each may be as large as etcd takes it, 1.5 MiB; a node's has 2 KiB."""
 
 _GATHER_SECONDS = 0.02
-"""So long changes are gathered, so that many together are one look."""
+"""Changes that follow one another sooner are one look."""
+
+_GATHER_MOST_SECONDS = 0.25
+"""But one writer who never pauses keeps nobody waiting for the next look."""
 
 _log = logging.getLogger(__name__)
 
@@ -141,10 +144,10 @@ class Session:
             self._over.wait(self._pause)
             until = 0.0
         try:
-            news = self._news.get(timeout=max(until - time.monotonic(), 0.0) or 0.001)
-            while True:
-                self._put(news)
-                news = self._news.get(timeout=_GATHER_SECONDS)
+            self._put(self._news.get(timeout=max(until - time.monotonic(), 0.0) or 0.001))
+            until = time.monotonic() + _GATHER_MOST_SECONDS
+            while time.monotonic() < until:
+                self._put(self._news.get(timeout=_GATHER_SECONDS))
         except queue.Empty:
             return
 
@@ -155,7 +158,7 @@ class Session:
                 cache.replace(news.kind, news.listing.items)
             elif news.change is not None and news.document is not None:
                 cache.change(news.kind, news.change, news.document)
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             _log.error(log_line("object-unreadable", kind=news.kind.plural, error=repr(error)))
 
     def _sink(self, kind: Kind) -> Sink:
