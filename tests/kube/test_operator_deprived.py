@@ -1,4 +1,4 @@
-"""An operator whose CRDs are taken away, and whose log another writes: it goes on, and says so."""
+"""An operator whose CRDs are taken away, and whose log or ledger another writes: it says so."""
 
 import json
 import os
@@ -13,6 +13,7 @@ from geneveil.kube.io import KubeClient, open_client
 from geneveil.kube.kinds import CLUSTER_IPSECS, CONFIG_MAPS, EVENTS, NODE_IPSECS
 from geneveil.kube.port import Kind, Selection
 from geneveil.model.errors import GeneveilError
+from geneveil.operator.kubernetes.ledger import ledger_name
 from lab.kube.arguments import Programs
 from lab.kube.cluster import make_namespace
 from lab.kube.server import ApiServer
@@ -21,6 +22,7 @@ from tests.kube.operator_bench import (
     FakeAgent,
     condition,
     install,
+    make_csr,
     operator_kubeconfig,
     replica,
     switch_on,
@@ -127,4 +129,34 @@ def test_a_log_that_another_wrote_is_read_anew_and_written_again(
 
         wait_for("it is written", is_written, 90)
         assert operator.text().count('event="reads-anew"') == 1
+        assert "Traceback" not in operator.text()
+
+
+@pytest.mark.timeout(300)
+def test_a_ledger_that_is_damaged_is_told_and_made_good(server: ApiServer, tmp_path: Path) -> None:
+    admin = open_client(server.kubeconfig())
+    agent = FakeAgent(server, "damaged", "chassis-damaged")
+    config = operator_kubeconfig(server)
+
+    def write(text: str) -> None:
+        ledger = admin.read(CONFIG_MAPS, ledger_name("chassis-damaged"), NAMESPACE)
+        ledger["data"]["ledger.json"] = text
+        done = server.kubectl("replace", "-f", "-", stdin=json.dumps(ledger), config=config)
+        assert done.returncode == 0, done.stderr
+
+    with replica(server, tmp_path, "one") as operator:
+        agent.enrol()
+        wait_for("all is well", lambda: condition(admin, "Degraded")[1] == "AsExpected")
+        ledger = admin.read(CONFIG_MAPS, ledger_name("chassis-damaged"), NAMESPACE)
+        whole = ledger["data"]["ledger.json"]
+        write('{"chassis": "chassis-damaged", "certificates": 3, "standing": null}')
+        name = agent.ask(make_csr("chassis-damaged"))
+        wait_for("it is told", lambda: condition(admin, "Degraded")[1] == "StateNotUsable")
+        assert ledger_name("chassis-damaged") in condition(admin, "Degraded")[2]
+        assert condition(admin, "Available")[0] == "False"
+        assert admin.read(CLUSTER_IPSECS, "cluster")["status"]["sealedSHA256"]
+        write(whole)
+        wait_for("it goes on", lambda: agent.certificate(name))
+        wait_for("all is well again", lambda: condition(admin, "Degraded")[1] == "AsExpected")
+        assert condition(admin, "Available")[0] == "True"
         assert "Traceback" not in operator.text()

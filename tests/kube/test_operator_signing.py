@@ -191,6 +191,7 @@ def test_what_a_person_approved_and_is_refused_is_in_nobodys_way(cluster: Cluste
 
     assert wait_for("it failed", failed) == ["csr-common-name"]
     assert not agent.certificate(name)
+    agent.chassis = "chassis-approved"
     agent.enrol()
 
 

@@ -61,6 +61,23 @@ def status_document(facts: ClusterFacts, switch: Document, now: datetime) -> Doc
     return {"metadata": {"name": CLUSTER_NAME}, "status": status}
 
 
+def unusable_document(why: str, switch: Document, now: datetime) -> Document:
+    """What is to be applied while the state can't be used: the rest stays as it was told last.
+
+    Args:
+        why: in full, with its remedy.
+        switch: the ClusterIPsec as it is.
+    """
+    told = switch.get("status") or {}
+    before = {one["type"]: one for one in told.get("conditions") or ()}
+    generation = switch["metadata"].get("generation", 1)
+    conditions = [one for one in before.values() if one["type"] not in ("Available", "Degraded")]
+    for kind, is_so in (("Available", False), ("Degraded", True)):
+        one = _condition(before, generation, now, kind, is_so, "StateNotUsable", why)
+        conditions.append(one)
+    return {"metadata": {"name": CLUSTER_NAME}, "status": {**told, "conditions": conditions}}
+
+
 def _trust(state: TrustState, waiting: tuple[str, ...]) -> dict[str, Any]:
     trust = state.trust
     found: dict[str, Any] = {

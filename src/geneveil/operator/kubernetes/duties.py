@@ -130,6 +130,12 @@ class Duties:
         )
         self._publisher.publish_status(facts, self._cache.switch, now)
 
+    def report_unusable(self, error: GeneveilError) -> None:
+        """Tell people that the state can't be used: an old `nothing is wrong` would be a lie."""
+        if self._cache.switch is not None:
+            now = self._means.clock.now()
+            self._publisher.publish_unusable(error.render(), self._cache.switch, now)
+
     def _keep_objects(self, base: Foundation) -> GeneveilError | None:
         """Make what is missing; where the CRDs are, for some time there is nothing to try.
 

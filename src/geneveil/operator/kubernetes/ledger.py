@@ -285,5 +285,6 @@ def _unreadable(what: str, error: Exception) -> TrustError:
     return TrustError(
         f"{what} can't be read",
         why=f"{type(error).__name__}: {error}",
-        remedy="restore it from a backup of etcd; nothing is issued until then",
+        remedy="restore it from a backup; until then nothing is issued or revoked, and what nodes "
+        "have goes on",
     )

@@ -11,6 +11,7 @@ from geneveil.operator.kubernetes.cluster_status import (
     STATUS_MANAGER,
     ClusterFacts,
     status_document,
+    unusable_document,
 )
 from geneveil.operator.kubernetes.publication import published_generation, trust_document
 from geneveil.operator.log_lines import log_line
@@ -66,7 +67,13 @@ class Publisher:
 
     def publish_status(self, facts: ClusterFacts, switch: Document, now: datetime) -> None:
         """Apply the ClusterIPsec's status if it differs."""
-        wanted = status_document(facts, switch, now)
+        self._apply_status(status_document(facts, switch, now), switch)
+
+    def publish_unusable(self, why: str, switch: Document, now: datetime) -> None:
+        """Say in the ClusterIPsec's status that the state can't be used."""
+        self._apply_status(unusable_document(why, switch, now), switch)
+
+    def _apply_status(self, wanted: Document, switch: Document) -> None:
         uid = switch["metadata"].get("uid")
         if (uid, wanted["status"]) != self._status:
             self._port.apply(CLUSTER_IPSECS, wanted, STATUS_MANAGER, "status")

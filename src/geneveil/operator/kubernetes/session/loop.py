@@ -13,7 +13,7 @@ from geneveil.kube.errors import MissingError
 from geneveil.kube.kinds import CLUSTER_IPSECS, GROUP, NODE_IPSECS, NODES, SIGNING_REQUESTS
 from geneveil.kube.loop import Sink, start_following
 from geneveil.kube.port import Change, Document, Kind, KubePort, Listing, Selection
-from geneveil.model.errors import GeneveilError, OperatorUnreachableError
+from geneveil.model.errors import GeneveilError, OperatorUnreachableError, TrustError
 from geneveil.operator.kubernetes.duties import Duties
 from geneveil.operator.kubernetes.foundation import Foundation, Means, lay_foundation
 from geneveil.operator.kubernetes.store import KubeStore
@@ -108,6 +108,8 @@ class Session:
             is_busy = duties.do(base)
         except GeneveilError as error:
             self._fail(error)
+            if isinstance(error, TrustError) and self._means.place.may_write():
+                self._try(partial(duties.report_unusable, error))
             return False
         finally:
             if self._base is not None:
