@@ -21,6 +21,10 @@ class Output(StrEnum):
 
 _CONFIG = typer.Option(DEFAULT_CONFIG, "--config", "-c", help="The agent's configuration file.")
 _OUTPUT = typer.Option(Output.TABLE, "--output", "-o", help="For people or for machines.")
+_CONFIG_UNUSABLE = 78
+"""EX_CONFIG of sysexits.h. Not 2: Python itself ends with 2 when it cannot open its script, and the
+unit of the guard lets Open vSwitch start after this one."""
+
 _UNDERLAY = typer.Option(1500, min=68, max=65535, help="MTU of the nodes' underlay interfaces.")
 _RUN_DIR = typer.Option(Path("/run/geneveil"), "--run-dir", help="Where the agent writes.")
 
@@ -142,9 +146,9 @@ def mtu(underlay: int = _UNDERLAY, output: Output = _OUTPUT) -> None:
     "apply",
     help="Put the guard in place: Geneve leaves and arrives inside IPsec, or not at all.\n\n"
     "Runs at boot, before Open vSwitch. Repeating it changes nothing. With mode Disabled it says "
-    "so and does nothing. With a configuration file that cannot be used it fails with status 2, "
-    "and sets the guard all the same if this node was ever told to encrypt. Status 1: a guard is "
-    "needed and does not stand.\n\n"
+    "so and does nothing. With a configuration file that cannot be used it fails with status 78, "
+    "and sets the guard all the same if this node was ever told to encrypt. Any other "
+    "status but 0: a guard may be needed and does not stand.\n\n"
     "Example: geneveil guard apply --config /etc/geneveil/agent.yaml",
 )
 def guard_apply(config: Path = _CONFIG, output: Output = _OUTPUT) -> None:
@@ -159,7 +163,8 @@ def guard_apply(config: Path = _CONFIG, output: Output = _OUTPUT) -> None:
         if not guard_without_config(_complain):
             _complain(error.render())
             raise typer.Exit(1) from None
-        raise
+        _complain(error.render())
+        raise typer.Exit(_CONFIG_UNUSABLE) from None
     store = NodeStore(agent_config.state_dir)
     since = store.decommissioned_since()
     if since and not store.is_decommissioned():
