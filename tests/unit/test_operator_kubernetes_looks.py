@@ -259,3 +259,19 @@ def test_what_was_approved_is_failed_and_not_denied() -> None:
     desk.close()
     status = memory.objects["certificatesigningrequests", "a"]["status"]
     assert [one["type"] for one in status["conditions"]] == ["Approved", "Failed"]
+
+
+def test_what_fails_all_day_long_is_told_seldom(
+    cache: ClusterCache, caplog: pytest.LogCaptureFixture
+) -> None:
+    means = Means(Place(Memory(), "n"), Fixed(), bytes, cache, Confirmations())
+    session = Session(means, Memory(), "geneveil.io/node")
+
+    def refused() -> None:
+        raise ApiRefusedError(403, "apply clusteripsecs/cluster")
+
+    for _ in range(100):
+        session._try("report", refused)
+    assert caplog.text.count("duty-failed") < 10
+    session._try("clean", refused)  # another duty is not hidden by it
+    assert 'duty="clean"' in caplog.text

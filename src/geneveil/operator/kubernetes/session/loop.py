@@ -14,6 +14,7 @@ from geneveil.kube.kinds import CLUSTER_IPSECS, GROUP, NODE_IPSECS, NODES, SIGNI
 from geneveil.kube.loop import Sink, start_following
 from geneveil.kube.port import Change, Document, Kind, KubePort, Listing, Selection
 from geneveil.model.errors import GeneveilError, OperatorUnreachableError, TrustError
+from geneveil.operator.failure_lines import FailureLines
 from geneveil.operator.kubernetes.duties import Duties
 from geneveil.operator.kubernetes.foundation import Foundation, Means, lay_foundation
 from geneveil.operator.kubernetes.store import KubeStore
@@ -69,6 +70,7 @@ class Session:
         self._over = threading.Event()
         self._base: Foundation | None = None
         self._pause = 0.0
+        self._told = {what: FailureLines() for what in ("look", "tell", "report", "clean")}
         self.looked_at = time.monotonic()
         self.is_ready = False
 
@@ -91,10 +93,10 @@ class Session:
                     continue
                 if not is_busy and time.monotonic() - reported > REPORT_SECONDS:
                     reported = time.monotonic()
-                    self._try(partial(duties.report, base))
+                    self._try("report", partial(duties.report, base))
                 if time.monotonic() - cleaned > CLEAN_SECONDS:
                     cleaned = time.monotonic()
-                    self._try(partial(duties.clean, base))
+                    self._try("clean", partial(duties.clean, base))
         finally:
             self._end(duties)
 
@@ -109,12 +111,14 @@ class Session:
         except GeneveilError as error:
             self._fail(error)
             if isinstance(error, TrustError) and self._means.place.may_write():
-                self._try(partial(duties.report_unusable, error))
+                self._try("tell", partial(duties.report_unusable, error))
             return False
         finally:
             if self._base is not None:
                 tell_audit(self._base.store)
         self._pause, self.is_ready = 0.0, True
+        if self._told["look"].succeeded():
+            _log.info(log_line("looking-again"))
         return is_busy
 
     def _found_anew(self) -> Foundation | None:
@@ -127,14 +131,19 @@ class Session:
         self.is_ready = True
         return self._base
 
-    def _try(self, duty: Callable[[], None]) -> None:
+    def _try(self, what: str, duty: Callable[[], None]) -> None:
         try:
             duty()
+            self._told[what].succeeded()
         except GeneveilError as error:
-            _log.warning(log_line("duty-failed", error=error.render()))
+            text = error.render()
+            if times := self._told[what].failed(text, time.monotonic()):
+                _log.warning(log_line("duty-failed", duty=what, error=text, times=times))
 
     def _fail(self, error: GeneveilError) -> None:
-        _log.error(log_line("look-failed", error=error.render()))
+        text = error.render()
+        if times := self._told["look"].failed(text, time.monotonic()):
+            _log.error(log_line("look-failed", error=text, times=times))
         asked = error.retry_after_seconds if isinstance(error, OperatorUnreachableError) else 0.0
         self._pause = max(min(2 * self._pause or 0.25, LONGEST_PAUSE_SECONDS), asked)
 
@@ -184,7 +193,7 @@ class Session:
         if self._base is not None:
             base, self._base = self._base, None
             if self._means.place.may_write():
-                self._try(base.store.write_log)
+                self._try("clean", base.store.write_log)
             tell_audit(base.store)
             base.store.close()
 
