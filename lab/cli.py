@@ -228,6 +228,7 @@ def scenario(
         typer.Option(help="Keep each fault's row here (JSON); a .md beside it gets the table."),
     ] = None,
     fault: Annotated[list[str] | None, typer.Option(help="Of faults, only these.")] = None,
+    control_plane: ControlPlane = "standalone",
     minutes: Annotated[float | None, typer.Option(help="Begin nothing new after so long.")] = None,
 ) -> None:
     """Play situations on real clusters with steady traffic; see lab/scenarios/.
@@ -240,20 +241,26 @@ def scenario(
 
       python -m lab scenario node_certificates_renewed
 
+      python -m lab scenario ca_rolled_over --control-plane kubernetes
+
       python -m lab scenario --all --results out/soak.md --record out/faults.json
     """
     from lab.lifecycle import LabConfig
-    from lab.scenario import load_scenario, scenario_names
+    from lab.scenario import load_scenario, playable_names
     from lab.session import play_all
 
-    chosen = [load_scenario(name) for name in names or scenario_names()]
+    is_kubernetes = _is_kubernetes(control_plane)
+    playable, left_out = playable_names(control_plane)
+    chosen = [load_scenario(name, control_plane) for name in names or playable]
+    for name, why in [] if names else left_out.items():
+        typer.echo(f"{name:32} not on Kubernetes: {why}")
     if not names and not everything:
         for each in chosen:
             typer.echo(f"{each.name:32} {each.title}")
             for one in each.faults:
                 typer.echo(f"{'':32}   {one.name}: {one.title}")
         return
-    programs, transport = _prepare(LabConfig())
+    programs, transport = _prepare(LabConfig(kubernetes=is_kubernetes))
 
     def choose(one: "Fault") -> bool:
         return not fault or one.name in fault

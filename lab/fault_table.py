@@ -1,21 +1,27 @@
 """docs/reliability.md's table: written by the faults that were played, and by nothing else.
 
-A record is a JSON file with one row a fault; playing a fault again replaces its row. The table
-stands between two marks in the Markdown file beside it.
+A record is a JSON file with one row a fault and control plane; playing a fault again replaces its
+row. The tables stand between two marks in the Markdown file beside it, Kubernetes' own below.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from lab.control_plane import KUBERNETES, STANDALONE
 from lab.errors import LabError
 from lab.fault_play import FaultOutcome
 
 BEGIN, END = "<!-- faults: begin -->", "<!-- faults: end -->"
 
 
-def fault_row(situation: str, outcome: FaultOutcome) -> dict[str, Any]:
+Key = tuple[str, str]
+
+
+def fault_row(
+    situation: str, outcome: FaultOutcome, control_plane: str = STANDALONE
+) -> dict[str, Any]:
     """One fault's figures, as they were seen."""
     untouched, touched = outcome.untouched, outcome.touched
     named = sorted({code for found in outcome.named.values() for code in found})
@@ -23,6 +29,7 @@ def fault_row(situation: str, outcome: FaultOutcome) -> dict[str, Any]:
         "fault": outcome.fault.name,
         "title": outcome.fault.title,
         "situation": situation,
+        "control_plane": control_plane,
         "clear_frames": outcome.clear_frames,
         "sent_packets": sum(loss.sent_packets for loss in outcome.losses),
         "udp_a_second": outcome.udp_a_second,
@@ -40,20 +47,32 @@ def fault_row(situation: str, outcome: FaultOutcome) -> dict[str, Any]:
 def merge_row(record: Path, row: dict[str, Any]) -> None:
     """Put a row into the record, and write the table anew where there is a place for it."""
     rows = read_rows(record)
-    rows[row["fault"]] = row
+    rows[_key(row)] = row
     record.parent.mkdir(parents=True, exist_ok=True)
-    ordered = sorted(rows.values(), key=lambda r: (r["situation"], r["fault"]))
+    ordered = sorted(rows.values(), key=lambda r: (r["situation"], *_key(r)))
     record.write_text(json.dumps(ordered, indent=1) + "\n")
     page = record.with_suffix(".md")
     if page.exists():
-        page.write_text(with_table(page.read_text(), fault_table(ordered)))
+        page.write_text(with_table(page.read_text(), fault_tables(ordered)))
 
 
-def read_rows(record: Path) -> dict[str, dict[str, Any]]:
-    """The rows of a record by their fault; none where there is no such file."""
+def read_rows(record: Path) -> dict[Key, dict[str, Any]]:
+    """The rows of a record by fault and control plane; none where there is no such file."""
     if not record.exists():
         return {}
-    return {row["fault"]: row for row in json.loads(record.read_text())}
+    return {_key(row): row for row in json.loads(record.read_text())}
+
+
+def _key(row: dict[str, Any]) -> Key:
+    # rows of before there was a choice say nothing of it
+    return row["fault"], row.get("control_plane", STANDALONE)
+
+
+def fault_tables(rows: Sequence[dict[str, Any]]) -> str:
+    """A table of the standalone operator's, and one of what was played on Kubernetes."""
+    on_kubernetes = [row for row in rows if _key(row)[1] == KUBERNETES]
+    text = fault_table(row for row in rows if _key(row)[1] != KUBERNETES)
+    return text + ("\nOn Kubernetes:\n\n" + fault_table(on_kubernetes) if on_kubernetes else "")
 
 
 def fault_table(rows: Iterable[dict[str, Any]]) -> str:

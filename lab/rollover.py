@@ -25,7 +25,7 @@ async def rotate(stage: Stage, wave: str = "") -> None:
     Args:
         wave: over how long the nodes renew, such as `30s`; empty: as the cluster is configured.
     """
-    words = ["geneveil", "operator", "ca", "rotate", *stage.where]
+    words = ["geneveil", "operator", "ca", "rotate", *stage.control_plane.where]
     await stage.running.remote(CENTRAL).check([*words, *(["--wave", wave] if wave else [])])
 
 

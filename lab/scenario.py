@@ -7,6 +7,9 @@ instead of `play`; see `lab.fault`. Several of those are played on one cluster, 
 `SHARES_LAB = False`. `IPV6 = True` asks for an IPv6 underlay and pods of both families,
 `BY_SYSTEMD = True` for nodes that systemd boots, `UDP_A_SECOND` and `TICK_SECONDS` for other
 traffic than usual.
+
+All are played with either control plane (`lab.control_plane`), but for one that says why it can't
+be on Kubernetes: `NOT_ON_KUBERNETES = "…"`.
 """
 
 import importlib
@@ -17,6 +20,7 @@ from pathlib import Path
 
 from geneveil.model.errors import ConfigError
 from lab.bringup import Running, bring_up
+from lab.control_plane import KUBERNETES, STANDALONE
 from lab.errors import LabError
 from lab.fault import UDP_A_SECOND, Fault
 from lab.fault_play import FaultOutcome, FaultPlayer
@@ -49,6 +53,7 @@ class Scenario:
     udp_a_second: int = PLAYED_UDP_A_SECOND
     tick_seconds: float = TICK_SECONDS
     by_systemd: bool = False
+    control_plane: str = STANDALONE
 
     @property
     def cluster(self) -> tuple[int, str, bool, bool]:
@@ -61,15 +66,30 @@ def scenario_names() -> list[str]:
     return sorted(path.parent.name for path in FOLDER.glob("*/scenario.py"))
 
 
-def load_scenario(name: str) -> Scenario:
+def playable_names(control_plane: str) -> tuple[list[str], dict[str, str]]:
+    """The scenarios that are played with a control plane, and why the others are not."""
+    names = scenario_names()
+    why = {name: _why_not(name) for name in names} if control_plane == KUBERNETES else {}
+    left_out = {name: text for name, text in why.items() if text}
+    return [name for name in names if name not in left_out], left_out
+
+
+def _why_not(name: str) -> str:
+    module = importlib.import_module(f"lab.scenarios.{name}.scenario")
+    return str(getattr(module, "NOT_ON_KUBERNETES", ""))
+
+
+def load_scenario(name: str, control_plane: str = STANDALONE) -> Scenario:
     """Find a scenario by its folder's name.
 
     Raises:
-        ConfigError: there is none; names those that are.
+        ConfigError: there is none, and names those that are; or not with this control plane.
     """
     if name not in scenario_names():
         raise ConfigError(f"no scenario {name!r}", remedy=f"one of {', '.join(scenario_names())}")
     module = importlib.import_module(f"lab.scenarios.{name}.scenario")
+    if control_plane == KUBERNETES and (why := _why_not(name)):
+        raise ConfigError(f"{name} is not played on Kubernetes", why=why)
     faults = tuple(getattr(module, "FAULTS", ()))
     return Scenario(
         name,
@@ -83,6 +103,7 @@ def load_scenario(name: str) -> Scenario:
         getattr(module, "UDP_A_SECOND", PLAYED_UDP_A_SECOND),
         getattr(module, "TICK_SECONDS", TICK_SECONDS),
         getattr(module, "BY_SYSTEMD", False),
+        control_plane,
     )
 
 
@@ -174,8 +195,17 @@ async def staged(
     first = scenarios[0]
     name = name or f"s-{first.name}"[:24]
     subnets = IPV6_SUBNETS if first.ipv6 else Subnets()
-    config = LabConfig(name, first.nodes, True, first.encapsulation, subnets, data_dir)
-    cluster = plan_cluster(True, first.encapsulation, ipv6=first.ipv6, by_systemd=first.by_systemd)
+    on_kubernetes = first.control_plane == KUBERNETES
+    config = LabConfig(
+        name, first.nodes, True, first.encapsulation, subnets, data_dir, on_kubernetes
+    )
+    cluster = plan_cluster(
+        True,
+        first.encapsulation,
+        ipv6=first.ipv6,
+        kubernetes=on_kubernetes,
+        by_systemd=first.by_systemd,
+    )
     layout = lay_out(config, programs, cluster, transport)
     async with supervised(layout) as lab:
         running = Running(layout, lab)

@@ -262,7 +262,7 @@ async def play_all(
 
     def keep(situation: str, outcome: FaultOutcome) -> None:
         if record:
-            merge_row(record, fault_row(situation, outcome))
+            merge_row(record, fault_row(situation, outcome, scenarios[0].control_plane))
 
     with narrator() as say:
         for group in group_scenarios(scenarios):

@@ -18,11 +18,11 @@ from typing import Any
 from geneveil.model.errors import GeneveilError
 from lab.bringup import Running
 from lab.clocks import read_clock
+from lab.control_plane import ControlPlane, control_plane
 from lab.deadline import patience, wait_until
 from lab.errors import LabError
 from lab.health import is_well
 from lab.intruder import GENEVE_IN_CLEAR
-from lab.shared_folder import KUBE_FOLDER
 from lab.topology import CENTRAL, Node
 from lab.traffic import TICK_SECONDS, UDP_A_SECOND, PairLoss, Traffic
 
@@ -68,15 +68,13 @@ class Stage:
         return found
 
     @property
-    def where(self) -> tuple[str, ...]:
-        """What `geneveil operator` is told on central, so that it finds this cluster's operator."""
-        if not self.running.layout.cluster.kubernetes:
-            return ()
-        return ("--kubernetes", "--kubeconfig", f"{KUBE_FOLDER}/admin.kubeconfig")
+    def control_plane(self) -> ControlPlane:
+        """Who certifies the nodes: the same verbs, whichever it is."""
+        return control_plane(self.running)
 
     async def operator(self, *words: str, check: bool = True) -> Any:
         """`geneveil operator … -o json` on central, as a value."""
-        command = ["geneveil", "operator", *words, *self.where, "-o", "json"]
+        command = ["geneveil", "operator", *words, *self.control_plane.where, "-o", "json"]
         done = await self.running.remote(CENTRAL).run(command)
         if check and done.status:
             raise LabError(f"{' '.join(command)} ended with {done.status}", why=done.stderr[-400:])

@@ -119,15 +119,18 @@ def replica(
     name: str,
     dies: tuple[str, ...] = (),
     config: Path | None = None,
+    days_ahead: int = 0,
 ) -> Iterator[OperatorReplica]:
     """Run one until the block ends.
 
     Args:
         dies: at which write it is killed; see `dying_operator`.
         config: instead of a kubeconfig with a token of its own.
+        days_ahead: how wrong its clock is; see `skewed_program`.
     """
     log = folder / f"{name}.log"
     program = ["tests.kube.dying_operator", *dies, "--"] if dies else ["geneveil"]
+    program = ["tests.kube.skewed_program", str(days_ahead)] if days_ahead else program
     command = [sys.executable, "-m", *program, "operator", "run", "--kubernetes"]
     command += ["--kubeconfig", str(config or operator_kubeconfig(server)), "--identity", name]
     with log.open("wb") as output:

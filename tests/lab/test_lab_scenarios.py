@@ -7,8 +7,10 @@ import asyncio
 
 import pytest
 
+from geneveil.model.errors import ConfigError
+from lab.control_plane import KUBERNETES
 from lab.lifecycle import Programs
-from lab.scenario import load_scenario, play_scenario, scenario_names
+from lab.scenario import load_scenario, play_scenario, playable_names, scenario_names
 from tests.lab.conftest import DATA_DIR
 
 pytestmark = pytest.mark.lab
@@ -21,6 +23,15 @@ def test_every_scenario_says_what_it_is() -> None:
         scenario = load_scenario(name)
         assert scenario.title
         assert 2 <= scenario.nodes <= 8
+
+
+def test_a_scenario_that_is_not_for_kubernetes_says_why() -> None:
+    playable, left_out = playable_names(KUBERNETES)
+    assert {*SHORT, *playable} == set(playable)
+    for name, why in left_out.items():
+        with pytest.raises(ConfigError, match="not played on Kubernetes") as raised:
+            load_scenario(name, KUBERNETES)
+        assert raised.value.why == why
 
 
 @pytest.mark.parametrize("name", SHORT)

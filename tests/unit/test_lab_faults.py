@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from lab import belongings
+from lab.control_plane import KUBERNETES
 from lab.errors import LabError
 from lab.fault import Belonging, Fault, Keeps, codes
 from lab.fault_play import (
@@ -16,7 +17,7 @@ from lab.fault_play import (
     logged_codes,
     recovery_seconds,
 )
-from lab.fault_table import BEGIN, END, fault_row, fault_table, merge_row, with_table
+from lab.fault_table import BEGIN, END, fault_row, fault_table, fault_tables, merge_row, with_table
 from lab.stage import Stage
 from lab.traffic import Mark, PairLoss
 
@@ -141,6 +142,20 @@ def test_a_record_keeps_the_latest_row_and_writes_the_page(tmp_path: Path) -> No
     assert "old" not in text
 
 
+def test_what_was_played_on_kubernetes_is_a_table_of_its_own(tmp_path: Path) -> None:
+    record, page = tmp_path / "r.json", tmp_path / "r.md"
+    page.write_text(f"{BEGIN}\n{END}\n")
+    fault = make(touches=("node1",))
+    old = fault_row("s", outcome(fault, loss("node1", "node2", (0, 9))))
+    del old["control_plane"]
+    record.write_text(json.dumps([old]))
+    merge_row(record, fault_row("s", outcome(fault, loss("node1", "node2", (0, 4))), KUBERNETES))
+    above, below = page.read_text().split("\nOn Kubernetes:\n")
+    assert "| F | 0 | – | 10 |" in above
+    assert "| F | 0 | – | 5 |" in below
+    assert below.count("| fault |") == above.count("| fault |") == 1
+
+
 def test_a_page_without_marks_is_left_alone() -> None:
     with pytest.raises(LabError):
         with_table("nothing here", fault_table([]))
@@ -150,7 +165,7 @@ def test_docs_show_the_recorded_figures() -> None:
     record, page = TOP / "docs/reliability.json", (TOP / "docs/reliability.md").read_text()
     rows = json.loads(record.read_text())
     assert rows
-    assert with_table(page, fault_table(rows)) == page
+    assert with_table(page, fault_tables(rows)) == page
 
 
 def test_a_double_that_goes_is_no_change() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from geneveil.kube.csr_wire import NODE_NAME, NODE_UID
 from geneveil.kube.kinds import CONFIG_MAPS, NODE_IPSECS, NODES, SIGNING_REQUESTS
-from geneveil.kube.port import Document
+from geneveil.kube.port import Change, Document
 from geneveil.operator.audit import AuditEvent, Event
 from geneveil.operator.confirmations import Confirmations
 from geneveil.operator.kubernetes.caretaker import MOST_DELETED, Caretaker
@@ -16,9 +16,10 @@ from geneveil.operator.kubernetes.cluster_cache import ClusterCache
 from geneveil.operator.kubernetes.duties import MOST_AT_ONCE, Duties
 from geneveil.operator.kubernetes.foundation import Foundation, Means, lay_foundation
 from geneveil.operator.kubernetes.ledger import MOST_LOG_ENTRIES, Binding
-from geneveil.operator.kubernetes.orders import REVOKE
+from geneveil.operator.kubernetes.orders import READMIT, REVOKE
 from geneveil.operator.kubernetes.publication import published_generation, trust_document
 from geneveil.operator.kubernetes.publisher import MOST_AHEAD, Publisher
+from geneveil.operator.kubernetes.requested_rotation import ROTATE
 from geneveil.operator.kubernetes.store import KubeStore, Place
 from geneveil.operator.records import CertificateRecord, Kind, Standing
 from geneveil.operator.registry import read_trust_state
@@ -100,6 +101,70 @@ def test_who_is_revoked_is_the_node_whatever_it_calls_itself(claims: str) -> Non
     assert thief is not None
     assert thief.standing is Standing.REVOKED
     assert tables.find_node("victim") is None
+
+
+@pytest.mark.parametrize("days", [-1600, 0, 1600])
+@pytest.mark.parametrize(("seconds", "is_back"), [(-1, False), (0, True)])
+def test_a_node_is_let_back_by_a_wish_that_is_newer_than_its_revocation(
+    days: int, seconds: int, is_back: bool
+) -> None:
+    """Both as times of the API server's clock, whatever the operator's own says."""
+    memory, ahead = Memory(), timedelta(days=days)
+    store = _sealed(memory)
+    _certify(store)
+    node, node_ipsec = _node("thief", "thief", SERIALS["thief"])
+    cache = _cache((node, node_ipsec))
+    caretaker = Caretaker(memory, cache)
+    wish = f"{NOW + ahead + timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%SZ}"
+    for order in ({REVOKE: "keyCompromise"}, {READMIT: wish}):
+        node_ipsec["metadata"]["annotations"] = order
+        cache.change(NODE_IPSECS, Change.MODIFIED, node_ipsec)
+        caretaker.obey_people(store, NOW, ahead)
+    caretaker.close()
+    thief = TrustTables(store).find_node("thief")
+    assert thief is not None
+    assert (thief.standing is Standing.READMITTED) is is_back
+
+
+def _wish(cache: ClusterCache, text: str) -> None:
+    cache.switch = {"metadata": {"name": "cluster", "annotations": {ROTATE: text}}, "spec": {}}
+
+
+def test_a_wish_for_a_roll_over_is_obeyed_once_whatever_clocks_do() -> None:
+    memory = Memory()
+    _sealed(memory)
+    cache = _cache()
+    duties, base, means = _duties(memory, cache)
+    for text, generation in (("2026-05-01T12:00:00Z 6h", 1), ("2099-01-01T00:00:00Z", 1)):
+        _wish(cache, text)
+        duties.obey(base)
+        duties.obey(base)
+        trust = TrustTables(_loaded(memory)).read()
+        assert trust.requested_at == NOW
+        assert trust.generation > generation
+        assert _loaded(memory).heard_wish == text
+        with base.store.transaction():
+            base.store.write_row("UPDATE trust SET requested_at = NULL", ())
+        duties.obey(base)  # the roll-over is over; the wish is still there
+        assert TrustTables(_loaded(memory)).read().requested_at is None
+        # another leader, whose clock says something else
+        again = Duties(means, lambda: 0.0, "geneveil.io/node")
+        other = lay_foundation(means)
+        assert other is not None
+        again.obey(other)
+        assert TrustTables(_loaded(memory)).read().requested_at is None
+
+
+def test_a_wish_that_cannot_be_granted_is_in_nobodys_way() -> None:
+    memory = Memory()
+    _sealed(memory)
+    cache = _cache()
+    duties, base, _ = _duties(memory, cache)
+    for wave in ("99999d", "soon"):
+        _wish(cache, f"2026-05-01T12:00:00Z {wave}")
+        duties.obey(base)
+        assert TrustTables(_loaded(memory)).read().requested_at is None
+        assert not base.store.is_stale
 
 
 def test_a_binding_without_certificates_stops_nobody() -> None:

@@ -96,6 +96,7 @@ def _view(**changes: Any) -> SigningView:
         reserved_names=("geneveil-operator",),
         key_type=KeyType.ECDSA_P256,
         now=NOW,
+        server_now=NOW,
     )
     return replace(view, **changes)
 
@@ -176,10 +177,16 @@ def test_what_is_too_large_is_refused_whatever_else_is_known() -> None:
 
 
 def test_but_not_for_ever() -> None:
-    late = _view(node=NodeFacts("a", "uid-a"), now=NOW + MOST_AGE)
+    late = _view(node=NodeFacts("a", "uid-a"), server_now=NOW + MOST_AGE)
     decision = decide_signing(late)
     assert isinstance(decision, Refuse)
     assert decision.findings[0].reason.value == "csr-too-old"
+
+
+@pytest.mark.parametrize("years", [-10, 10])
+def test_an_operator_whose_clock_is_wrong_knows_how_old_a_request_is(years: int) -> None:
+    view = _view(now=NOW.replace(year=NOW.year + years))
+    assert isinstance(decide_signing(view), Issue)
 
 
 REVOKED = NodeRecord("chassis-a", Standing.REVOKED, "keyCompromise", NOW)
@@ -201,9 +208,9 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         },
         "requester-not-bound",
     ),
-    "a node that is not there": ({"node": None, "now": LATER}, "node-unknown"),
+    "a node that is not there": ({"node": None, "server_now": LATER}, "node-unknown"),
     "an earlier node of the name": (
-        {"node": NodeFacts("a", "uid-new", annotated="chassis-a"), "now": LATER},
+        {"node": NodeFacts("a", "uid-new", annotated="chassis-a"), "server_now": LATER},
         "node-replaced",
     ),
     "another chassis": (
@@ -222,7 +229,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "no usages": ({"csr": _request(usages=[])}, "csr-usages"),
     "a lifetime": ({"csr": _request(expirationSeconds=600)}, "csr-duration"),
-    "an old request": ({"now": NOW + MOST_AGE}, "csr-too-old"),
+    "an old request": ({"server_now": NOW + MOST_AGE}, "csr-too-old"),
     "its own old key": ({"own": (_record(1, key_sha256=b"k"),)}, "csr-key-reused"),
     "another's key": ({"key_holder": "chassis-b"}, "csr-key-in-use"),
     "a revoked chassis": ({"standing": REVOKED}, "node-revoked"),
@@ -247,7 +254,7 @@ def test_a_new_node_may_be_heard_of_after_its_request(node: NodeFacts | None) ->
     decision = decide_signing(_view(node=node))
     assert isinstance(decision, Wait)
     assert "as far as is known yet" in decision.why
-    assert isinstance(decide_signing(_view(node=node, now=LATER)), Refuse)
+    assert isinstance(decide_signing(_view(node=node, server_now=LATER)), Refuse)
 
 
 def test_a_stranger_learns_nothing_but_that() -> None:

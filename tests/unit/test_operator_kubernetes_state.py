@@ -48,12 +48,11 @@ from geneveil.operator.kubernetes.switch import (
     restored_document,
     switch_of_openshift,
 )
-from geneveil.operator.records import NodeRecord, Standing, TrustRecord
+from geneveil.operator.records import NodeRecord, Standing
 from geneveil.operator.registry import read_trust_state
 from geneveil.operator.seal import make_seal
 from geneveil.operator.sealing import seal_cluster
-from geneveil.operator.trust_tables import TrustTables
-from geneveil.pki.rollover import Phase
+from geneveil.operator.trust_tables import CrlRecord, TrustTables
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 CONFIG = parse_config(
@@ -424,26 +423,26 @@ def test_what_shows_a_restoration(case: str) -> None:
     assert bool(explain_restoration(said, 5, {"ca": 3})) is expected
 
 
-def _trust(phase: Phase = Phase.STEADY, requested: datetime | None = None) -> TrustRecord:
-    return TrustRecord(1, 1, phase, NOW, "", timedelta(days=1), requested)
-
-
 WISHES = {
-    "new": ("2026-05-01T12:00:01Z 6h", _trust(), "6h"),
-    "without a wave": ("2026-05-01T12:00:01Z", _trust(), ""),
-    "obeyed before": ("2026-05-01T11:59:59Z", _trust(), None),
-    "under way": ("2026-05-01T12:00:01Z", _trust(Phase.SWITCH), None),
-    "noted": ("2026-05-01T12:00:01Z", _trust(requested=NOW), None),
-    "nonsense": ("soon", _trust(), None),
-    "none": ("", _trust(), None),
+    "new": ("2026-05-01T12:00:01Z 6h", "", "6h"),
+    "without a wave": ("2026-05-01T12:00:01Z", "", ""),
+    "another": ("2026-05-01T12:00:01Z", "2026-05-01T12:00:02Z", ""),
+    "obeyed before": ("2026-05-01T12:00:01Z 6h", "2026-05-01T12:00:01Z 6h", None),
+    "nonsense": ("soon", "", None),
+    "without an end": ("2026-05-01T12:00:01Z " + "6" * 1000, "", None),
+    "none": ("", "", None),
 }
 
 
 @pytest.mark.parametrize("case", WISHES)
 def test_a_wish_for_another_authority(case: str) -> None:
-    text, trust, wave = WISHES[case]
-    wish = find_request({"metadata": {"annotations": {"geneveil.io/rotate": text}}}, trust)
+    text, noted, wave = WISHES[case]
+    wish = find_request(_wished(text), noted)
     assert (wish.wave if wish else None) == wave
+
+
+def _wished(text: str) -> dict[str, Any]:
+    return {"metadata": {"annotations": {"geneveil.io/rotate": text}}}
 
 
 def _asked(age: timedelta, **status: Any) -> SigningRequest:
@@ -466,3 +465,15 @@ def test_requests_are_kept_while_somebody_may_wait() -> None:
         assert find_old_requests([_asked(old, **status)], NOW)
     assert not find_old_requests([_asked(old)], NOW)
     assert find_old_requests([_asked(day)], NOW)
+
+
+def test_one_transaction_may_change_the_same_rows_again_and_again(memory: Memory) -> None:
+    """As when the CRLs of two authorities are made anew together: upserts, after other changes."""
+    store = _sealed(memory)
+    tables = TrustTables(store)
+    with store.transaction():
+        tables.bump()
+        tables.put_crl(CrlRecord(1, 1, b"PEM"))
+        tables.put_crl(CrlRecord(1, 2, b"PEM"))
+    (crl,) = TrustTables(_loaded(memory)).read_crls()
+    assert crl.number == 2

@@ -16,6 +16,7 @@ from lab.traffic import Mark, PairLoss
 TITLE = "Nodes booted by systemd: the guard is there before anything can send, or nothing sends"
 NODES = 2
 BY_SYSTEMD = True
+NOT_ON_KUBERNETES = "there the agent is a Pod's container, not a unit of systemd"
 
 _BEFORE_GUARD = ("nftables",)
 _AFTER_GUARD = ("systemd-networkd", "ovsdb-server", "ovs-vswitchd", "ovn-controller", "strongswan")

@@ -8,6 +8,9 @@ from lab.topology import CENTRAL
 
 TITLE = "A node's chassis name changes; two nodes claim one name"
 NODES = 3
+NOT_ON_KUBERNETES = (
+    "which chassis a Node is says an annotation that OVN-Kubernetes writes, and here nobody does"
+)
 _HOLD_SECONDS = 15.0
 _BACK_SECONDS = 40.0
 

@@ -11,17 +11,15 @@ from lab.topology import CENTRAL
 TITLE = "The operator is away for two hours"
 NODES = 3
 _ALL = ("node1", "node2", "node3")
-_START = "setsid geneveil operator run --away-after 60 < /dev/null >> /disk/log/operator.log 2>&1 &"
 
 
 async def _leave(stage: Stage) -> None:
-    central = stage.running.remote(CENTRAL)
-    await central.run("pkill -9 -f '[g]eneveil operator run'")
+    await stage.control_plane.leave()
     await set_clocks(stage.running, await read_clock(stage.running, CENTRAL) + timedelta(hours=2))
 
 
 async def _return(stage: Stage) -> None:
-    await stage.running.remote(CENTRAL).check(_START)
+    await stage.control_plane.come_back()
 
     async def heard() -> bool:
         found = [await stage.status(name) for name in _ALL]

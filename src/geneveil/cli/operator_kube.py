@@ -131,30 +131,40 @@ def wish_revocation(kubeconfig: Path | None, node: str, reason: str) -> None:
     """Ask the leader to shut a node out."""
     from geneveil.operator.kubernetes.orders import READMIT, REVOKE
 
-    _annotate_node(kubeconfig, node, {REVOKE: reason, READMIT: None})
+    with opened_client(kubeconfig) as client:
+        _annotate_node(client, node, {REVOKE: reason, READMIT: None})
 
 
 def wish_readmission(kubeconfig: Path | None, node: str, now: datetime) -> None:
     """Ask the leader to let a node back."""
+    from geneveil.kube.kinds import NODE_IPSECS
     from geneveil.operator.kubernetes.orders import READMIT, REVOKE
 
-    _annotate_node(kubeconfig, node, {READMIT: f"{now:%Y-%m-%dT%H:%M:%SZ}", REVOKE: None})
+    with opened_client(kubeconfig) as client:
+        client.find(NODE_IPSECS, node)  # its answer says what time it is there
+        _annotate_node(client, node, {READMIT: _stamp(client, now), REVOKE: None})
 
 
-def _annotate_node(kubeconfig: Path | None, node: str, annotations: dict[str, Any]) -> None:
+def _stamp(client: "KubeClient", now: datetime) -> str:
+    """The API server's time, which the leader goes by: this machine's clock may be anything."""
+    from geneveil.kube.csr_wire import time_text
+
+    return time_text(client.server_now(now))
+
+
+def _annotate_node(client: "KubeClient", node: str, annotations: dict[str, Any]) -> None:
     from geneveil.kube.errors import MissingError
     from geneveil.kube.kinds import NODE_IPSECS
 
-    with opened_client(kubeconfig) as client:
-        try:
-            _annotate(client, NODE_IPSECS, node, annotations)
-        except MissingError:
-            raise RefusedError(
-                "node-unknown",
-                f"there is no NodeIPsec {node}",
-                remedy="on Kubernetes a node is named as its Node; one that was deleted is "
-                "revoked already",
-            ) from None
+    try:
+        _annotate(client, NODE_IPSECS, node, annotations)
+    except MissingError:
+        raise RefusedError(
+            "node-unknown",
+            f"there is no NodeIPsec {node}",
+            remedy="on Kubernetes a node is named as its Node; one that was deleted is "
+            "revoked already",
+        ) from None
 
 
 def _annotate(client: "KubeClient", kind: Any, name: str, annotations: dict[str, Any]) -> None:

@@ -5,8 +5,10 @@ again: whoever asks knows what a lost answer means.
 """
 
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 from geneveil.kube.access import POD_FOLDER, KubeAccess, parse_kubeconfig, pod_access
@@ -27,17 +29,35 @@ from geneveil.kube.request import (
     replace_request,
     watch_request,
 )
+from geneveil.kube.server_clock import ServerClock
 from geneveil.model.errors import ConfigError
 
 _LIST_ATTEMPTS = 3
 
 
 class KubeClient:
-    """`geneveil.kube.port.KubePort` over HTTPS; safe for several threads."""
+    """`geneveil.kube.port.KubePort` over HTTPS; safe for several threads.
 
-    def __init__(self, access: KubeAccess, idle_seconds: float = REQUEST_SECONDS) -> None:
+    Args:
+        clock: the server's, where several clients of one server share it.
+    """
+
+    def __init__(
+        self,
+        access: KubeAccess,
+        idle_seconds: float = REQUEST_SECONDS,
+        clock: ServerClock | None = None,
+    ) -> None:
         self.access = access
-        self._rest = Rest(access, idle_seconds)
+        self._clock = clock or ServerClock()
+        self._rest = Rest(access, idle_seconds, self._clock)
+
+    def server_now(self, own: datetime) -> datetime:
+        """The server's time while ours is `own`, by its last answer; ours if there was none.
+
+        For the age of what the server stamped, and for stamps that are compared with its own.
+        """
+        return own + self._clock.ahead_of(own, time.monotonic())
 
     def read(self, kind: Kind, name: str, namespace: str = "") -> Document:
         return self._send(read_request(kind, name, namespace))

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 from geneveil.kube.access import KubeAccess, Material
 from geneveil.kube.errors import ApiUnavailableError, explain_status
 from geneveil.kube.request import REQUEST_SECONDS, Request, request_headers
+from geneveil.kube.server_clock import ServerClock
 from geneveil.model.errors import ConfigError, TrustError
 
 TOKEN_AGE_SECONDS = 10.0
@@ -32,10 +33,20 @@ _COMMAND_SECONDS = 60
 
 
 class Rest:
-    """Sends requests; safe for several threads."""
+    """Sends requests; safe for several threads.
 
-    def __init__(self, access: KubeAccess, idle_seconds: float = REQUEST_SECONDS) -> None:
+    Args:
+        clock: told of every answer's `Date`.
+    """
+
+    def __init__(
+        self,
+        access: KubeAccess,
+        idle_seconds: float = REQUEST_SECONDS,
+        clock: ServerClock | None = None,
+    ) -> None:
         self._access = access
+        self._clock = clock or ServerClock()
         self._idle_seconds = idle_seconds
         parts = urlsplit(access.server)
         self._host, self._port = parts.hostname or "", parts.port or 443
@@ -110,7 +121,9 @@ class Rest:
                 connection.sock.settimeout(connection.timeout)
             body = request.body or None
             connection.request(request.method, self._prefix + request.path, body, headers)
-            return connection, connection.getresponse()
+            response = connection.getresponse()
+            self._clock.note(response.headers.get("Date", ""), time.monotonic())
+            return connection, response
         except BaseException:
             self._drop(connection)
             raise

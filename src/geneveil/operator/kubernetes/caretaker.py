@@ -90,8 +90,12 @@ class Caretaker:
                 revoke_node(store, chassis, Standing.REMOVED, reason, now)
                 _log.info(log_line("node-gone", chassis=chassis))
 
-    def obey_people(self, store: KubeStore, now: datetime) -> None:
-        """Do what annotations of NodeIPsecs say: revoke a node, or let it back."""
+    def obey_people(self, store: KubeStore, now: datetime, ahead: timedelta = timedelta(0)) -> None:
+        """Do what annotations of NodeIPsecs say: revoke a node, or let it back.
+
+        Args:
+            ahead: how far the API server's clock, which people's wishes go by, is ahead of ours.
+        """
         tables = TrustTables(store)
         for name in sorted(self._cache.ordered):
             orders = read_orders(self._cache.node_ipsecs[name])
@@ -100,7 +104,8 @@ class Caretaker:
                 standing = tables.find_node(chassis)
                 is_revoked = standing is not None and standing.standing is Standing.REVOKED
                 if READMIT in orders:
-                    if standing and is_revoked and _is_later(orders[READMIT], standing):
+                    wish = orders[READMIT]
+                    if standing and is_revoked and _is_later(wish, standing, ahead):
                         _readmit(store, standing, now)
                 elif not is_revoked and store.find_certificates_of(chassis):
                     reason = _reason(orders[REVOKE])
@@ -108,7 +113,11 @@ class Caretaker:
                     _log.info(log_line("node-revoked", chassis=chassis, reason=reason.value))
 
     def clean_requests(self, now: datetime) -> None:
-        """Delete requests that nobody waits for any more."""
+        """Delete requests that nobody waits for any more.
+
+        Args:
+            now: of the API server's clock, which stamped them.
+        """
         old = find_old_requests(self._cache.requests.values(), now)
         for request in old[:MOST_DELETED]:
             with suppress(MissingError):
@@ -149,9 +158,9 @@ def find_old_requests(
     )
 
 
-def _is_later(text: str, standing: NodeRecord) -> bool:
+def _is_later(text: str, standing: NodeRecord, ahead: timedelta) -> bool:
     try:
-        return parse_time(text) >= standing.changed_at
+        return parse_time(text) >= standing.changed_at + ahead
     except ValueError:
         _log.warning(log_line("readmit-unreadable", chassis=standing.chassis, time=text[:40]))
         return False

@@ -59,6 +59,8 @@ class SigningView:
         key_holder: another chassis that has a certificate for this key, or empty.
         standing: what was said about the chassis, if anything.
         reserved_names: names that no chassis may have.
+        now: our own time, for certificates.
+        server_now: the API server's, whose clock stamped the request, for the request's age.
         elsewhere: certificates that the same Node got as other chassis.
         revoked_as: another chassis that the same Node was, which a person revoked; or empty.
         earlier: how many requests of the same node were made before this one and are undecided.
@@ -78,6 +80,7 @@ class SigningView:
     reserved_names: tuple[str, ...]
     key_type: KeyType
     now: datetime
+    server_now: datetime
     elsewhere: tuple[CertificateRecord, ...] = ()
     revoked_as: str = ""
     earlier: int = 0
@@ -108,7 +111,7 @@ def decide_signing(view: SigningView) -> Issue | IssueAgain | Refuse | Wait:
         return decide_waiting(view, f"{why}, as far as is known yet")
     chassis = view.node.chassis
     if not chassis:
-        if view.now - view.csr.created_at > MOST_AGE:
+        if _is_too_old(view):
             return Refuse("", (_too_old(view),))
         return decide_waiting(view, f"nobody said yet which chassis Node {view.node.name} is")
     if isinstance(view.request, Finding):
@@ -130,7 +133,7 @@ def decide_signing(view: SigningView) -> Issue | IssueAgain | Refuse | Wait:
 def _may_be_behind(view: SigningView, stranger: Finding) -> bool:
     return (
         stranger.reason in (Reason.NODE_UNKNOWN, Reason.NODE_REPLACED)
-        and view.now - view.csr.created_at <= MOST_BEHIND
+        and view.server_now - view.csr.created_at <= MOST_BEHIND
     )
 
 
@@ -197,7 +200,7 @@ def _judge(
         _check_object(view, csr_sha256),
         _check_usages(view),
         _check_duration(view),
-        _too_old(view) if view.now - view.csr.created_at > MOST_AGE else None,
+        _too_old(view) if _is_too_old(view) else None,
         _check_key(view),
         _check_rate(view),
     )
@@ -269,6 +272,11 @@ def _check_duration(view: SigningView) -> Finding | None:
     return Finding(
         Reason.CSR_DURATION, "expirationSeconds is set; lifetimes are the cluster's to choose"
     )
+
+
+def _is_too_old(view: SigningView) -> bool:
+    """By the one clock that both stamps are of."""
+    return view.server_now - view.csr.created_at > MOST_AGE
 
 
 def _too_old(view: SigningView) -> Finding:

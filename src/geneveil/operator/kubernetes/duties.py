@@ -12,7 +12,7 @@ from geneveil.kube.csr_wire import SigningRequest, time_text
 from geneveil.kube.errors import ExistsError, MissingError
 from geneveil.kube.kinds import CLUSTER_IPSECS
 from geneveil.model.cluster import Mode
-from geneveil.model.errors import GeneveilError
+from geneveil.model.errors import ConfigError, GeneveilError, RefusedError
 from geneveil.operator.audit import AuditEvent, Event
 from geneveil.operator.keeper import Keeper
 from geneveil.operator.kubernetes.answers import AnswerDesk
@@ -102,7 +102,7 @@ class Duties:
 
     def _look_at_all(self, base: Foundation, registry: Registry, keeper: Keeper) -> None:
         self._whole_of = None  # until it is done
-        self._obey(base)
+        self.obey(base)
         self._caretaker.revoke_the_gone(base.store, self._means.clock.now())
         self._look_for_restoration(registry)
         keeper.keep(self._seconds())
@@ -114,7 +114,7 @@ class Duties:
         """What is done once a minute."""
         self._publisher.forget()
         now = self._means.clock.now()
-        self._caretaker.clean_requests(now)
+        self._caretaker.clean_requests(self._means.server_now(now))
         if base.signer is not None:
             base.signer.write_counts()
         self._protection.look(self._seconds(), now)
@@ -175,15 +175,25 @@ class Duties:
         except GeneveilError as error:
             _log.error(log_line("switch-not-restored", error=error.render()))
 
-    def _obey(self, base: Foundation) -> None:
+    def obey(self, base: Foundation) -> None:
+        """Do what people wrote into annotations."""
         now = self._means.clock.now()
-        self._caretaker.obey_people(base.store, now)
+        ahead = self._means.server_now(now) - now
+        self._caretaker.obey_people(base.store, now, ahead)
         registry = base.registry
         if registry is None or self._cache.switch is None:
             return
-        wish = find_request(self._cache.switch, registry.state.trust)
-        if wish is not None and request_rotation(base.store, wish.wave, now):
-            _log.info(log_line("rollover-requested", at=time_text(wish.at)))
+        wish = find_request(self._cache.switch, base.store.heard_wish)
+        if wish is None:
+            return
+        with base.store.transaction():
+            base.store.hear_wish(wish.text)
+            try:
+                if request_rotation(base.store, wish.wave, now):
+                    _log.info(log_line("rollover-requested", wish=wish.text))
+            except (ConfigError, RefusedError) as error:
+                # whatever a person writes there, nodes are still answered
+                _log.error(log_line("wish-refused", wish=wish.text, error=error.render()))
 
     def _hear(self, registry: Registry, store: KubeStore) -> None:
         now, at_seconds = self._means.clock.now(), self._seconds()

@@ -46,13 +46,18 @@ class Foundation:
 
 @dataclass(frozen=True)
 class Means:
-    """What is needed to build one."""
+    """What is needed to build one.
+
+    Attributes:
+        server_now: the API server's time, from our own: for what its clock stamped.
+    """
 
     place: Place
     clock: Clock
     draw: Callable[[int], bytes]
     cache: ClusterCache
     confirmations: Confirmations
+    server_now: Callable[[datetime], datetime] = lambda own: own
 
 
 def lay_foundation(means: Means) -> Foundation | None:
@@ -76,7 +81,8 @@ def lay_foundation(means: Means) -> Foundation | None:
     registry = Registry(store, lambda record: _authority(store, record), means.clock, means.draw)
     files = KeyFiles(write=store.stage_key, remove=store.drop_keys)
     keeper = Keeper(registry, means.confirmations, files)
-    signer = Signer(Desk(registry), store, means.cache.claims, means.place.namespace)
+    desk, claims = Desk(registry), means.cache.claims
+    signer = Signer(desk, store, claims, means.place.namespace, means.server_now)
     return Foundation(store, Mode.FULL, registry, keeper, signer)
 
 

@@ -115,10 +115,12 @@ class ClusterState:
     Attributes:
         tables: rows of each of `CLUSTER_TABLES`.
         keys: authority_id -> PKCS #8 PEM.
+        heard_wish: the last wish for a roll-over that was heard; empty for none.
     """
 
     tables: Mapping[str, tuple[Row, ...]]
     keys: Mapping[int, bytes]
+    heard_wish: str = ""
 
     def __repr__(self) -> str:
         return "ClusterState(…)"
@@ -185,7 +187,7 @@ def state_document(state: ClusterState, namespace: str) -> Document:
     Raises:
         TrustError: it would be too large.
     """
-    content: dict[str, Any] = {"schema": SCHEMA_VERSION}
+    content: dict[str, Any] = {"schema": SCHEMA_VERSION, "heardWish": state.heard_wish}
     for table, columns in CLUSTER_TABLES.items():
         content[table] = [_encode(columns, row) for row in state.tables[table]]
     data = {STATE_KEY: _dump(content, "the cluster's state").encode()}
@@ -221,7 +223,7 @@ def parse_state(document: Document) -> ClusterState:
         }
     except _UNREADABLE as error:
         raise _unreadable(f"the Secret {CA_SECRET}", error) from None
-    return ClusterState(tables, keys)
+    return ClusterState(tables, keys, str(content.get("heardWish", "")))
 
 
 def log_document(entries: Iterable[Row], namespace: str) -> Document:

@@ -2,38 +2,45 @@
 
     geneveil.io/rotate: 2026-01-31T12:00:00Z [wave]
 
-The leader obeys a wish that is newer than the phase that the roll-over is in; once it has begun,
-the phase is newer than the wish. So nothing has to be written back, and a leader that is killed
-in between neither forgets it nor does it twice.
+The time tells one wish from another and is compared with no clock: a person's may be anything. The
+ledger keeps the last wish that was heard, written with the roll-over that it asked for, so that a
+leader that is killed in between neither forgets it nor obeys it twice.
 """
 
 from dataclasses import dataclass
-from datetime import datetime
 
 from geneveil.kube.csr_wire import parse_time
 from geneveil.kube.port import Document
-from geneveil.operator.records import TrustRecord
-from geneveil.pki.rollover import Phase
 
 ROTATE = "geneveil.io/rotate"
+_MOST_CHARS = 100
 
 
 @dataclass(frozen=True)
 class RotationWish:
-    """When it was wished, and over how long nodes shall renew; empty for what is set."""
+    """What was wished.
 
-    at: datetime
+    Attributes:
+        text: the annotation, by which it is known again.
+        wave: over how long nodes shall renew; empty for what is set.
+    """
+
+    text: str
     wave: str
 
 
-def find_request(switch: Document, trust: TrustRecord) -> RotationWish | None:
-    """The wish that is to be obeyed now; None for one that was, or that can't be read."""
-    text = (switch["metadata"].get("annotations") or {}).get(ROTATE, "")
-    moment, _, wave = str(text).partition(" ")
-    if trust.phase is not Phase.STEADY or trust.requested_at is not None or not moment:
+def find_request(switch: Document, heard: str) -> RotationWish | None:
+    """The wish that was not heard before; None for none, or one that can't be read.
+
+    Args:
+        heard: the text of the last one that was.
+    """
+    text = str((switch["metadata"].get("annotations") or {}).get(ROTATE, ""))
+    if not text or text == heard or len(text) > _MOST_CHARS:
         return None
+    moment, _, wave = text.partition(" ")
     try:
-        wish = RotationWish(parse_time(moment), wave.strip())
+        parse_time(moment)
     except ValueError:
         return None
-    return wish if wish.at > trust.phase_since else None
+    return RotationWish(text, wave.strip())

@@ -5,7 +5,7 @@ side. Whatever ends this in between (a kill, an API server that is away), the re
 unanswered by the next look, and the ledger says what the answer is.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -60,14 +60,26 @@ class Waiting:
 
 
 class Signer:
-    """Runs in the thread that owns the store."""
+    """Runs in the thread that owns the store.
 
-    def __init__(self, desk: Desk, store: KubeStore, claims: Claims, namespace: str) -> None:
+    Args:
+        server_now: the API server's time, from our own.
+    """
+
+    def __init__(
+        self,
+        desk: Desk,
+        store: KubeStore,
+        claims: Claims,
+        namespace: str,
+        server_now: Callable[[datetime], datetime],
+    ) -> None:
         self._desk = desk
         self._registry = desk.registry
         self._store = store
         self._claims = claims
         self._namespace = namespace
+        self._server_now = server_now
 
     def answer(
         self, requests: Iterable[SigningRequest], earlier: Mapping[str, int]
@@ -135,6 +147,7 @@ class Signer:
 
     def _gather(self, csr: SigningRequest, before: int) -> SigningView:
         registry, claims = self._registry, self._claims
+        now = registry.clock.now()
         cluster = registry.state.cluster
         node = claims.find(csr.node_names[0]) if len(csr.node_names) == 1 else None
         chassis = node.chassis if node else ""
@@ -167,7 +180,8 @@ class Signer:
             standing=registry.tables.find_node(chassis) if chassis else None,
             reserved_names=cluster.server_names,
             key_type=cluster.settings.certificates.key_type,
-            now=registry.clock.now(),
+            now=now,
+            server_now=self._server_now(now),
             elsewhere=tuple(elsewhere),
             revoked_as=revoked[0] if revoked else "",
             earlier=before,

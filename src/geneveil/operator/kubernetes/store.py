@@ -81,6 +81,7 @@ class KubeStore(Store):
         self._of_node: dict[str, set[str]] = {}  # may name too many
         self._spelled: dict[str, set[str]] = {}
         self.keys: dict[int, bytes] = {}
+        self.heard_wish = ""
         self.is_stale = False
         self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="ledger")
         self._told_seq = 0
@@ -140,6 +141,11 @@ class KubeStore(Store):
             for number in gone:
                 del self.keys[number]
             self._mark_state()
+
+    def hear_wish(self, text: str) -> None:
+        """Remember a person's wish for a roll-over as heard; inside a transaction."""
+        self.heard_wish = text
+        self._mark_state()
 
     def bind(self, chassis: str, binding: Binding) -> None:
         """Remember which Node a chassis is; inside a transaction."""
@@ -235,7 +241,7 @@ class KubeStore(Store):
     def _fill(self, secret: Document, documents: Iterable[Document]) -> None:
         state = parse_state(secret)
         self._note(secret)
-        self.keys = dict(state.keys)
+        self.keys, self.heard_wish = dict(state.keys), state.heard_wish
         with self._db:  # begins nothing by itself: these rows are written nowhere else
             self.write_row("DELETE FROM trust", ())
             for table, columns in CLUSTER_TABLES.items():
@@ -285,7 +291,7 @@ class KubeStore(Store):
             table: tuple(self.read_rows(f"SELECT {', '.join(columns)} FROM {table}"))  # noqa: S608
             for table, columns in CLUSTER_TABLES.items()
         }
-        return ClusterState(tables, self.keys)
+        return ClusterState(tables, self.keys, self.heard_wish)
 
     def _put(self, kind: Kind, document: Document) -> None:
         if not self._place.may_write():
@@ -307,7 +313,11 @@ _VERBS = ("INSERT", "UPDATE")
 
 
 def _trigger(table: str, verb: str, changes: str, value: str) -> str:
-    note = f"INSERT OR IGNORE INTO {changes} VALUES ({value});"  # noqa: S608
+    # no OR IGNORE: SQLite lets the statement that fires a trigger overrule it, an upsert with ABORT
+    note = (
+        f"INSERT INTO {changes} SELECT {value}"  # noqa: S608
+        f" WHERE {value} NOT IN (SELECT * FROM {changes});"
+    )
     return f"CREATE TEMP TRIGGER {table}_{verb} AFTER {verb} ON {table} BEGIN {note} END;\n"
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from geneveil.kube.access import KubeAccess
 from geneveil.kube.io import KubeClient
+from geneveil.kube.server_clock import ServerClock
 from geneveil.model.clock import SystemClock
 from geneveil.operator.confirmations import Confirmations
 from geneveil.operator.kubernetes.cluster_cache import ClusterCache
@@ -59,7 +60,9 @@ class KubernetesOperator:
         name = terms.identity or os.environ.get("POD_NAME") or socket.gethostname()
         # another life of the same Pod is another candidate: it knows nothing of what this one did
         self._identity = f"{name}_{os.urandom(4).hex()}"
-        self._elector_port = KubeClient(terms.access, WRITE_SECONDS)
+        # the elector asks every few seconds, so that what is known of the server's clock is fresh
+        self._clock = ServerClock()
+        self._elector_port = KubeClient(terms.access, WRITE_SECONDS, self._clock)
         self._elector = Elector(self._elector_port, terms.namespace, self._identity)
 
     def run(self) -> signal.Signals:
@@ -93,13 +96,15 @@ class KubernetesOperator:
 
     def _lead(self) -> None:
         terms = self._terms
-        work, watches = KubeClient(terms.access, WRITE_SECONDS), KubeClient(terms.access)
+        work = KubeClient(terms.access, WRITE_SECONDS, self._clock)
+        watches = KubeClient(terms.access)
         means = Means(
             place=Place(work, terms.namespace, self._elector.leads),
             clock=SystemClock(),
             draw=os.urandom,
             cache=ClusterCache(),
             confirmations=Confirmations((), time.monotonic(), terms.away_after_seconds),
+            server_now=work.server_now,
         )
         self._session = Session(means, watches, terms.signer_name)
         try:
