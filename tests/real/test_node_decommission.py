@@ -87,6 +87,7 @@ def test_what_cannot_be_removed_keeps_the_guard_and_repeating_it_goes_on(node: N
     state = node.folder / "state"
     (state / "node.crt").mkdir()
     (state / "node.key").write_text("x")
+    (state / "settings.json").write_text("{}")
     done = decommission(node, "--yes")
     assert done.returncode == 1
     assert "certificate and settings: FAILED" in done.stdout
@@ -94,6 +95,7 @@ def test_what_cannot_be_removed_keeps_the_guard_and_repeating_it_goes_on(node: N
     assert "the guard stays until then" in done.stderr
     assert "node.key: removed: overwritten and removed" in done.stdout
     assert node.geneveil("guard", "show").returncode == 0
+    assert "settings.json" in left(node)  # they name the ports of the guard at boot
     subprocess.run([node.folder / "nft", "flush ruleset"], check=True)  # as a reboot does
     at_boot = node.geneveil("guard", "apply", "--config", str(node.config))
     assert (at_boot.returncode, "not finished" in at_boot.stderr) == (0, True)

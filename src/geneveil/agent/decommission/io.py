@@ -53,9 +53,9 @@ from geneveil.model.errors import DaemonError, GeneveilError
 from geneveil.xfrm.io import XfrmKernel
 
 KEYS = (KEY, PENDING_KEY, REPLACED_KEY)
-FILES = (
+FILES = (  # the settings go with the seal: a boot before needs their ports for the guard
     *(CERTIFICATE, PENDING_CERTIFICATE, PENDING_REQUEST, REPLACED_CERTIFICATE),
-    *(TRUST_BUNDLE, CRLS, DROPPED, SETTINGS, WATCH, OPERATOR_URL),
+    *(TRUST_BUNDLE, CRLS, DROPPED, WATCH, OPERATOR_URL),
 )
 UNITS = ("geneveil-guard.service", "geneveil-agent.service")
 
@@ -205,10 +205,10 @@ def _finish(store: NodeStore) -> tuple[Outcome, str]:
     since = store.decommissioned_since()
     if not store.is_decommissioned():
         store.write(DECOMMISSIONED, f"{since.removesuffix(UNFINISHED)}\n".encode())
-    if not store.has(SEAL):
-        return Outcome.NOTHING, ""
-    store.remove(SEAL)
-    return Outcome.DONE, ""
+    there = [name for name in (SETTINGS, SEAL) if store.has(name)]
+    for name in there:
+        store.remove(name)
+    return (Outcome.DONE, "") if there else (Outcome.NOTHING, "")
 
 
 def _destroy(store: NodeStore, name: str) -> tuple[Outcome, str]:
