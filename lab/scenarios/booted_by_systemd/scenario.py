@@ -1,6 +1,7 @@
 """Guard, agent and the rest under a real systemd, in good order and in bad; see README.md."""
 
 import asyncio
+import contextlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -8,6 +9,7 @@ from collections.abc import Set as AbstractSet
 
 from lab.bringup import await_wired
 from lab.deadline import wait_until
+from lab.errors import LabError
 from lab.health import LINGERING, is_well
 from lab.stage import Stage
 from lab.systemd_units import Unit, read_units
@@ -189,7 +191,8 @@ async def _leaves(stage: Stage) -> None:
 
 async def _shut_down(stage: Stage, node: str) -> None:
     """As a person would; the witness looks on."""
-    await stage.running.remote(node).run("systemctl poweroff")
+    with contextlib.suppress(LabError):  # it may be off before the answer is there
+        await stage.running.remote(node).run("systemctl poweroff")
 
     async def is_off() -> bool:
         return not (await stage.running.lab.order("status"))["guests"][node]["running"]
