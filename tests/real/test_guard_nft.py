@@ -27,7 +27,8 @@ SEND = (
     "import socket, sys\n"
     "s = socket.socket(socket.AF_INET6 if ':' in sys.argv[1] else socket.AF_INET,"
     " socket.SOCK_DGRAM)\n"
-    "try: s.sendto(b'probe', (sys.argv[1], int(sys.argv[2])))\n"
+    "data = bytes.fromhex(sys.argv[3]) if len(sys.argv) > 3 else b'probe'\n"
+    "try: s.sendto(data, (sys.argv[1], int(sys.argv[2])))\n"
     "except PermissionError: sys.exit(3)\n"
 )
 DROPPED = 3
@@ -49,9 +50,10 @@ class Place:
     def listing(self) -> str:
         return run(str(self.nft), "list", "ruleset")
 
-    def send(self, address: str, port: int) -> int:
+    def send(self, address: str, port: int, data: str = "") -> int:
         argv = ["ip", "netns", "exec", self.namespace, sys.executable, "-c", SEND]
-        return subprocess.run([*argv, address, str(port)], timeout=DEADLINE_SECONDS).returncode
+        argv += [address, str(port), *([data] if data else [])]
+        return subprocess.run(argv, timeout=DEADLINE_SECONDS).returncode
 
     def count(self, counter: GuardCounter) -> int:
         return self.guard.read().counters[counter].packets
@@ -86,6 +88,47 @@ def test_geneve_in_clear_is_dropped_and_counted_and_the_rest_goes(
     assert place.send(address, 6081) == DROPPED
     assert place.send(address, 6082) == 0
     assert place.count(GuardCounter.CLEARTEXT_OUT) == 1
+
+
+SHAPES = {
+    "as Open vSwitch sends it": "0200655800000500010280010001000c",
+    "without options": "0000655800000000" + "00" * 8,
+    "control": "00806558ffffff00" + "00" * 8,
+    "critical options": "0240655800000500" + "00" * 8,
+}
+OTHERS = {
+    "another EtherType": "0200080000000500" + "00" * 8,
+    "reserved bits": "0201655800000500" + "00" * 8,
+    "a reserved byte": "0200655800000501" + "00" * 8,
+    "too short": "02006558000005",
+    "ESP in UDP": "c6d8655800000500" + "00" * 8,
+}
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_geneve_is_dropped_on_whatever_port_it_leaves(place: Place, address: str) -> None:
+    everything = {**SHAPES, **OTHERS}.items()
+    assert not any(place.send(address, 7000, data) for _name, data in everything)  # the control
+    place.guard.apply(SPEC)
+    dropped = {name for name, data in everything if place.send(address, 7000, data) == DROPPED}
+    assert dropped == set(SHAPES)
+    assert place.count(GuardCounter.CLEARTEXT_OUT) == len(SHAPES)
+
+
+def test_geneve_that_arrives_on_an_unknown_port_is_dropped(place: Place) -> None:
+    with network_namespace() as peer:
+        join(place.namespace, "to0", peer, "192.0.2")
+        place.guard.apply(SPEC)
+        place.rules(
+            "table inet seen { chain i { type filter hook input priority 10; "
+            "udp dport 7000 counter; }; }"
+        )
+        sender = Place(peer, place.nft)
+        for data in (*SHAPES.values(), *OTHERS.values()):
+            assert sender.send("192.0.2.1", 7000, data) == 0
+        # The kernel takes in after it has let the sender go: that may be a while.
+        wait_until(lambda: passed(place)[7000] == len(OTHERS), "the others to arrive")
+        assert place.count(GuardCounter.CLEARTEXT_IN) == len(SHAPES)
 
 
 ALTERATIONS = {

@@ -27,8 +27,9 @@ SEND = (
     "import socket, sys\n"
     "v6 = ':' in sys.argv[1]\n"
     "s = socket.socket(socket.AF_INET6 if v6 else socket.AF_INET, socket.SOCK_DGRAM)\n"
+    "data = bytes.fromhex(sys.argv[5])\n"
     "for _ in range(int(sys.argv[3])):\n"
-    "    try: s.sendto(b'probe' * int(sys.argv[4]), (sys.argv[1], int(sys.argv[2])))\n"
+    "    try: s.sendto(data * int(sys.argv[4]), (sys.argv[1], int(sys.argv[2])))\n"
     "    except PermissionError: sys.exit(3)\n"
 )
 
@@ -45,9 +46,18 @@ class Wire:
     def sentinel(self) -> NftSentinel:
         return NftSentinel(str(self.nft))
 
-    def send(self, source: str, address: str, port: int, count: int = 1, words: int = 1) -> int:
+    def send(
+        self,
+        source: str,
+        address: str,
+        port: int,
+        count: int = 1,
+        words: int = 1,
+        data: str = b"probe".hex(),
+    ) -> int:
         argv = ["ip", "netns", "exec", source, sys.executable, "-c", SEND, address, str(port)]
-        return subprocess.run([*argv, str(count), str(words)], timeout=DEADLINE_SECONDS).returncode
+        argv += [str(count), str(words), data]
+        return subprocess.run(argv, timeout=DEADLINE_SECONDS).returncode
 
     def counts(self) -> tuple[int, int]:
         counters = self.sentinel.read().counters
@@ -93,6 +103,16 @@ def test_what_leaves_and_arrives_in_clear_is_counted_and_passes(wire: Wire, netw
     assert wire.send(wire.far, f"{network}1", 6081, 2) == 0
     # The kernel takes in after it has let the sender go: that may be a while.
     wait_until(lambda: wire.counts() == (3, 2), "what came in to be counted")
+
+
+def test_geneve_on_a_port_that_nobody_named_is_counted_too(wire: Wire) -> None:
+    """Known by its shape; on a port that was named it counts once all the same."""
+    wire.sentinel.apply(SPEC)
+    for port in (7000, 6081):
+        assert wire.send(wire.near, "192.0.2.2", port, 2, data="0200655800000500") == 0
+        assert wire.send(wire.far, "192.0.2.1", port, 1, data="0200655800000500") == 0
+    assert wire.send(wire.near, "192.0.2.2", 7000, 1, data="0200080000000500") == 0
+    wait_until(lambda: wire.counts() == (4, 2), "what came in to be counted")
 
 
 def test_what_the_guard_drops_is_not_on_the_wire(wire: Wire) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from geneveil.guard.wire import ABSENT, encode_replace, parse_table
+from geneveil.model.connection import FIRST_REQID, LAST_REQID, Connection
 from geneveil.model.errors import KernelError
 from geneveil.model.guard import GuardCounter, GuardSpec, Tally
 
@@ -47,8 +48,9 @@ def test_another_set_of_ports_is_another_guard() -> None:
 
 def test_the_order_of_a_set_does_not_matter() -> None:
     document = listing()
-    for rule in objects(document, "rule"):
-        rule["expr"][0]["match"]["right"]["set"].reverse()
+    sets = [rule["expr"][0]["match"]["right"] for rule in objects(document, "rule")]
+    for ports in [right for right in sets if isinstance(right, dict)]:
+        ports["set"].reverse()
     assert parse_table(document).stands_for(SPEC)
 
 
@@ -161,6 +163,50 @@ def test_what_leaves_is_looked_at_on_both_sides_of_nat(chain: str) -> None:
     assert body["prio"] == {"output": 0, "postrouting": 300}[chain]  # srcnat is 100
     missing = {"match": {"op": "==", "left": {"rt": {"key": "ipsec"}}, "right": False}}
     assert missing in _rule(listing(), chain)["expr"]
+
+
+def _shape_gone(document: dict[str, Any]) -> None:
+    for rule in objects(document, "rule"):
+        if rule["chain"] == "output" and len(rule["expr"]) == 6:
+            document["nftables"].remove({"rule": rule})
+            return
+    raise AssertionError("no rule looks at the shape")
+
+
+def _other_reqids(document: dict[str, Any]) -> None:
+    for rule in objects(document, "rule"):
+        for expression in rule["expr"]:
+            if "ipsec" in expression.get("match", {}).get("left", {}):
+                expression["match"]["right"]["range"][0] = 1
+                return
+    raise AssertionError("no rule looks at reqids")
+
+
+@pytest.mark.parametrize("alter", [_shape_gone, _other_reqids])
+def test_shape_and_reqids_are_part_of_the_guard(alter: Callable[[dict[str, Any]], None]) -> None:
+    document = listing(WIDE)
+    assert parse_table(document).stands_for(WIDE)
+    alter(document)
+    assert parse_table(document).ports is None
+    assert parse_table(document).named == WIDE
+
+
+def test_every_reqid_of_ours_is_among_those_that_the_guard_lets_pass() -> None:
+    reqids = [
+        connection.reqid(child)
+        for number in range(500)
+        for connection in [Connection("a", f"n{number}", "192.0.2.1", "192.0.2.2", (6081, 7000))]
+        for child in connection.children
+    ]
+    assert all(FIRST_REQID <= reqid <= LAST_REQID for reqid in reqids)
+    (left, right), *_ = [
+        (expression["match"]["left"], expression["match"]["right"])
+        for rule in objects(listing(), "rule")
+        for expression in rule["expr"]
+        if "ipsec" in expression.get("match", {}).get("left", {})
+    ]
+    assert left == {"ipsec": {"key": "reqid", "dir": "out", "spnum": 0}}
+    assert right == {"range": [FIRST_REQID, LAST_REQID]}
 
 
 def older_listing() -> dict[str, Any]:

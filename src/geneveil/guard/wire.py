@@ -2,10 +2,19 @@
 
 Four chains:
 
-    output       Geneve that would leave without an IPsec transformation is dropped.
+    output       Geneve that would leave without an SA of ours is dropped.
     postrouting  The same once more, after source NAT and whatever else routes a packet anew.
     input        Geneve that arrived without one is dropped.
     forward      Geneve that this node would forward for somebody else is dropped, encrypted or not.
+
+What Geneve is: UDP to one of the overlay's ports, or to any port if it has Geneve's shape. A port
+that changes in Open vSwitch is used there at once, and known to the agent only a turn later.
+
+Why an SA *of ours*: IPsec of somebody else, such as a VPN of the whole host, would take Geneve
+along while its own pair is down: with another cipher, to a gateway that sends it on in clear; and
+what came through that VPN would be taken for a peer's. Ours are told by their reqids
+(`geneveil.model.connection`). `ipsec out reqid` says nothing of a packet that no SA covers, so
+there is a rule for those too.
 
 Why `postrouting`: source NAT there looks for an IPsec policy again, with the new address, and finds
 none (nf_xfrm_me_harder, net/netfilter/nf_nat_core.c); at the output hook the packet still had one.
@@ -38,16 +47,20 @@ from typing import Any
 from geneveil.guard.own_table import (
     DPORT,
     L4PROTO,
+    UDP,
     Json,
     OwnTable,
     any_of,
     by_kind,
     comparable,
+    geneve_shape,
+    is_by_shape,
     is_whole,
     match,
     numbers_of,
     read_tallies,
 )
+from geneveil.model.connection import FIRST_REQID, LAST_REQID
 from geneveil.model.guard import GuardCounter, GuardSpec, ObservedGuard, Tally
 
 FAMILY = "inet"
@@ -109,19 +122,30 @@ def _chains() -> list[Json]:
 
 def _rules(spec: GuardSpec) -> list[Json]:
     to_port = match(DPORT, any_of(spec.ports))
-    kinds = [to_port]
+    kinds = [[to_port], [match(L4PROTO, UDP), *geneve_shape()]]
     if spec.protocols:
-        kinds.append(match(L4PROTO, any_of(spec.protocols)))
-    leaves = match({"rt": {"key": "ipsec"}}, False)
-    came = match({"meta": {"key": "ipsec"}}, False)
-    rules: list[Json] = []
-    for kind in kinds:
-        rules += [
-            _rule("output", GuardCounter.CLEARTEXT_OUT, kind, leaves),
-            _rule("postrouting", GuardCounter.CLEARTEXT_OUT, kind, leaves),
-            _rule("input", GuardCounter.CLEARTEXT_IN, kind, came),
-        ]
+        kinds.append([match(L4PROTO, any_of(spec.protocols))])
+    leaves = (match({"rt": {"key": "ipsec"}}, False), _of_others("out"))
+    came = (match({"meta": {"key": "ipsec"}}, False), _of_others("in"))
+    ways = (
+        ("output", GuardCounter.CLEARTEXT_OUT, leaves),
+        ("postrouting", GuardCounter.CLEARTEXT_OUT, leaves),
+        ("input", GuardCounter.CLEARTEXT_IN, came),
+    )
+    rules = [
+        _rule(chain, counter, *kind, condition)
+        for kind in kinds
+        for chain, counter, conditions in ways
+        for condition in conditions
+    ]
     return [*rules, _rule("forward", GuardCounter.FORWARDED, to_port)]
+
+
+def _of_others(direction: str) -> Json:
+    """Covered by an SA that is not ours."""
+    key = {"ipsec": {"key": "reqid", "dir": direction, "spnum": 0}}
+    ours = {"range": [FIRST_REQID, LAST_REQID]}
+    return {"match": {"op": "!=", "left": key, "right": ours}}
 
 
 def _rule(chain: str, counter: GuardCounter, *matches: Json) -> Json:
@@ -153,8 +177,8 @@ def _named(rules: Sequence[Json]) -> GuardSpec | None:
     protocols: set[int] = set()
     for rule in rules:
         match rule.get("expr"):
-            case [{"match": {"left": left, "right": right}}, *_, counter, {"drop": _}] if (
-                counter in ours
+            case [{"match": {"left": left, "right": right}}, *rest, counter, {"drop": _}] if (
+                counter in ours and not is_by_shape(rest)
             ):
                 if left == DPORT:
                     ports |= numbers_of(right)

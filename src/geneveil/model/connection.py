@@ -34,6 +34,10 @@ REPLAY_WINDOW_PACKETS = 1024
 """Reordering across queues and paths at line rate exceeds the default of 32; the kernel allows
 4096 with ESN (include/net/xfrm.h, XFRMA_REPLAY_ESN_MAX)."""
 
+FIRST_REQID, LAST_REQID = 1 << 30, (1 << 31) - 1
+"""Our reqids are between these, and nobody else's: charon counts from 1, libreswan from 0x4000, the
+kernel up to 0x3fff (IPSEC_MANUAL_REQID_MAX). So the guard can tell our SAs from those of others."""
+
 
 class Direction(Enum):
     """Which way Geneve flows in a child: each child leaves its other direction idle."""
@@ -94,11 +98,10 @@ class Connection:
         """What ties the kernel's policies and states of a child together.
 
         The same in every life of charon: so the SAs that a charon left behind still match the
-        policies of the next, and are known for ours. Above the numbers that charon (from 1) and
-        the kernel (up to 0x3fff, IPSEC_MANUAL_REQID_MAX) hand out.
+        policies of the next, and are known for ours.
         """
         digest = hashlib.sha256(f"geneveil reqid {self.name} {child}".encode()).digest()
-        return 1 << 30 | int.from_bytes(digest[:4]) >> 2
+        return FIRST_REQID | int.from_bytes(digest[:4]) >> 2
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ Two base chains of the netdev family on the underlay interfaces:
     egress   Last of all chains there: behind routing, IPsec and every hook of the IP layer, the
              frame is on its way to the queue of the card (net/core/dev.c, __dev_queue_xmit). What
              matches is Geneve that IPsec did not cover: ESP and ESP in UDP are other protocols.
+             Geneve is known by its ports, and on any other by its shape.
              Frames of packet sockets pass here too, unless the sender asked to bypass the queue.
     ingress  First of all chains there, before the IP layer. Only what is addressed to this node
              (`meta pkttype host`): a switch may flood others' frames. What arrived inside IPsec
@@ -29,6 +30,8 @@ from geneveil.guard.own_table import (
     any_of,
     by_kind,
     comparable,
+    geneve_shape,
+    is_by_shape,
     is_whole,
     match,
     numbers_of,
@@ -85,15 +88,17 @@ def _chains(devices: Sequence[str]) -> list[Json]:
 
 
 def _rules(spec: SentinelSpec) -> list[Json]:
-    kinds = [match(DPORT, any_of(spec.ports))]
+    to_port = match(DPORT, any_of(spec.ports))
+    elsewhere = {"match": {**to_port["match"], "op": "!="}}  # a frame counts once
+    kinds = [[to_port], [elsewhere, *geneve_shape()]]
     if spec.protocols:
-        kinds.append(match(L4PROTO, any_of(spec.protocols)))
+        kinds.append([match(L4PROTO, any_of(spec.protocols))])
     mine = match({"meta": {"key": "pkttype"}}, "host")
     bare = match({"meta": {"key": "ipsec"}}, False)
     rules: list[Json] = []
     for kind in kinds:
-        rules.append(_rule("egress", SentinelCounter.WIRE_OUT, kind))
-        rules.append(_rule("ingress", SentinelCounter.WIRE_IN, kind, mine, bare))
+        rules.append(_rule("egress", SentinelCounter.WIRE_OUT, *kind))
+        rules.append(_rule("ingress", SentinelCounter.WIRE_IN, *kind, mine, bare))
     return rules
 
 
@@ -114,6 +119,8 @@ def _spec(found: Mapping[str, list[Json]]) -> SentinelSpec | None:
     ports: set[int] = set()
     protocols: set[int] = set()
     for rule in found["rule"]:
+        if is_by_shape(rule.get("expr", ())):
+            continue
         first = rule.get("expr", [{}])[0].get("match", {})
         target = ports if first.get("left") == DPORT else protocols
         target |= numbers_of(first.get("right"))
