@@ -3,6 +3,8 @@
 import itertools
 from dataclasses import replace
 
+import pytest
+
 from geneveil.mesh.plan import plan_mesh
 from geneveil.model.cluster import Encapsulation
 from geneveil.model.connection import ChildName, Connection
@@ -73,6 +75,30 @@ def test_a_port_that_nobody_configured_is_guarded_and_named() -> None:
     )
     assert plan.guard.ports == (6081, 7000)
     assert [finding.code for finding in plan.findings] == ["port-not-configured"]
+
+
+@pytest.mark.parametrize(
+    ("written", "port"),
+    [
+        ("7000x", 7000),
+        ("+7000", 7000),
+        (" \t7000", 7000),
+        ("72617", 72617 - 65536),
+        ("-58536", 7000),
+        ("9" * 30, 65535),
+        ("-" + "9" * 30, None),
+        ("x7000", None),
+        ("\N{ARABIC-INDIC DIGIT SEVEN}", None),
+    ],
+)
+def test_what_open_vswitch_takes_for_a_port_is_guarded_as_it_does(
+    written: str, port: int | None
+) -> None:
+    seen = snapshot(Tunnel("t", "192.0.2.2", "192.0.2.1", "node2", written))
+    plan = plan_mesh(seen, "node1", (6081,), AUTO)
+    assert set(plan.guard.ports) == {6081, port} - {None}
+    assert not plan.connections
+    assert "tunnel-with-bad-port" in [finding.code for finding in plan.findings]
 
 
 def test_without_tunnels_the_guard_stands_all_the_same() -> None:

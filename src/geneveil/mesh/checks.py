@@ -11,13 +11,11 @@ from ipaddress import ip_address
 from geneveil.model.connection import GENEVE_PORT
 from geneveil.model.health import Finding, Severity
 from geneveil.model.names import is_chassis_name, name_key
-from geneveil.model.tunnel import Tunnel
+from geneveil.model.tunnel import HIGHEST_PORT, Tunnel
 
 FORCE_ENCAPSULATION_OPTIONS = frozenset({"ipsec_encapsulation", "ipsec_forceencaps"})
 """The two spellings by which OVN asks for ESP in UDP (ovn-nb(5), NB_Global options); both count
 only with a value of yes or true."""
-
-HIGHEST_PORT = 65535
 
 
 @dataclass(frozen=True, order=True)
@@ -76,7 +74,8 @@ def check_tunnel(tunnel: Tunnel, chassis: str, encap_ips: tuple[str, ...]) -> Pa
 
 
 def tunnel_port(tunnel: Tunnel) -> int | None:
-    """The UDP port that the tunnel's packets go to, or None if what is written is no port."""
+    """The UDP port that is written, or None if it is none; what Open vSwitch makes of that, says
+    `used_ports`."""
     text = tunnel.dst_port
     if not text:
         return GENEVE_PORT

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from geneveil.mesh.checks import Pair, check_conflicts, check_tunnel, tunnel_port
+from geneveil.mesh.checks import Pair, check_conflicts, check_tunnel
 from geneveil.mesh.unsupported import judge_unsupported
 from geneveil.model.cluster import Encapsulation
-from geneveil.model.connection import Connection
+from geneveil.model.connection import GENEVE_PORT, Connection
 from geneveil.model.guard import GuardSpec
 from geneveil.model.health import Finding, Severity
-from geneveil.model.tunnel import OvsSnapshot
+from geneveil.model.tunnel import OvsSnapshot, used_ports
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ def plan_mesh(
     findings += _ipsec_off(snapshot)
     good, conflicts = check_conflicts(pairs)
     # Of every tunnel, above all of those that stay closed: they must not travel in clear.
-    used = {tunnel_port(tunnel) for tunnel in snapshot.tunnels}
-    unlisted = sorted({port for port in used if port is not None} - set(ports))
+    used = {p for tunnel in snapshot.tunnels for p in used_ports(tunnel.dst_port, GENEVE_PORT)}
+    unlisted = sorted(used - set(ports))
     findings += conflicts
     findings += [_unlisted(port) for port in unlisted]
     others = judge_unsupported(snapshot)
@@ -108,6 +108,7 @@ def _unlisted(port: int) -> Finding:
         code="port-not-configured",
         severity=Severity.WARNING,
         subject=f"UDP port {port}",
-        what="a tunnel uses it, and it is guarded only since the agent saw that, not from boot",
+        what="a tunnel uses it; the guard knows Geneve on it by its shape alone until the agent "
+        "has seen that",
         remedy="add it to genevePorts of the cluster's and the agent's configuration",
     )

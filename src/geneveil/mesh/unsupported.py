@@ -8,7 +8,7 @@ guard and IPsec alike: nothing here can stop that, so the node says that it is n
 from dataclasses import dataclass
 
 from geneveil.model.health import Finding, Severity
-from geneveil.model.tunnel import Bridge, OtherTunnel, OvsSnapshot
+from geneveil.model.tunnel import Bridge, OtherTunnel, OvsSnapshot, used_ports
 
 GRE_PROTOCOL = 47
 DEFAULT_UDP_PORTS = {"bareudp": 6635, "gtpu": 2152, "lisp": 4341, "vxlan": 4789}
@@ -17,7 +17,6 @@ DEFAULT_UDP_PORTS = {"bareudp": 6635, "gtpu": 2152, "lisp": 4341, "vxlan": 4789}
 PROTOCOLS = dict.fromkeys(("erspan", "gre", "ip6erspan", "ip6gre"), GRE_PROTOCOL)
 
 GENEVE = "geneve"
-_HIGHEST_PORT = 65535
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,12 @@ def judge_unsupported(snapshot: OvsSnapshot) -> Unsupported:
     """
     types = [(t.type, t.dst_port) for t in snapshot.other_tunnels]
     types += [(kind, "") for kind in snapshot.encap_types]
-    ports = {_port(kind, dst_port) for kind, dst_port in types if kind in DEFAULT_UDP_PORTS}
+    ports = {
+        port
+        for kind, dst_port in types
+        if kind in DEFAULT_UDP_PORTS
+        for port in used_ports(dst_port, DEFAULT_UDP_PORTS[kind])
+    }
     protocols = {PROTOCOLS[kind] for kind, _ in types if kind in PROTOCOLS}
     findings = [_other_type(tunnel) for tunnel in snapshot.other_tunnels]
     findings += _encap_findings(snapshot.encap_types)
@@ -47,15 +51,10 @@ def judge_unsupported(snapshot: OvsSnapshot) -> Unsupported:
     return Unsupported(frozenset(ports), tuple(sorted(protocols)), tuple(findings))
 
 
-def _port(kind: str, dst_port: str) -> int:
-    is_number = dst_port.isascii() and dst_port.isdigit()
-    port = int(dst_port) if is_number else 0
-    return port if 0 < port <= _HIGHEST_PORT else DEFAULT_UDP_PORTS[kind]
-
-
 def _other_type(tunnel: OtherTunnel) -> Finding:
     if tunnel.type in DEFAULT_UDP_PORTS:
-        fate = f"UDP port {_port(tunnel.type, tunnel.dst_port)} is dropped without IPsec"
+        ports = sorted(used_ports(tunnel.dst_port, DEFAULT_UDP_PORTS[tunnel.type]))
+        fate = f"UDP port {' and '.join(map(str, ports))} is dropped without IPsec"
     elif tunnel.type in PROTOCOLS:
         fate = f"IP protocol {PROTOCOLS[tunnel.type]} is dropped without IPsec"
     else:

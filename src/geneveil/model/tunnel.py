@@ -3,6 +3,7 @@
 All texts stand as OVSDB has them: whether they make sense is decided in `geneveil.mesh`.
 """
 
+import re
 from dataclasses import dataclass
 
 OTHER_TUNNEL_TYPES = (
@@ -19,6 +20,28 @@ OTHER_TUNNEL_TYPES = (
 )
 """Interface types of Open vSwitch that carry packets to another machine and are not Geneve:
 ovs-vswitchd.conf.db(5), "Interface", "type"."""
+
+HIGHEST_PORT = 65535
+
+_AS_C_READS = re.compile(r"[ \t\n\v\f\r]*([+-]?[0-9]+)")
+_LONG = 1 << 63
+
+
+def used_ports(dst_port: str, default: int) -> frozenset[int]:
+    """Every UDP port to which a tunnel with this option may send.
+
+    What is written plainly is one port. Anything else Open vSwitch reads as atoi(3) does, and takes
+    the lowest 16 bits (set_tunnel_config in lib/netdev-vport.c): `7000x` is 7000, 72617 is 7081.
+    So for a text that no person would read as a port, both that and the default are meant.
+    """
+    if not dst_port:
+        return frozenset({default})
+    if dst_port.isascii() and dst_port.isdigit() and 0 < int(dst_port) <= HIGHEST_PORT:
+        return frozenset({int(dst_port)})
+    digits = _AS_C_READS.match(dst_port)
+    number = int(digits[1]) if digits else 0
+    port = max(-_LONG, min(number, _LONG - 1)) & 0xFFFF
+    return frozenset({default, port} - {0})
 
 
 @dataclass(frozen=True)
