@@ -71,7 +71,9 @@ def test_all_of_ours_goes_and_nothing_else_and_it_does_not_come_back(node: Node)
     assert "this node was decommissioned" in refused.stderr
     at_boot = node.geneveil("guard", "apply", "--config", str(node.config))
     assert (at_boot.returncode, "decommissioned" in at_boot.stdout) == (0, True)
-    node.config.write_text("mode: [")  # a broken file brings no guard back either
+    broken = node.config.read_text().replace("mode: Full", "mode: [")
+    assert "[" in broken
+    node.config.write_text(broken)  # a broken file brings no guard back either
     assert node.geneveil("guard", "apply", "--config", str(node.config)).returncode == 78
     assert node.geneveil("guard", "show").stdout.startswith("guard: absent")
 

@@ -97,7 +97,14 @@ def test_a_file_that_is_something_else_is_refused(text: str, complaint: str) -> 
 
 
 def test_an_empty_value_counts_as_not_written() -> None:
-    assert parse("mode:\noperator:\n") == AgentConfig()
+    assert parse("chassis:\noperator:\n") == AgentConfig()
+
+
+def test_a_mode_without_a_value_is_refused() -> None:
+    """Nobody knows what was meant, and Disabled would leave the node open."""
+    with pytest.raises(ConfigError, match=r"field mode: it has no value") as caught:
+        parse("mode:\n")
+    assert "Disabled or Full" in caught.value.remedy
 
 
 def test_numbers_and_booleans_are_not_taken_for_text() -> None:

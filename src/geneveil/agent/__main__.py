@@ -17,11 +17,12 @@ UNEXPECTED_EXIT_STATUS = 70
 def main(arguments: list[str]) -> int:
     """Run until a signal comes; returns the exit status."""
     set_up_logging()
+    path = Path(arguments[0])
     try:
         try:
-            config = read_agent_config(Path(arguments[0]))
+            config = read_agent_config(path)
         except ConfigError:
-            guard_without_config(lambda text: print(f"geneveil: {text}", file=sys.stderr))
+            guard_without_config(path, lambda text: print(f"geneveil: {text}", file=sys.stderr))
             raise
         run_agent(config)
     except GeneveilError as error:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from geneveil.agent.config import AgentConfig, guarded_ports
+from geneveil.agent.config import AgentConfig, guarded_ports, is_plainly_off
 from geneveil.agent.ratchet import Seal, judge_mode
 from geneveil.agent.settings import parse_stored_settings
 from geneveil.model.cluster import Mode
@@ -38,14 +38,19 @@ def plan_boot_guard(
 
 
 def plan_fallback_guard(
-    seal: Seal, settings: bytes | None, unreadable: GeneveilError | None
+    text: str | None, seal: Seal, settings: bytes | None, unreadable: GeneveilError | None
 ) -> BootGuard:
-    """Decide the guard while the configuration file cannot be used; arguments as above.
+    """Decide the guard while the configuration file cannot be used.
 
+    Args:
+        text: what is in the file, as far as it can be read; None: there is no file.
+        settings, unreadable: as above.
     Fails closed: yes; a node that is sealed, or may be, gets the guard for its stored settings'
-    ports and the default one. A node that was never sealed gets none: it may be one with IPsec off.
+        ports and the default one, and so does one whose file does not say plainly that it is not
+        to encrypt. Where there is no file, nobody ever told this node to.
     """
-    if seal is Seal.ABSENT:
+    is_off = text is None or is_plainly_off(text)
+    if seal is Seal.ABSENT and is_off:
         return BootGuard(None, must_seal=False, findings=())
     spec, findings = _judge_ports(AgentConfig(), settings, unreadable)
     return BootGuard(spec, must_seal=False, findings=findings)

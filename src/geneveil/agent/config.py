@@ -23,6 +23,8 @@ HIGHEST_PORT = 65535
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _SUBDOMAIN = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
 _SIGNER = re.compile(r"[a-z0-9.-]{1,253}/[A-Za-z0-9._-]{1,317}")
+_OFF = re.compile(r"mode:[ \t]+(['\"]?)Disabled\1[ \t]*(#.*)?")
+_STATE_DIR = re.compile(r"stateDir:[ \t]+(['\"]?)(/[^\s'\"#]+)\1[ \t]*(#.*)?")
 _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
@@ -96,7 +98,7 @@ def parse_agent_config(text: str, file: str) -> AgentConfig:
     operator = top.section("operator")
     metrics = top.section("metrics")
     config = AgentConfig(
-        mode=top.choice("mode", Mode, default.mode),
+        mode=_mode(top, default.mode),
         geneve_ports=_ports(top, default.geneve_ports),
         operator_url=_operator_url(operator),
         token_file=_path(operator, "tokenFile", default.token_file),
@@ -115,9 +117,33 @@ def parse_agent_config(text: str, file: str) -> AgentConfig:
     return config
 
 
+def is_plainly_off(text: str) -> bool:
+    """Whether a file that cannot be used says, all the same, that this node is not to encrypt.
+
+    One line that begins with `mode:`, and Disabled behind it. Anything else may be a node that is
+    to encrypt, and that somebody mistyped, or whose disk lost the half of it.
+    """
+    modes = [line for line in text.splitlines() if re.match(r"\W*mode\b", line)]
+    return len(modes) == 1 and bool(_OFF.fullmatch(modes[0]))
+
+
+def plain_state_dir(text: str) -> Path:
+    """Where a file that cannot be used plainly says that the state is; else where it is by default:
+    there the node's seal is looked for."""
+    found = [match[2] for line in text.splitlines() if (match := _STATE_DIR.fullmatch(line))]
+    return Path(found[0]) if len(found) == 1 else AgentConfig().state_dir
+
+
 def guarded_ports(config: AgentConfig, settings: ClusterSettings | None) -> tuple[int, ...]:
     """Every port that has to be guarded: the file's and, once they are known, the cluster's."""
     return tuple(sorted({*config.geneve_ports, *(settings.geneve_ports if settings else ())}))
+
+
+def _mode(top: YamlSection, default: Mode) -> Mode:
+    if top.is_empty("mode"):
+        words = " or ".join(mode.value for mode in Mode)
+        raise top.refuse("mode", "it has no value, and nobody knows what was meant", f"{words}")
+    return top.choice("mode", Mode, default)
 
 
 def _ports(top: YamlSection, default: tuple[int, ...]) -> tuple[int, ...]:

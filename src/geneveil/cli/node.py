@@ -76,7 +76,7 @@ def agent(config: Path = _CONFIG) -> None:
     try:
         read_agent_config(config)  # complain before anything starts
     except ConfigError:
-        guard_without_config(_complain)
+        guard_without_config(config, _complain)
         raise
     # In place of this process: the command line brings libraries that the agent has no use for,
     # a quarter of the memory that it may have.
@@ -147,8 +147,9 @@ def mtu(underlay: int = _UNDERLAY, output: Output = _OUTPUT) -> None:
     help="Put the guard in place: Geneve leaves and arrives inside IPsec, or not at all.\n\n"
     "Runs at boot, before Open vSwitch. Repeating it changes nothing. With mode Disabled it says "
     "so and does nothing. With a configuration file that cannot be used it fails with status 78, "
-    "and sets the guard all the same if this node was ever told to encrypt. Any other "
-    "status but 0: a guard may be needed and does not stand.\n\n"
+    "and sets the guard all the same, unless the file says `mode: Disabled`, or is not there, on a "
+    "node that was never told to encrypt. Any other status but 0: a guard may be needed and does "
+    "not stand.\n\n"
     "Example: geneveil guard apply --config /etc/geneveil/agent.yaml",
 )
 def guard_apply(config: Path = _CONFIG, output: Output = _OUTPUT) -> None:
@@ -160,7 +161,7 @@ def guard_apply(config: Path = _CONFIG, output: Output = _OUTPUT) -> None:
     try:
         agent_config = read_agent_config(config)
     except ConfigError as error:
-        if not guard_without_config(_complain):
+        if not guard_without_config(config, _complain):
             _complain(error.render())
             raise typer.Exit(1) from None
         _complain(error.render())

@@ -78,11 +78,15 @@ class YamlSection:
 
     def has(self, key: str) -> bool:
         """Whether the field is written at all (an empty value counts as not written)."""
-        node = self._values.get(key)
-        if node is not None and node.tag == _NULL:
+        if self.is_empty(key):
             self._taken.add(key)
             return False
-        return node is not None
+        return key in self._values
+
+    def is_empty(self, key: str) -> bool:
+        """Whether the field is written without a value."""
+        node = self._values.get(key)
+        return node is not None and node.tag == _NULL
 
     def line_of(self, key: str) -> int:
         """The line of a field, or of the section when the field is absent."""
