@@ -28,11 +28,12 @@ _Counter = TypeVar("_Counter", bound=Enum)
 
 @dataclass(frozen=True)
 class OwnTable:
-    """Which table it is."""
+    """Which table it is; `flag` as nft names it, or empty."""
 
     family: str
     name: str
     comment: str
+    flag: str = ""
 
     @property
     def place(self) -> Json:
@@ -53,9 +54,9 @@ class OwnTable:
         """
         table = {"family": self.family, "name": self.name}
         commands: list[Json] = [
-            {"add": {"table": table}},  # so that the deletion finds one
+            {"add": {"table": {**table, **self._flags}}},  # so that the deletion finds one
             {"delete": {"table": table}},
-            {"add": {"table": {**table, "comment": self.comment}}},
+            {"add": {"table": {**table, "comment": self.comment, **self._flags}}},
         ]
         commands += [{"add": {"counter": self._counter(c, tallies)}} for c in counters]
         commands += [{"add": {"chain": chain}} for chain in chains]
@@ -65,7 +66,16 @@ class OwnTable:
     def encode_removal(self) -> Json:
         """The transaction that takes the table away, whether or not it is there."""
         table = {"family": self.family, "name": self.name}
-        return {"nftables": [{"add": {"table": table}}, {"delete": {"table": table}}]}
+        return {
+            "nftables": [
+                {"add": {"table": {**table, **self._flags}}},
+                {"delete": {"table": table}},
+            ]
+        }
+
+    @property
+    def _flags(self) -> Json:
+        return {"flags": self.flag} if self.flag else {}
 
     def _counter(self, counter: _Counter, tallies: Mapping[_Counter, Tally]) -> Json:
         tally = tallies.get(counter, Tally())

@@ -78,7 +78,9 @@ def encode_replace(spec: GuardSpec, tallies: Mapping[GuardCounter, Tally]) -> Js
     The kernel commits it at once, so there is no moment without a guard. Counters go on from
     `tallies`, the last readings.
     """
-    return _TABLE.encode_replace(tallies, GuardCounter, _chains(), _rules(spec))
+    return _TABLE.encode_replace(
+        tallies, GuardCounter, plan_chains(_TABLE), plan_rules(_TABLE, spec)
+    )
 
 
 def encode_removal() -> Json:
@@ -103,24 +105,35 @@ def parse_table(listing: Mapping[str, Any]) -> ObservedGuard:
     )
 
 
+def parse_tallies(listing: Mapping[str, Any]) -> dict[GuardCounter, Tally]:
+    """The counters of a table with the guard's rules.
+
+    Raises:
+        KernelError: it is not such a listing.
+    """
+    return read_tallies(by_kind(listing, "guard"), GuardCounter)
+
+
 ABSENT = ObservedGuard(present=False, ports=None, counters={})
 
 
-def _chains() -> list[Json]:
+def plan_chains(table: OwnTable, behind: int = 0) -> list[Json]:
+    """The base chains, so much behind where the guard's stand."""
     return [
         {
-            **_TABLE.place,
+            **table.place,
             "name": hook,
             "type": "filter",
             "hook": hook,
-            "prio": priority,
+            "prio": priority + behind,
             "policy": "accept",
         }
         for hook, priority in _CHAINS.items()
     ]
 
 
-def _rules(spec: GuardSpec) -> list[Json]:
+def plan_rules(table: OwnTable, spec: GuardSpec) -> list[Json]:
+    """The rules of all chains."""
     to_port = match(DPORT, any_of(spec.ports))
     kinds = [[to_port], [match(L4PROTO, UDP), *geneve_shape()]]
     if spec.protocols:
@@ -133,12 +146,12 @@ def _rules(spec: GuardSpec) -> list[Json]:
         ("input", GuardCounter.CLEARTEXT_IN, came),
     )
     rules = [
-        _rule(chain, counter, *kind, condition)
+        _rule(table, chain, counter, *kind, condition)
         for kind in kinds
         for chain, counter, conditions in ways
         for condition in conditions
     ]
-    return [*rules, _rule("forward", GuardCounter.FORWARDED, to_port)]
+    return [*rules, _rule(table, "forward", GuardCounter.FORWARDED, to_port)]
 
 
 def _of_others(direction: str) -> Json:
@@ -148,9 +161,9 @@ def _of_others(direction: str) -> Json:
     return {"match": {"op": "!=", "left": key, "right": ours}}
 
 
-def _rule(chain: str, counter: GuardCounter, *matches: Json) -> Json:
+def _rule(table: OwnTable, chain: str, counter: GuardCounter, *matches: Json) -> Json:
     return {
-        **_TABLE.place,
+        **table.place,
         "chain": chain,
         "expr": [*matches, {"counter": counter.value}, {"drop": None}],
     }
@@ -162,10 +175,10 @@ def _covered(found: Mapping[str, list[Json]]) -> GuardSpec | None:
         return None
     if sorted(body["name"] for body in found["counter"]) != sorted(c.value for c in GuardCounter):
         return None
-    if comparable(found["chain"]) != comparable(_chains()):
+    if comparable(found["chain"]) != comparable(plan_chains(_TABLE)):
         return None
     spec = _named(found["rule"])
-    if spec is None or comparable(found["rule"]) != comparable(_rules(spec)):
+    if spec is None or comparable(found["rule"]) != comparable(plan_rules(_TABLE, spec)):
         return None
     return spec
 

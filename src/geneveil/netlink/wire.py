@@ -17,6 +17,7 @@ from geneveil.model.errors import KernelError
 NLMSG_ERROR = 2
 NLMSG_DONE = 3
 NLM_F_REQUEST = 0x001
+NLM_F_ACK = 0x004
 NLM_F_DUMP_INTERRUPTED = 0x010
 NLM_F_DUMP = 0x300
 NLA_TYPE_MASK = 0x3FFF
@@ -37,8 +38,18 @@ class NetlinkMessage:
 
 
 def encode_request(kind: int, flags: int, sequence: int, payload: bytes) -> bytes:
-    """One request."""
-    return _HEADER.pack(_HEADER.size + len(payload), kind, flags, sequence, 0) + payload
+    """One request; several may stand in a datagram."""
+    header = _HEADER.pack(_HEADER.size + len(payload), kind, flags, sequence, 0)
+    return _padded(header + payload)
+
+
+def encode_attribute(kind: int, payload: bytes) -> bytes:
+    """One attribute."""
+    return _padded(_ATTRIBUTE.pack(_ATTRIBUTE.size + len(payload), kind) + payload)
+
+
+def _padded(data: bytes) -> bytes:
+    return data + bytes(-len(data) % 4)
 
 
 def parse_messages(datagram: bytes) -> Iterator[NetlinkMessage]:
