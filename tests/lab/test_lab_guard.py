@@ -15,6 +15,7 @@ from lab.bringup import Running, await_secured
 from lab.deadline import wait_until
 from lab.health import LINGERING
 from tests.lab.conftest import OpenLab
+from tests.lab.opening import opened
 from tests.lab.witness import GENEVE, Tally, await_seen, settle
 
 pytestmark = pytest.mark.lab
@@ -41,6 +42,11 @@ MOVE_SOURCE = (
 def cluster(open_lab: OpenLab) -> Iterator[Running]:
     with open_lab("t-guard", nodes=2, ipsec=True) as running:
         yield running
+
+
+FLUSH_POSTROUTING = (
+    "nft flush chain inet geneveil postrouting; nft flush chain inet geneveil_bolt postrouting"
+)
 
 
 @asynccontextmanager
@@ -215,8 +221,7 @@ def test_source_nat_after_the_guard_lets_nothing_out(
             assert not await ping_between(cluster, 1)  # a flow that no NAT has seen before
             assert clear.new() == 0
             assert await dropped(cluster, "node1", "cleartext_out") >= before + 4
-            async with stopped_agent(cluster, "node1"):
-                await remote.check("nft flush chain inet geneveil postrouting")
+            async with opened(cluster, "node1", FLUSH_POSTROUTING):
                 assert not await ping_between(cluster, 1)
                 await await_seen(clear, 4)  # the control: this is the way out
         finally:
@@ -248,8 +253,7 @@ def test_vxlan_instead_of_geneve_is_dropped_and_named(
         # An agent that starts anew does not know the tunnels yet, and the guard stays as it is.
         await cluster.remote("node1").check("geneveil guard apply")
         assert (await shown(cluster, "node1"))["ports"] == [4789, 6081]
-        async with stopped_agent(cluster, "node1"):
-            await cluster.remote("node1").check("nft delete table inet geneveil")
+        async with opened(cluster, "node1"):
             await ping_between(cluster, 0)
             await await_seen(clear, 4)  # the control: it was there to be seen
 

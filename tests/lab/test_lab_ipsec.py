@@ -10,6 +10,7 @@ import pytest
 from lab.bringup import Running, await_secured
 from lab.deadline import wait_until
 from tests.lab.conftest import OpenLab
+from tests.lab.opening import REMOVE_GUARDS
 from tests.lab.witness import ESP, FRAGMENT, GENEVE, Tally, await_seen, count_frames, ping, settle
 
 pytestmark = pytest.mark.lab
@@ -162,7 +163,7 @@ def test_with_every_daemon_dead_and_the_kernel_flushed_nothing_leaves(
     # The untouched pair goes on.
     assert runner.run(ping(cluster, "node1", pod_address(cluster, "node2")))
     # Positive control, by the same witness: without the guard the same packets are in clear ...
-    runner.run(victim.check("nft delete table inet geneveil"))
+    runner.run(victim.check(REMOVE_GUARDS))
     runner.run(ping(cluster, "node3", pod_address(cluster, "node1"), "-c", "4"))
     runner.run(await_seen(clear, 4))
     # ... and the other side's guard takes none of them in.

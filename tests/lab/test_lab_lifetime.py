@@ -14,7 +14,8 @@ from lab.bringup import Running, await_secured
 from lab.deadline import wait_until
 from lab.stage import Stage
 from tests.lab.conftest import OpenLab
-from tests.lab.witness import GENEVE, Tally, ping, settle
+from tests.lab.opening import REMOVE_GUARDS, opened
+from tests.lab.witness import GENEVE, Tally, await_seen, ping, settle
 
 pytestmark = pytest.mark.lab
 
@@ -84,16 +85,95 @@ def test_a_removed_guard_is_back_and_nothing_got_out(
     runner.run(run())
 
 
+def test_who_flushes_nftables_and_ipsec_at_once_opens_nothing(
+    cluster: Running, runner: asyncio.Runner
+) -> None:
+    """With an agent that stands still, so that nothing is mended: the bolt alone is left."""
+
+    async def run() -> None:
+        clear = Tally(cluster, GENEVE)
+        node1 = cluster.remote("node1")
+        await node1.check("nft list table ip lab-egress > /tmp/egress.nft")
+        await node1.check("kill -STOP $(cat /run/geneveil/agent.lock)")
+        try:
+            await node1.check("nft flush ruleset; ip xfrm policy flush; ip xfrm state flush")
+            await node1.check("nft -f /tmp/egress.nft")
+            assert (await node1.run("geneveil guard show")).status == 1  # the guard is gone
+            assert not await ping(cluster, "node1", pod(cluster, 1))
+            assert not await ping(cluster, "node2", pod(cluster, 0))
+            await settle()
+            assert clear.new() == 0
+            for counter in ("cleartext_out", "cleartext_in"):
+                listed = await node1.check(f"nft -j list counter inet geneveil_bolt {counter}")
+                (found,) = [i["counter"] for i in json.loads(listed)["nftables"] if "counter" in i]
+                assert (found["packets"] > 0) == (counter == "cleartext_out")
+        finally:
+            await node1.check("kill -CONT $(cat /run/geneveil/agent.lock)")
+
+        async def carries() -> bool:
+            return await ping(cluster, "node1", pod(cluster, 1))
+
+        await wait_until(carries, "the pair to be repaired", 30)
+
+    runner.run(run())
+
+
+THEIR_SA = """\
+xfrm state add {ends} proto esp spi 0x1001 reqid {reqid} mode transport replay-window 32 \
+aead rfc4106(gcm(aes)) 0x{key} 128
+xfrm policy add {ends} proto udp dport 6081 dir out \
+tmpl {ends} proto esp reqid {reqid} mode transport
+"""
+AWAY = """\
+xfrm policy delete {ends} proto udp dport 6081 dir out
+xfrm state delete {ends} proto esp spi 0x1001
+"""
+OUR_REQID = (1 << 30) + 5
+
+
+def test_an_sa_of_somebody_else_lets_no_geneve_out(
+    cluster: Running, runner: asyncio.Runner
+) -> None:
+    """The same SA twice: with a reqid of somebody else's, and, as the control, with one of ours."""
+
+    async def run() -> None:
+        node1, node2 = cluster.layout.topology.nodes
+        ends = f"src {node1.underlay.ip} dst {node2.underlay.ip}"
+        remote = cluster.remote("node1")
+        theirs = Tally(cluster, f"esp and src host {node1.underlay.ip} and ip[20:4] = 0x1001")
+        clear = Tally(cluster, GENEVE)
+        await remote.check("kill -STOP $(cat /run/geneveil/agent.lock)")
+        try:
+            await remote.check("ip xfrm policy flush; ip xfrm state flush")
+            for reqid, is_ours in ((77, False), (OUR_REQID, True)):
+                batch = THEIR_SA.format(ends=ends, reqid=reqid, key="17" * 36)
+                await remote.check("ip -batch -", stdin=batch)
+                assert not await ping(cluster, "node1", pod(cluster, 1))
+                if is_ours:
+                    await await_seen(theirs, 3)
+                else:
+                    await settle()
+                    assert theirs.new() == 0
+                await remote.check("ip -batch -", stdin=AWAY.format(ends=ends))
+            assert clear.new() == 0
+        finally:
+            await remote.check("kill -CONT $(cat /run/geneveil/agent.lock)")
+
+        async def carries() -> bool:
+            return await ping(cluster, "node1", pod(cluster, 1))
+
+        await wait_until(carries, "the pair to be repaired", 30)
+
+    runner.run(run())
+
+
 def test_the_sentinel_counts_what_the_witness_sees(
     cluster: Running, runner: asyncio.Runner
 ) -> None:
     async def run() -> None:
         assert await sentinel(cluster, "node1") == (0, 0)
         clear = Tally(cluster, GENEVE)
-        node1 = cluster.remote("node1")
-        await node1.check("kill -STOP $(cat /run/geneveil/agent.lock)")
-        try:
-            await node1.check("nft delete table inet geneveil; ip xfrm policy flush")
+        async with opened(cluster, "node1", f"{REMOVE_GUARDS}; ip xfrm policy flush"):
             assert not await ping(cluster, "node1", pod(cluster, 1))
             counts: tuple[int, ...] = ()
 
@@ -108,8 +188,6 @@ def test_the_sentinel_counts_what_the_witness_sees(
             what = "both sentinels and the witness to agree"
             await wait_until(agree, what, 15, explain=lambda: str(counts))
             out = counts[0]
-        finally:
-            await node1.check("kill -CONT $(cat /run/geneveil/agent.lock)")
 
         async def said() -> bool:
             return "cleartext-on-wire" in await codes(cluster, "node1")

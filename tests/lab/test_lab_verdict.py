@@ -24,6 +24,7 @@ from lab.demo import DemoConfig, leave_alone, run_phase, write_evidence
 from lab.lifecycle import LabConfig, Programs
 from lab.topology import Node
 from tests.lab.conftest import DATA_DIR
+from tests.lab.opening import REMOVE_GUARDS
 
 pytestmark = pytest.mark.lab
 
@@ -104,7 +105,7 @@ async def end_daemons(running: Running) -> None:
 async def remove_guard_and_connections(running: Running) -> None:
     await end_daemons(running)
     for node in running.layout.topology.nodes:
-        await running.remote(node.name).check("nft delete table inet geneveil")
+        await running.remote(node.name).check(REMOVE_GUARDS)
 
 
 async def kill_a_pod(running: Running) -> None:
@@ -112,7 +113,8 @@ async def kill_a_pod(running: Running) -> None:
 
 
 def install_static(key_bytes: int, mode: str, icv_bits: int = 128) -> Spoil:
-    """Replace what the agent made by SAs of our own choosing, which the guard cannot tell apart."""
+    """Replace what the agent made by SAs of our own choosing, which the guard cannot tell apart:
+    their reqids are of those that geneveil uses."""
 
     async def spoil(running: Running) -> None:
         await end_daemons(running)
@@ -134,12 +136,13 @@ def _one_way(
     sender: Node, receiver: Node, spi: int, key_bytes: int, mode: str, icv_bits: int
 ) -> list[str]:
     ends = f"src {sender.underlay.ip} dst {receiver.underlay.ip}"
+    reqid = 1 << 30 | spi
     key = "0x" + bytes(range(spi & 0xFF, (spi & 0xFF) + key_bytes + 4)).hex()
     return [
-        f"xfrm state add {ends} proto esp spi {spi} reqid {spi} mode {mode} replay-window 32 "
+        f"xfrm state add {ends} proto esp spi {spi} reqid {reqid} mode {mode} replay-window 32 "
         f"aead rfc4106(gcm(aes)) {key} {icv_bits}",
         f"xfrm policy add {ends} proto udp dport 6081 dir DIR "
-        f"tmpl {ends} proto esp reqid {spi} mode {mode}",
+        f"tmpl {ends} proto esp reqid {reqid} mode {mode}",
     ]
 
 

@@ -17,6 +17,7 @@ from geneveil.agent.status import build_status
 from geneveil.agent.trust import TrustFiles
 from geneveil.guard.wire import ABSENT
 from geneveil.mesh.actions import (
+    ApplyBolt,
     ApplyGuard,
     Initiate,
     LoadConnection,
@@ -74,6 +75,7 @@ SEEN = Observation(
     trust_files=FILES,
     settings=SETTINGS,
     enrolment=None,
+    bolt=GuardSpec((6081,)),
 )
 
 
@@ -144,6 +146,13 @@ def test_a_first_turn_sets_up_everything_guard_first() -> None:
     decision = turn(replace(SEEN, guard=ABSENT))
     assert kinds(decision)[:3] == [ApplyGuard, LoadIdentity, LoadConnection]
     assert codes(decision) == ["guard-missing", "peer-down"]
+
+
+def test_the_bolt_is_held_for_what_the_guard_covers() -> None:
+    wide = replace(SNAPSHOT, tunnels=(replace(SNAPSHOT.tunnels[0], dst_port="7000"),))
+    assert ApplyBolt not in kinds(turn(SEEN))
+    assert ApplyBolt(GuardSpec((6081,))) in turn(replace(SEEN, bolt=None)).actions
+    assert ApplyBolt(GuardSpec((6081, 7000))) in turn(replace(SEEN, ovs=wide)).actions
 
 
 def test_a_pair_that_is_up_is_shown_with_the_sas_that_carry() -> None:

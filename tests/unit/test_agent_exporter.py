@@ -30,7 +30,7 @@ FULL = replace(
     mode="Full",
     peers=(PEER, replace(PEER, chassis="node3", state=PeerState.DOWN)),
     certificate=CertificateStatus("node1", "01", "ab", "CN=ca", NOW, NOW, NOW),
-    guard=GuardStatus(True, (6081,), {GuardCounter.CLEARTEXT_OUT: Tally(3, 300)}, 2, NOW),
+    guard=GuardStatus(True, (6081,), {GuardCounter.CLEARTEXT_OUT: Tally(3, 300)}, 2, NOW, is_bolted=True),
     sentinel=SentinelStatus(("eth0",), {SentinelCounter.WIRE_OUT: Tally(0, 0)}),
     health=(
         HealthValue(Finding("odd", Severity.ERROR, 'a "peer"\\\nof mine', "what"), NOW),
@@ -80,6 +80,7 @@ def test_all_that_the_status_knows_is_there() -> None:
         "peers": 2,
         "peers_up": 1,
         "guard_in_place": 1,
+        "guard_bolted": 1,
         "guard_disturbances_total": 2,
         "sentinel_in_place": 1,
         "certificate_not_after_timestamp_seconds": NOW.timestamp(),

@@ -2,9 +2,12 @@
 
 from datetime import UTC, datetime
 
+import pytest
+
 from geneveil.agent.guard_keeper.io import GuardKeeper
-from geneveil.agent.seldom import Latest, SeldomSentinel
+from geneveil.agent.seldom import REFUSED_SECONDS, Latest, SeldomBolt, SeldomSentinel
 from geneveil.guard.wire import ABSENT
+from geneveil.model.errors import GeneveilError, KernelError
 from geneveil.model.guard import GuardCounter, GuardSpec, ObservedGuard, Tally
 from geneveil.model.sentinel import ObservedSentinel, SentinelSpec
 from tests.unit.test_agent_disturbed import BY_NFT, SPEC, WIDE, Table
@@ -38,6 +41,36 @@ class Sentinel:
 
     def apply(self, spec: SentinelSpec) -> bool:
         return True
+
+
+class OldKernel:
+    """One that has no tables that persist; until it has."""
+
+    def __init__(self) -> None:
+        self.tries = 0
+        self.error: GeneveilError | None = KernelError("the kernel refused the bolt")
+        self.held: GuardSpec | None = None
+
+    def hold(self, spec: GuardSpec) -> bool:
+        self.tries += 1
+        if self.error is not None:
+            raise self.error
+        self.held = spec
+        return True
+
+
+def test_a_bolt_that_was_refused_is_not_asked_for_at_every_turn() -> None:
+    kernel = OldKernel()
+    times = [0.0]
+    bolt = SeldomBolt(kernel, lambda: times[-1])
+    for _ in range(3):
+        with pytest.raises(KernelError, match="refused the bolt"):
+            bolt.hold(SPEC)
+    assert (kernel.tries, bolt.held) == (1, None)
+    kernel.error = None
+    times.append(REFUSED_SECONDS)
+    assert bolt.hold(SPEC)
+    assert (kernel.tries, bolt.held) == (2, SPEC)
 
 
 def test_the_sentinel_is_read_once_until_something_is_done() -> None:

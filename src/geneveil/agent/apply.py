@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from geneveil.agent.observe import Ports
 from geneveil.mesh.actions import (
     Action,
+    ApplyBolt,
     ApplyGuard,
     ApplySentinel,
     AskEcho,
@@ -63,6 +64,8 @@ def describe(action: Action) -> tuple[str, dict[str, object]]:
     match action:
         case ApplyGuard(spec):
             return "guard put in place", {"ports": ",".join(map(str, spec.ports))}
+        case ApplyBolt(spec):
+            return "bolt held", {"ports": ",".join(map(str, spec.ports))}
         case ApplySentinel(spec):
             return "leak sentinel put in place", {"devices": ",".join(spec.devices)}
         case LoadIdentity(identity):
@@ -105,6 +108,8 @@ def _apply(action: Action, ports: Ports) -> str:
     match action:
         case ApplyGuard(spec):
             ports.guard.apply(spec)
+        case ApplyBolt(spec):
+            ports.bolt.hold(spec)
         case ApplySentinel(spec):
             ports.sentinel.apply(spec)
         case LoadIdentity(identity):

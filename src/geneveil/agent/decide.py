@@ -23,7 +23,7 @@ from geneveil.agent.silence import judge_silence
 from geneveil.agent.trust import Trust, TrustFiles, judge_trust
 from geneveil.agent.underlay_mtu import judge_underlay_mtu
 from geneveil.agent.wire_watch import Leak, choose_devices, judge_leak, plan_sentinel
-from geneveil.mesh.actions import Action, ApplyGuard, DeleteState
+from geneveil.mesh.actions import Action, ApplyBolt, ApplyGuard, DeleteState
 from geneveil.mesh.diff import diff_ike, track_attempts
 from geneveil.mesh.memory import Memory, for_instance, identity_digest
 from geneveil.mesh.plan import MeshPlan, plan_mesh
@@ -273,6 +273,8 @@ def _plan_actions(
     actions: list[Action] = []
     if isinstance(seen.guard, GeneveilError) or not seen.guard.stands_for(guard):
         actions.append(ApplyGuard(guard))
+    if seen.bolt != guard:
+        actions.append(ApplyBolt(guard))
     devices = choose_devices(seen.addresses, memory.snapshot, plan)
     actions += plan_sentinel(seen.sentinel, devices, guard)
     if plan is None or isinstance(seen.ike, GeneveilError):

@@ -32,7 +32,7 @@ from geneveil.agent.repeated import Repeated
 from geneveil.agent.rotation.confirm import confirm
 from geneveil.agent.rotation.files import finish_switch, put_away
 from geneveil.agent.rotation.io import Renewer, Watcher
-from geneveil.agent.seldom import SELDOM_SECONDS, SeldomSentinel
+from geneveil.agent.seldom import SELDOM_SECONDS, SeldomBolt, SeldomSentinel
 from geneveil.agent.status import build_disabled_status, build_status
 from geneveil.agent.store import PENDING_CERTIFICATE, SETTINGS, NodeStore
 from geneveil.agent.unexpected import (
@@ -42,15 +42,16 @@ from geneveil.agent.unexpected import (
     retry_seconds,
     whereabouts,
 )
-from geneveil.agent.wire_watch import sentinel_unavailable
+from geneveil.agent.wire_watch import bolt_unavailable, sentinel_unavailable
 from geneveil.especho.io import RawEspEcho
+from geneveil.guard.bolt.io import NftBolt
 from geneveil.guard.io import NftGuard
 from geneveil.guard.port import Guard
 from geneveil.guard.sentinel.io import NftSentinel
 from geneveil.guard.wire import TABLE
 from geneveil.ike.io import ViciCharon, ViciEvents
 from geneveil.kernel_events.io import IpsecEvents, TableEvents
-from geneveil.mesh.actions import Action, ApplyGuard, ApplySentinel, AskEcho
+from geneveil.mesh.actions import Action, ApplyBolt, ApplyGuard, ApplySentinel, AskEcho
 from geneveil.model.clock import Clock, SystemClock
 from geneveil.model.cluster import Mode
 from geneveil.model.errors import ConfigError, GeneveilError
@@ -141,6 +142,7 @@ class Agent:
             self._sentinel,
             KernelAddresses(),
             RawEspEcho(),
+            SeldomBolt(NftBolt()),
             lambda: guard.history,
         )
         self._metrics = MetricsServer(*config.metrics) if config.metrics else None
@@ -259,12 +261,7 @@ class Agent:
     ) -> tuple[HealthValue, ...]:
         for action in outcome.done:
             self._say_done(action)
-        failures = [
-            sentinel_unavailable(error)
-            if isinstance(action, ApplySentinel)
-            else explain_error(error, "action-failed", describe(action)[0])
-            for action, error in outcome.failed
-        ]
+        failures = [_explain_failed(action, error) for action, error in outcome.failed]
         if self._metrics is not None and self._metrics.failure:
             failures.append(_no_metrics(self._metrics.failure))
         health = carry_since(self._memory.health, [*decision.findings, *failures], seen.now)
@@ -314,6 +311,16 @@ class Agent:
         time.sleep(SHORTEST_PERIOD_SECONDS)
         self._wake.clear()
         return is_woken
+
+
+def _explain_failed(action: Action, error: GeneveilError) -> Finding:
+    match action:
+        case ApplySentinel():
+            return sentinel_unavailable(error)
+        case ApplyBolt():
+            return bolt_unavailable(error)
+        case _:
+            return explain_error(error, "action-failed", describe(action)[0])
 
 
 def _no_metrics(why: str) -> Finding:

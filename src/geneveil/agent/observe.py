@@ -28,13 +28,14 @@ from geneveil.agent.store import (
 )
 from geneveil.agent.trust import TrustFiles
 from geneveil.especho.port import AddressPair, EspEcho
+from geneveil.guard.bolt.port import Bolt
 from geneveil.guard.port import Guard
 from geneveil.guard.sentinel.port import Sentinel
 from geneveil.ike.port import IkeDaemon
 from geneveil.model.cluster import ClusterSettings
 from geneveil.model.connection import ObservedIke
 from geneveil.model.errors import GeneveilError, TrustError
-from geneveil.model.guard import ObservedGuard
+from geneveil.model.guard import GuardSpec, ObservedGuard
 from geneveil.model.health import Finding
 from geneveil.model.sentinel import ObservedSentinel
 from geneveil.model.tunnel import OvsSnapshot
@@ -59,6 +60,7 @@ class Ports:
     sentinel: Sentinel
     addresses: Addresses
     esp: EspEcho
+    bolt: Bolt
     guard_history: Callable[[], History] = History
 
 
@@ -108,6 +110,7 @@ class Observation:
     addresses: Mapping[str, str] | GeneveilError = field(default_factory=dict)
     mtus: Mapping[str, int] | GeneveilError = field(default_factory=dict)
     echoes: frozenset[AddressPair] | GeneveilError = frozenset()
+    bolt: GuardSpec | None = None
 
 
 def observe(
@@ -141,6 +144,7 @@ def observe(
         mtus=_read_mtus(ports.addresses, addresses),
         guard_history=ports.guard_history(),  # after the guard was read: that may add to it
         echoes=_attempt(ports.esp.read),
+        bolt=ports.bolt.held,
     )
 
 

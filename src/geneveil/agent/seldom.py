@@ -8,13 +8,19 @@ import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from geneveil.guard.bolt.port import Bolt
 from geneveil.guard.sentinel.port import Sentinel
+from geneveil.model.errors import GeneveilError
+from geneveil.model.guard import GuardSpec
 from geneveil.model.sentinel import ObservedSentinel, SentinelSpec
 
 ReadingT = TypeVar("ReadingT")
 
 SELDOM_SECONDS = 5.0
 """With events without end every reading is still asked for this often."""
+
+REFUSED_SECONDS = 60.0
+"""A kernel learns nothing; but what refused may have been short of memory."""
 
 
 class Latest(Generic[ReadingT]):
@@ -40,6 +46,30 @@ class Latest(Generic[ReadingT]):
     def forget(self) -> None:
         """It is true no longer, or may not be."""
         self._reading = None
+
+
+class SeldomBolt:
+    """A Bolt that is not tried again and again on a kernel that can't have it."""
+
+    def __init__(self, bolt: Bolt, now_seconds: Callable[[], float] = time.monotonic) -> None:
+        self._bolt = bolt
+        self._refusal = Latest[GeneveilError](REFUSED_SECONDS, now_seconds)
+
+    @property
+    def held(self) -> GuardSpec | None:
+        """What it stands for, owned by this process."""
+        return self._bolt.held
+
+    def hold(self, spec: GuardSpec) -> bool:
+        """Make it stand for `spec`; fails as it failed a moment ago, without being asked."""
+        refusal = self._refusal.get()
+        if refusal is not None:
+            raise refusal
+        try:
+            return self._bolt.hold(spec)
+        except GeneveilError as error:
+            self._refusal.keep(error)
+            raise
 
 
 class SeldomSentinel:

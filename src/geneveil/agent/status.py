@@ -106,6 +106,7 @@ def _guard_status(seen: Observation, decision: Decision) -> GuardStatus | None:
         guard.counters,
         seen.guard_history.count,
         seen.guard_history.latest_at,
+        is_bolted=seen.bolt == decision.guard,
     )
 
 

@@ -93,6 +93,13 @@ def sentinel_unavailable(error: GeneveilError) -> Finding:
     return Finding("sentinel-unavailable", Severity.INFO, "underlay", why, error.remedy)
 
 
+def bolt_unavailable(error: GeneveilError) -> Finding:
+    """The guard stands alone: whoever flushes nftables and XFRM at once opens a gap until it is
+    back."""
+    why = f"{error.what}: {error.why}" if error.why else error.what
+    return Finding("bolt-unavailable", Severity.INFO, "guard", why, error.remedy)
+
+
 def _shortest(address: str) -> str:
     try:
         return str(ip_address(address))

@@ -183,6 +183,7 @@ def _print_guard(console: Console, status: NodeStatus) -> None:
         console.print("guard: could not be read")
         return
     state = "in place" if guard.in_place else "NOT in place"
+    state += ", bolted" if guard.is_bolted else ""
     ports = ", ".join(str(port) for port in guard.ports)
     counts = ", ".join(
         f"{text} {guard.counters.get(counter, Tally()).packets}"

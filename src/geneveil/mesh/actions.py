@@ -19,6 +19,13 @@ class ApplyGuard:
 
 
 @dataclass(frozen=True)
+class ApplyBolt:
+    """Hold the guard's rules once more, where nobody else can take them away."""
+
+    spec: GuardSpec
+
+
+@dataclass(frozen=True)
 class ApplySentinel:
     """Count Geneve in clear on these interfaces."""
 
@@ -140,6 +147,7 @@ class AskEcho:
 
 Action: TypeAlias = (
     ApplyGuard
+    | ApplyBolt
     | ApplySentinel
     | LoadIdentity
     | LoadCrl

@@ -92,6 +92,7 @@ class GuardStatus:
 
     Attributes:
         disturbances: how often somebody touched it in this agent's life; the latest when.
+        is_bolted: its rules stand once more where nobody but the agent can take them away.
     """
 
     in_place: bool
@@ -99,6 +100,7 @@ class GuardStatus:
     counters: Mapping[GuardCounter, Tally]
     disturbances: int = 0
     disturbed_at: datetime | None = None
+    is_bolted: bool = False
 
 
 @dataclass(frozen=True)
@@ -299,6 +301,7 @@ def _guard_document(guard: GuardStatus) -> dict[str, Any]:
         "counters": _tallies(guard.counters),
         "disturbances": guard.disturbances,
         "disturbedAt": _time(guard.disturbed_at) if guard.disturbed_at else None,
+        "isBolted": guard.is_bolted,
     }
 
 
@@ -333,6 +336,7 @@ def _parse_guard(document: Mapping[str, Any]) -> GuardStatus:
         counters,
         int(document.get("disturbances", 0)),
         _parse_time(disturbed_at) if disturbed_at else None,
+        bool(document.get("isBolted", False)),
     )
 
 

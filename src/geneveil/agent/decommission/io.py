@@ -46,6 +46,7 @@ from geneveil.agent.store import (
     WATCH,
     NodeStore,
 )
+from geneveil.guard.bolt.io import NftBolt
 from geneveil.guard.io import NftGuard
 from geneveil.guard.sentinel.io import NftSentinel
 from geneveil.ike.io import ViciCharon
@@ -100,7 +101,8 @@ def _parts(config: AgentConfig, store: NodeStore, own_keys: frozenset[str]) -> l
     return [
         *closing,
         part("boot-time units", _disable_units, names),
-        part("guard", _remove_guard, (*names, "boot-time units")),
+        part("bolt", _remove_bolt, (*names, "boot-time units")),
+        part("guard", _remove_guard, (*names, "boot-time units", "bolt")),
         part("seal", lambda: _finish(store), (*names, "boot-time units", "guard")),
     ]
 
@@ -189,6 +191,14 @@ def _remove_sentinel() -> tuple[Outcome, str]:
     if observed.spec is None and not observed.counters:
         return Outcome.NOTHING, ""
     sentinel.remove()
+    return Outcome.DONE, ""
+
+
+def _remove_bolt() -> tuple[Outcome, str]:
+    bolt = NftBolt()
+    if bolt.read() is None:
+        return Outcome.NOTHING, ""
+    bolt.remove()
     return Outcome.DONE, ""
 
 

@@ -80,6 +80,12 @@ def _guard(status: NodeStatus) -> Iterable[Metric]:
             (({}, float(guard.in_place)),),
         ),
         Metric(
+            "guard_bolted",
+            "gauge",
+            "1 if its rules stand once more where nobody but the agent can take them away.",
+            (({}, float(guard.is_bolted)),),
+        ),
+        Metric(
             "guard_disturbances_total",
             "counter",
             "How often somebody removed or altered the guard while this agent ran.",
