@@ -34,7 +34,9 @@ def objects(stage: Stage, *words: str) -> Any:
 
 
 def conditions(document: dict[str, Any]) -> dict[str, str]:
-    return {one["type"]: one["status"] for one in document["status"]["conditions"]}
+    """None of an object whose status was not written yet, or only by one of its writers."""
+    found = document.get("status", {}).get("conditions", ())
+    return {one["type"]: one["status"] for one in found}
 
 
 def agent_memory_kib(stage: Stage, runner: asyncio.Runner, node: str) -> int:
@@ -99,7 +101,7 @@ def test_nodes_and_cluster_say_how_they_are(stage: Stage, runner: asyncio.Runner
 
     async def available() -> bool:
         cluster = objects(stage, "clusteripsec", "cluster")
-        return "status" in cluster and conditions(cluster).get("Available") == "True"
+        return conditions(cluster).get("Available") == "True"
 
     runner.run(wait_until(available, "the cluster to be Available", 30, poll_seconds=1))
 
