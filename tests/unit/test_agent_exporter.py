@@ -30,7 +30,9 @@ FULL = replace(
     mode="Full",
     peers=(PEER, replace(PEER, chassis="node3", state=PeerState.DOWN)),
     certificate=CertificateStatus("node1", "01", "ab", "CN=ca", NOW, NOW, NOW),
-    guard=GuardStatus(True, (6081,), {GuardCounter.CLEARTEXT_OUT: Tally(3, 300)}, 2, NOW, is_bolted=True),
+    guard=GuardStatus(
+        True, (6081,), {GuardCounter.CLEARTEXT_OUT: Tally(3, 300)}, 2, NOW, is_bolted=True
+    ),
     sentinel=SentinelStatus(("eth0",), {SentinelCounter.WIRE_OUT: Tally(0, 0)}),
     health=(
         HealthValue(Finding("odd", Severity.ERROR, 'a "peer"\\\nof mine', "what"), NOW),
