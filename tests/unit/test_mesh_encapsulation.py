@@ -75,6 +75,22 @@ def test_what_has_no_answer_while_ike_works_is_doubted_after_some_seconds() -> N
     assert doubted.is_forced
 
 
+def test_a_peer_that_comes_back_from_a_power_cut_is_given_the_time_to_say_something() -> None:
+    """What was sent for half a minute into the SA that was dead is no suspicion of the new one."""
+    watch = look(None, 0, sa(5, 5))
+    for second in range(1, 37):
+        watch = look(watch, second, sa(5, 5 + second, tasks=("IKE_DPD",)))
+    ages = []
+    for second in range(37, 60):
+        age = second - 37
+        new = sa(0, age, unique_id=2, age=age)
+        watch = look(watch, second, sa(5, 41, tasks=("IKE_DPD",)), new)
+        if watch.phase is EspPhase.TRIAL:
+            ages.append(age)
+            break
+    assert ages == [int(SUSPICION_SECONDS)]
+
+
 def test_the_other_of_the_two_waits_so_that_one_alone_falls_back() -> None:
     later = Connection(ME, LATER, "192.0.2.1", "192.0.2.2")
     assert sending(SUSPICION_SECONDS + PATIENCE_SECONDS, pair=later).phase is EspPhase.PLAIN

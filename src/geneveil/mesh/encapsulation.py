@@ -6,10 +6,10 @@ the way who lets UDP through and drops IP protocol 50. Then the pair is up and n
     plain ─suspicion─> trial ─traffic, no echo─> fallen back ─echo─> returning ──> plain
                          └────────echo, or no traffic──────────────────┘
 
-Suspicion: packets leave through the pair's SAs, none has come in since, and IKE works. It needs no
-help from the peer, and it is complete: where ESP is lost in one direction, the one who should hear
-hears nothing; if that one sends, it suspects, and if it does not, the other gets no answer, and
-suspects. Where nobody sends, nothing is lost.
+Suspicion: packets leave through the pair's SAs, none has come in since, and IKE works, with SAs
+that are older than that. It needs no help from the peer, and it is complete: where ESP is lost in
+one direction, the one who should hear hears nothing; if that one sends, it suspects, and if it does
+not, the other gets no answer, and suspects. Where nobody sends, nothing is lost.
 
 Suspicion may be wrong: the other side may have nothing to say. So the trial costs nothing: a new
 IKE_SA, in UDP, takes over before the old one is closed. Meanwhile an echo is sent in plain ESP
@@ -202,8 +202,10 @@ def _is_suspect(connection: Connection, newest: IkeSa, watch: EspWatch, now_seco
         return False
     is_first = is_initiator(connection.local_chassis, connection.remote_chassis)
     patience = SUSPICION_SECONDS + (0.0 if is_first else PATIENCE_SECONDS)
+    # What was sent into an SA whose other end had lost its power says nothing of the one after it.
     return (
-        now_seconds - heard.unanswered_since >= patience
+        newest.age_seconds >= patience
+        and now_seconds - heard.unanswered_since >= patience
         and now_seconds - heard.latest_sent <= RECENT_SECONDS
     )
 
