@@ -5,6 +5,7 @@ Heavy imports stay inside the commands.
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
@@ -104,7 +105,7 @@ def down(
     everything: Annotated[bool, typer.Option("--all", help="All labs.")] = False,
 ) -> None:
     """End a lab: guests, wires, witness. Its logs and its capture stay in the data folder."""
-    from lab.lifecycle import labs
+    from lab.claim import labs
     from lab.session import take_down
 
     for each in labs() if everything else [name]:
@@ -116,7 +117,10 @@ def status(
     name: Annotated[str | None, typer.Option("--name", help="Only this lab.")] = None,
     output: Annotated[str, typer.Option("--output", "-o", help="table or json")] = "table",
 ) -> None:
-    """Show the labs on this machine and their guests. Exit status 1 if the named lab is not up."""
+    """Show the labs on this machine, their guests and their witness.
+
+    Exit status 1 if the named lab is not up, or its witness is dead.
+    """
     from lab.session import show_status
 
     if not _run(show_status(name, output)):
@@ -161,11 +165,12 @@ def logs(
     name: Name = "lab",
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as they grow.")] = False,
     lines: Annotated[int, typer.Option("--lines", help="How many of each file's last lines.")] = 20,
+    data_dir: DataDir = _DATA_DIR,
 ) -> None:
     """Show the last lines of every log of a guest, also of a lab that is down."""
     from lab.session import log_files
 
-    files = [str(path) for path in log_files(name, guest)]
+    files = [str(path) for path in log_files(name, guest, data_dir)]
     _become(["tail", f"--lines={lines}", *(["--follow=name"] if follow else []), *files])
 
 
@@ -173,13 +178,14 @@ def logs(
 def capture(
     name: Name = "lab",
     watch: Annotated[bool, typer.Option("--watch", help="Print frames as they pass.")] = False,
+    data_dir: DataDir = _DATA_DIR,
 ) -> None:
-    """Say where the witness's capture is, or watch the underlay live."""
+    """Say where the witness's capture is, also of a lab that is down; or watch the wire live."""
     from lab.session import capture_file, watch_command
 
     if watch:
         _become(watch_command(name))
-    typer.echo(capture_file(name))
+    typer.echo(capture_file(name, data_dir))
 
 
 @app.command()
@@ -316,7 +322,8 @@ def walk(
 def _prepare(config: "LabConfig") -> "tuple[Programs, str]":
     """Refuse early what cannot work; build what is missing; choose how guests reach the wires."""
     from lab.build import artifacts, kubernetes, machine, progress
-    from lab.lifecycle import Programs, refuse_if_up
+    from lab.claim import refuse_if_up
+    from lab.lifecycle import Programs
 
     refuse_if_up(config.name)
     found = machine.read_machine()
@@ -330,7 +337,12 @@ def _prepare(config: "LabConfig") -> "tuple[Programs, str]":
 
 
 def _run(work: Coroutine[Any, Any, Any]) -> Any:
-    return asyncio.run(work)
+    try:
+        return asyncio.run(work)
+    except KeyboardInterrupt:
+        # Said here, because typer ends without a word. All that was begun has been undone by now.
+        sys.stderr.write("lab: interrupted; everything that this command had started is gone\n")
+        raise typer.Exit(128 + signal.SIGINT) from None
 
 
 def _become(command: list[str]) -> None:
@@ -346,6 +358,7 @@ def main() -> None:
     except GeneveilError as error:
         sys.stderr.write(f"lab: {error.render()}\n")
         sys.exit(error.exit_status)
-    except KeyboardInterrupt:
-        sys.stderr.write("lab: interrupted; everything that it had started is gone\n")
-        sys.exit(130)
+    except OSError as error:
+        # What nobody expected of the machine: a full disk, a folder that may not be written.
+        sys.stderr.write(f"lab: {error.filename or 'this machine'}: {error.strerror or error}\n")
+        sys.exit(1)

@@ -7,18 +7,22 @@ auditor runs on that folder, judges it. Its exit status is the demo's.
 """
 
 import asyncio
+import contextlib
+import os
 import secrets
 import shutil
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from geneveil.model.errors import ConfigError
 from geneveil.verify.evidence import SCHEMA_VERSION, Evidence, PhaseEvidence
 from geneveil.verify.flows import Phase
 from lab.bringup import Running, bring_up
+from lab.claim import refuse_if_up, take_lock
 from lab.lifecycle import LabConfig, Programs, lay_out, supervised
 from lab.probes import plan_exchanges, send_exchanges
 from lab.shared_folder import plan_cluster
@@ -35,6 +39,7 @@ from lab.testimony import (
 
 Say = Callable[[str], None]
 CLUSTER_NAME = "demo"
+LOCK_FILE = ".lock"
 OUTPUTS = (
     *(f"{phase.value}.pcap" for phase in Phase),
     *("evidence.json", "report.json", "report.html", "diagram.svg"),
@@ -52,21 +57,61 @@ class DemoConfig:
 
 
 async def run_demo(config: DemoConfig, say: Say) -> int:
-    """Run both clusters, write the evidence, judge it; return the verdict's exit status."""
-    config.out.mkdir(parents=True, exist_ok=True)
-    for name in OUTPUTS:
-        # An old PASS must not stand where a new run did not come to its end.
-        (config.out / name).unlink(missing_ok=True)
-    phases: list[PhaseEvidence] = []
-    versions: dict[str, str] = {}
-    run = secrets.token_bytes(16)
-    for phase in (Phase.DISABLED, Phase.ENABLED):
-        seen, found = await run_phase(config, phase, run, say)
-        phases.append(seen)
-        versions |= found
-    write_evidence(config.out, versions, phases)
-    say("evidence gathered; judging it")
-    return await judge_evidence(config.out)
+    """Run both clusters, write the evidence, judge it; return the verdict's exit status.
+
+    Raises:
+        ConfigError: another demo writes to the folder or uses the name; nothing was changed.
+    """
+    with hold_folder(config.out):
+        for phase in Phase:
+            refuse_if_up(lab_name(config, phase))
+        for name in OUTPUTS:
+            # An old PASS must not stand where a new run did not come to its end.
+            (config.out / name).unlink(missing_ok=True)
+        phases: list[PhaseEvidence] = []
+        versions: dict[str, str] = {}
+        run = secrets.token_bytes(16)
+        for phase in (Phase.DISABLED, Phase.ENABLED):
+            seen, found = await run_phase(config, phase, run, say)
+            phases.append(seen)
+            versions |= found
+        write_evidence(config.out, versions, phases)
+        say("evidence gathered; judging it")
+        return await judge_evidence(config.out)
+
+
+@contextlib.contextmanager
+def hold_folder(folder: Path) -> Iterator[None]:
+    """Keep every other demo out of an output folder for as long as the block runs.
+
+    Raises:
+        ConfigError: another has it, or it can't be made.
+    """
+    path = folder / LOCK_FILE
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = take_lock(path)
+    except OSError as error:
+        raise ConfigError(
+            f"--out {folder}: cannot be written to",
+            why=error.strerror or str(error),
+            remedy="choose another folder",
+        ) from error
+    if lock is None:
+        raise ConfigError(
+            f"--out {folder}: another demo is writing to it",
+            remedy="wait until it has ended, or choose another --out and --name",
+        )
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(lock)
+
+
+def lab_name(config: DemoConfig, phase: Phase) -> str:
+    """What the lab of a phase is called."""
+    return f"{config.lab.name}-{phase.value}"
 
 
 def write_evidence(folder: Path, versions: dict[str, str], phases: list[PhaseEvidence]) -> None:
@@ -105,7 +150,7 @@ async def run_phase(
     """
     ipsec = phase is Phase.ENABLED
     layout = lay_out(
-        replace(config.lab, name=f"{config.lab.name}-{phase.value}", ipsec=ipsec),
+        replace(config.lab, name=lab_name(config, phase), ipsec=ipsec),
         config.programs,
         plan_cluster(
             ipsec,

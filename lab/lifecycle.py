@@ -4,12 +4,11 @@ Where things are, for a lab NAME:
     run folder   sockets and lock; XDG_RUNTIME_DIR or /run or /tmp, `geneveil-lab/NAME`
     data folder  `out/lab/NAME`: lab.json, capture.pcap, and a folder a guest with its disk and logs
 Only the supervisor and its namespaces are alive; these folders are all that a killed lab leaves,
-and the next `lab up` of that name clears them.
+and the next `lab up` of that name clears them. Whose they are: see `lab.claim`.
 """
 
 import asyncio
 import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -21,6 +20,17 @@ from pathlib import Path
 from typing import Any
 
 from geneveil.model.errors import ConfigError
+from lab.claim import (
+    DESCRIPTION_FILE,
+    LOCK_FILE,
+    SPEC_FILE,
+    claim_folder,
+    clear_folder,
+    clear_run_folder,
+    refuse_foreign,
+    run_folder,
+    take_name,
+)
 from lab.errors import LabError
 from lab.kube.arguments import Programs as KubePrograms
 from lab.kube.in_lab import from_outside, lay_out_kube
@@ -34,7 +44,6 @@ from lab.spec import (
     LabSpec,
     Wire,
 )
-from lab.supervisor import LOCKED_STATUS
 from lab.topology import (
     CENTRAL,
     NORTHBOUND_PORT,
@@ -44,7 +53,9 @@ from lab.topology import (
     plan_topology,
 )
 
+CAPTURE_FILE = "capture.pcap"
 _START_SECONDS = 60.0
+_STOP_SECONDS = 20.0
 _MEMORY_MIB = 768
 _PATH_MAX_BYTES = 107
 # UML's command line and hostfs' mount options cannot quote these.
@@ -80,67 +91,19 @@ class LabConfig:
         return self.subnets.underlay.version == 6
 
 
-def run_folder(name: str) -> Path:
-    """Where a lab's sockets are.
-
-    Raises:
-        ConfigError: a name that is no plain word, or that would make a socket's path too long.
-    """
-    if not name or not all(c.isalnum() or c in "-_" for c in name) or len(name) > 24:
-        raise ConfigError(
-            f"--name {name!r}: not a lab's name",
-            remedy="use up to 24 letters, digits, - and _",
-        )
-    if os.geteuid() == 0:
-        base = Path("/run/geneveil-lab")
-    else:
-        base = Path(os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/{os.getuid()}") / "geneveil-lab"  # noqa: S108
-    return base / name
-
-
-def is_up(name: str) -> bool:
-    """True while a supervisor holds the lab's lock."""
-    lock = run_folder(name) / "lock"
-    try:
-        handle = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(handle)
-    return False
-
-
-def refuse_if_up(name: str) -> None:
-    """A second lab of the same name is refused.
-
-    Raises:
-        ConfigError: one is up, or the name is no name.
-    """
-    if is_up(name):
-        raise ConfigError(
-            f"lab {name!r} is already up",
-            remedy=f"`lab down --name {name}` ends it, `--name` starts another beside it",
-        )
-
-
-def labs() -> list[str]:
-    """Names of all labs that have a run folder, running or left over."""
-    base = run_folder("x").parent
-    return sorted(path.name for path in base.iterdir()) if base.is_dir() else []
-
-
 @dataclass(frozen=True)
 class Layout:
-    """A lab on disk."""
+    """A lab on disk.
+
+    Attributes:
+        lock: descriptor that holds the lab's name, until the supervisor has it.
+    """
 
     config: LabConfig
     topology: Topology
     cluster: Cluster
     spec: LabSpec
+    lock: int
     kube_programs: KubePrograms | None = None
 
     @property
@@ -174,10 +137,10 @@ class Layout:
 
 
 def lay_out(config: LabConfig, programs: Programs, cluster: Cluster, transport: str) -> Layout:
-    """Write everything that the lab's guests read.
+    """Take the lab's name, and write everything that its guests read.
 
     Raises:
-        ConfigError: bad name or folder, or a lab of that name is up.
+        ConfigError: bad name or folder, or a lab of that name is up; nothing was changed.
     """
     topology = plan_topology(config.nodes, config.subnets)
     run_dir = run_folder(config.name)
@@ -191,21 +154,25 @@ def lay_out(config: LabConfig, programs: Programs, cluster: Cluster, transport: 
             )
     if len(str(run_dir / f"{CENTRAL}.65535").encode()) > _PATH_MAX_BYTES:
         raise ConfigError(f"{run_dir}: too long for a UNIX socket", remedy="set XDG_RUNTIME_DIR")
-    refuse_if_up(config.name)
-    for folder in (run_dir, data_dir):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True, mode=0o700)
-    spec = _plan_spec(config, programs, topology, run_dir, data_dir, transport)
-    if cluster.kubernetes and programs.kube is not None:
-        services = lay_out_kube(data_dir, topology, programs.kube)
-        spec = replace(spec, services=services)
-    layout = Layout(config, topology, cluster, spec, programs.kube)
-    _write_guests(layout, programs)
-    (data_dir / "spec.json").write_text(spec.to_json())
-    description = {"config": asdict(config), "cluster": asdict(cluster)}
-    (run_dir / "lab.json").write_text(
-        json.dumps({**description, "data_dir": str(data_dir)}, default=str)
-    )
+    refuse_foreign(data_dir)
+    lock = take_name(config.name)
+    try:
+        clear_folder(run_dir, LOCK_FILE)
+        claim_folder(data_dir)
+        description = {"config": asdict(config), "cluster": asdict(cluster)}
+        (run_dir / DESCRIPTION_FILE).write_text(
+            json.dumps({**description, "data_dir": str(data_dir)}, default=str)
+        )
+        spec = _plan_spec(config, programs, topology, run_dir, data_dir, transport)
+        if cluster.kubernetes and programs.kube is not None:
+            spec = replace(spec, services=lay_out_kube(data_dir, topology, programs.kube))
+        layout = Layout(config, topology, cluster, spec, lock, programs.kube)
+        _write_guests(layout, programs)
+        (data_dir / SPEC_FILE).write_text(spec.to_json())
+    except BaseException:
+        os.close(lock)
+        clear_run_folder(config.name)
+        raise
     return layout
 
 
@@ -245,7 +212,7 @@ def _plan_spec(
         kernel=str(programs.kernel),
         rootfs=str(programs.rootfs),
         transport=transport,
-        capture=str(data_dir / "capture.pcap"),
+        capture=str(data_dir / CAPTURE_FILE),
         witness_address=str(topology.witness_address),
         guests=tuple(guests),
     )
@@ -286,6 +253,7 @@ class Supervised:
         self.layout = layout
         self._process: subprocess.Popen[bytes] | None = None
         self._lifeline: int | None = None
+        self._lock: int | None = layout.lock
 
     @property
     def _log(self) -> Path:
@@ -304,21 +272,25 @@ class Supervised:
             "--mount-proc",
             *(() if os.geteuid() == 0 else ("--user", "--map-root-user", "--map-auto")),
             sys.executable,
-            *("-m", "lab.supervisor", str(self.layout.data_dir / "spec.json"), str(read_end)),
+            *("-m", "lab.supervisor", str(self.layout.data_dir / SPEC_FILE), str(read_end)),
         ]
         # UML keeps a guest's memory in a file under TMPDIR; on a disk it would be written back.
         environment = {**os.environ, "TMPDIR": "/dev/shm"}  # noqa: S108
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=Path(__file__).parent.parent,
-                env=environment,
-                start_new_session=True,
-                pass_fds=(read_end,),
-            )
+        try:
+            with self._log.open("wb") as log:
+                self._process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    cwd=Path(__file__).parent.parent,
+                    env=environment,
+                    start_new_session=True,
+                    pass_fds=(read_end, self.layout.lock),
+                )
+        except OSError as error:
+            raise LabError("the lab's supervisor did not start", why=str(error)) from error
+        self._let_go_of_name()  # from here on it is the supervisor's
         os.close(read_end)
         self._lifeline = write_end
         (self.layout.run_dir / "pid").write_text(str(self._process.pid))
@@ -330,8 +302,6 @@ class Supervised:
         deadline = loop.time() + _START_SECONDS
         while not control.exists():
             status = self._process.poll() if self._process else 1
-            if status == LOCKED_STATUS:
-                raise ConfigError(f"lab {self.layout.config.name!r} is already up")
             if status is not None or loop.time() > deadline:
                 words = self._log.read_text().strip()[-600:]
                 raise LabError("the lab's supervisor did not start", why=words)
@@ -348,19 +318,26 @@ class Supervised:
         return await send_order(self.layout.run_dir, what, guest)
 
     async def stop(self) -> None:
-        """End everything that the lab runs; wait until it is gone."""
-        with contextlib.suppress(OSError, LabError):
-            await self.order("stop")
+        """End everything that the lab runs; wait until it is gone.
+
+        By the lifeline, which is this lab's alone: whoever has the name by now is not disturbed.
+        """
+        self._let_go_of_name()
         if self._lifeline is not None:
             os.close(self._lifeline)
             self._lifeline = None
         if self._process is not None:
             try:
-                await asyncio.to_thread(self._process.wait, 20)
+                await asyncio.to_thread(self._process.wait, _STOP_SECONDS)
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 await asyncio.to_thread(self._process.wait)
-        shutil.rmtree(self.layout.run_dir, ignore_errors=True)
+        clear_run_folder(self.layout.config.name)
+
+    def _let_go_of_name(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
 
 async def send_order(run_dir: Path, what: str, guest: str | None = None) -> dict[str, Any]:

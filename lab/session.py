@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import json
 import math
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,18 +15,24 @@ from typing import Any
 
 from geneveil.model.errors import ConfigError
 from lab.bringup import Running, bring_up
+from lab.claim import (
+    DESCRIPTION_FILE,
+    clear_run_folder,
+    is_lab_folder,
+    is_up,
+    labs,
+    run_folder,
+)
 from lab.errors import LabError
 from lab.fault import Fault
 from lab.fault_play import FaultOutcome
 from lab.fault_table import fault_row, merge_row
 from lab.lifecycle import (
+    CAPTURE_FILE,
     LabConfig,
     Programs,
     Supervised,
-    is_up,
-    labs,
     lay_out,
-    run_folder,
     send_order,
 )
 from lab.results import Played, results_table
@@ -98,14 +103,13 @@ async def take_down(name: str, say: Say) -> None:
         with contextlib.suppress(OSError, LabError):
             await send_order(run_dir, "stop")
         deadline = asyncio.get_running_loop().time() + _DOWN_SECONDS
-        while is_up(name):
+        while not clear_run_folder(name):
             if asyncio.get_running_loop().time() > deadline:
                 raise LabError(f"lab {name!r} did not end in {_DOWN_SECONDS:g} s")
             await asyncio.sleep(0.05)
         say(f"lab {name!r} is down; its logs and capture stay in {data_dir}")
-    else:
+    elif clear_run_folder(name):
         say(f"lab {name!r} had been killed; what it left is cleared")
-    shutil.rmtree(run_dir, ignore_errors=True)
 
 
 def description(name: str) -> dict[str, Any]:
@@ -114,7 +118,7 @@ def description(name: str) -> dict[str, Any]:
     Raises:
         ConfigError: there is no such lab.
     """
-    path = run_folder(name) / "lab.json"
+    path = run_folder(name) / DESCRIPTION_FILE
     try:
         found: dict[str, Any] = json.loads(path.read_text())
     except FileNotFoundError as error:
@@ -126,19 +130,40 @@ def description(name: str) -> dict[str, Any]:
 
 
 async def show_status(name: str | None, output: str) -> bool:
-    """Print labs and guests; true if the named lab (or, without a name, any) is up."""
+    """Print labs and guests; true if the named lab (or, without a name, any) is up and watched."""
     if name is not None:
         description(name)
-    found = []
-    for each in [name] if name else labs():
-        up = is_up(each)
-        guests = (await send_order(run_folder(each), "status"))["guests"] if up else {}
-        found.append({**description(each), "name": each, "up": up, "guests": guests})
+    found = [await _read_state(each) for each in ([name] if name else labs())]
     if output == "json":
         print(json.dumps(found, indent=1))
     else:
         _print_table(found)
-    return any(lab["up"] for lab in found)
+    return any(lab["up"] and lab["witness"] for lab in found)
+
+
+async def _read_state(name: str) -> dict[str, Any]:
+    """What a lab was told to be and what it is; no guests while it starts or ends."""
+    up = is_up(name)
+    answer: dict[str, Any] = {}
+    if up:
+        with contextlib.suppress(OSError, LabError):
+            answer = await send_order(run_folder(name), "status")
+    return {
+        **description(name),
+        "name": name,
+        "up": up,
+        "answers": bool(answer),
+        "witness": answer.get("witness", False),
+        "guests": answer.get("guests", {}),
+    }
+
+
+def _state_text(lab: dict[str, Any]) -> str:
+    if not lab["up"]:
+        return "[red]killed[/red]"
+    if not lab["answers"]:
+        return "starting or ending"
+    return "[green]up[/green]" if lab["witness"] else "[red]up, its witness is dead[/red]"
 
 
 def _print_table(found: list[dict[str, Any]]) -> None:
@@ -153,9 +178,8 @@ def _print_table(found: list[dict[str, Any]]) -> None:
         running = [name for name, guest in lab["guests"].items() if guest["running"]]
         gone = [name for name in lab["guests"] if name not in running]
         guests = " ".join(running) + (f"  [red]halted: {' '.join(gone)}[/red]" if gone else "")
-        state = "[green]up[/green]" if lab["up"] else "[red]killed[/red]"
         ipsec = "on" if lab["cluster"]["ipsec"] else "off"
-        table.add_row(lab["name"], state, ipsec, guests, lab["data_dir"])
+        table.add_row(lab["name"], _state_text(lab), ipsec, guests, lab["data_dir"])
     Console().print(table)
 
 
@@ -197,25 +221,46 @@ def ssh_command(name: str, guest: str, words: Sequence[str]) -> list[str]:
     return ["ssh", "-F", "none", *flags, *terminal, f"root@{guest}", *remote]
 
 
-def log_files(name: str, guest: str) -> list[Path]:
-    """Every log of a guest, of a lab that is up or down.
+def log_files(name: str, guest: str, data_dir: Path) -> list[Path]:
+    """Every log of a guest, of a lab that is up or of the last one of that name.
 
     Raises:
         ConfigError: no such lab or guest.
     """
+    folder = _kept_folder(name, data_dir)
+    _check_guest(name, guest, folder)
+    return sorted((folder / guest / "disk" / "log").glob("*.log"))
+
+
+def capture_file(name: str, data_dir: Path) -> Path:
+    """Where the witness writes, or wrote.
+
+    Raises:
+        ConfigError: no such lab, or its capture was taken elsewhere.
+    """
+    path = _kept_folder(name, data_dir) / CAPTURE_FILE
+    if not path.is_file():
+        raise ConfigError(f"lab {name!r} has no capture", why=f"there is no {path}")
+    return path
+
+
+def _kept_folder(name: str, data_dir: Path) -> Path:
+    """The data folder of a lab; of one that is down, what its last run left.
+
+    Raises:
+        ConfigError: neither is there.
+    """
     try:
-        data_dir = Path(description(name)["data_dir"])
-    except ConfigError:
-        data_dir = Path("out/lab") / name
-        if not data_dir.is_dir():
-            raise
-    _check_guest(name, guest, data_dir)
-    return sorted((data_dir / guest / "disk" / "log").glob("*.log"))
-
-
-def capture_file(name: str) -> str:
-    """Where the witness writes."""
-    return str(Path(description(name)["data_dir"]) / "capture.pcap")
+        return Path(description(name)["data_dir"])
+    except ConfigError as error:
+        folder = (data_dir / name).resolve()
+        if is_lab_folder(folder):
+            return folder
+        raise ConfigError(
+            error.what,
+            why=f"{error.why}; no lab has left anything in {folder}",
+            remedy="`lab up` starts one; --data-dir names where a lab that is down kept its files",
+        ) from error
 
 
 def watch_command(name: str) -> list[str]:

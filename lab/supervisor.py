@@ -3,6 +3,8 @@
 Started by `lab.lifecycle` under unshare(1). Standard library only, so that it starts at once.
 What it owns lives and dies with it: the kernel ends every process of a PID namespace when PID 1
 ends, and with the last process go the network namespace, its bridges and taps, and the mounts.
+It also inherits the lock on the lab's name (`lab.claim`), never touches it, and so holds it to its
+end; the programs that it starts do not inherit it.
 
 Control: one JSON object a line on `run_dir/control`:
     {"do": "status"} | {"do": "kill", "guest": G} | {"do": "start", "guest": G} | {"do": "stop"}
@@ -12,7 +14,6 @@ It is not a shell and takes nothing else.
 
 import asyncio
 import contextlib
-import fcntl
 import json
 import os
 import signal
@@ -35,8 +36,8 @@ from lab.spec import (
     plan_wires,
 )
 
-LOCKED_STATUS = 3
 WITNESS_FILE = "witness.json"
+_LISTEN_SECONDS = 10.0
 # A guest told to power off has this long before its process is ended.
 _POWER_OFF_SECONDS = 5.0
 _CHUNK_BYTES = 65536
@@ -58,6 +59,7 @@ class Supervisor:
         self.watchers: set[asyncio.Task[None]] = set()
         self.witness_started_at = 0.0
         self.witness: Process | None = None
+        self.witness_heard: asyncio.Task[float] | None = None
         self.witness_report = ""
         self.services = Services(spec.services)
         self.stopping = asyncio.Event()
@@ -115,11 +117,24 @@ class Supervisor:
         assert self.witness.stderr is not None  # noqa: S101  PIPE was asked for
         seen = b""
         while b"listening on" not in seen:
-            line = await asyncio.wait_for(self.witness.stderr.readline(), 10)
+            try:
+                line = await asyncio.wait_for(self.witness.stderr.readline(), _LISTEN_SECONDS)
+            except TimeoutError as error:
+                raise RuntimeError(
+                    f"the witness does not listen after {_LISTEN_SECONDS:g} s"
+                ) from error
             if not line:
                 raise RuntimeError(f"the witness could not start: {seen.decode().strip()}")
             seen += line
         self.witness_started_at = time.time()
+        self.witness_heard = asyncio.create_task(self._hear_witness(self.witness))
+
+    async def _hear_witness(self, witness: Process) -> float:
+        """Take down tcpdump's last words, however it ends; return when it ended."""
+        assert witness.stderr is not None  # noqa: S101  PIPE was asked for
+        self.witness_report = (await witness.stderr.read()).decode(errors="replace")
+        await witness.wait()
+        return time.time()
 
     async def _boot(self, guest: Guest) -> None:
         console = Path(guest.disk) / "log" / "console.log"
@@ -151,22 +166,25 @@ class Supervisor:
         await self._stop_witness()
 
     async def _stop_witness(self) -> None:
-        """Stop tcpdump after the last guest; keep its closing words and all times."""
-        witness = self.witness
-        if witness is None or witness.stderr is None or witness.returncode is not None:
+        """Stop tcpdump after the last guest; keep its closing words and all times.
+
+        A witness that had ended before it was told to is reported like any other: it stopped when
+        it ended, and the judge sees that guests still ran then.
+        """
+        if self.witness is None or self.witness_heard is None:
             return
-        stopped_at = time.time()
-        _end(witness, signal.SIGINT)
-        self.witness_report = (await witness.stderr.read()).decode()
-        await witness.wait()
+        told_at = time.time()
+        _end(self.witness, signal.SIGINT)
+        ended_at = await self.witness_heard
         testimony = {
             "report": self.witness_report,
             "started_at": self.witness_started_at,
-            "stopped_at": stopped_at,
+            "stopped_at": min(told_at, ended_at),
             "booted_at": self.booted_at,
             "halted_at": self.halted_at,
         }
         Path(self.spec.data_dir, WITNESS_FILE).write_text(json.dumps(testimony, indent=1))
+        self.witness_heard = None
 
     async def _control(self, reader: StreamReader, writer: StreamWriter) -> None:
         # Cancelled when the supervisor ends with a client still connected: nothing to tell it.
@@ -266,21 +284,10 @@ async def _pump(reader: StreamReader, writer: StreamWriter) -> None:
         writer.close()
 
 
-def _take_lock(run_dir: str) -> int:
-    """Hold the lab's name for as long as this process lives."""
-    lock = os.open(Path(run_dir) / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        sys.exit(LOCKED_STATUS)
-    return lock
-
-
 def main() -> None:
     """`python -m lab.supervisor SPEC [LIFELINE_FD]`; errors go to standard error, one line."""
     spec = parse_spec(Path(sys.argv[1]).read_text())
     lifeline = int(sys.argv[2]) if len(sys.argv) > 2 else None
-    _take_lock(spec.run_dir)
     supervisor = Supervisor(spec)
 
     async def serve() -> None:

@@ -133,16 +133,23 @@ class WitnessReport:
     dropped_frames: int
 
 
-def parse_witness_report(text: str) -> WitnessReport:
+def parse_witness_report(text: str, ended_at: datetime) -> WitnessReport:
     """Read what tcpdump says when it ends (tcpdump(8), "packets captured ...").
 
+    Args:
+        ended_at: for the message: one that was killed says nothing.
     Raises:
         LabError: the words are not there: then nobody knows what the witness missed.
     """
     captured = re.search(r"^(\d+) packets? captured", text, re.MULTILINE)
     dropped = re.search(r"^(\d+) packets? dropped by kernel", text, re.MULTILINE)
     if not captured or not dropped:
-        raise LabError("the witness did not say how much it saw", why=text.strip()[-300:])
+        words = text.strip()[-300:] or "nothing"
+        raise LabError(
+            "the witness did not say how much it saw, so nothing can be proved",
+            why=f"tcpdump ended at {ended_at:%H:%M:%S} UTC and its last words were: {words}",
+            remedy="run it again; if it was killed, see why",
+        )
     by_interface = re.search(r"^(\d+) packets? dropped by interface", text, re.MULTILINE)
     lost = int(dropped.group(1)) + (int(by_interface.group(1)) if by_interface else 0)
     return WitnessReport(int(captured.group(1)), lost)
@@ -151,9 +158,17 @@ def parse_witness_report(text: str) -> WitnessReport:
 def phase_evidence(
     running: Running, observed: Observed, phase: Phase, capture: str
 ) -> PhaseEvidence:
-    """Everything of one cluster, once it is down."""
-    testimony = json.loads((running.layout.data_dir / WITNESS_FILE).read_text())
-    report = parse_witness_report(testimony["report"])
+    """Everything of one cluster, once it is down.
+
+    Raises:
+        LabError: the witness left nothing that says how much it saw.
+    """
+    path = running.layout.data_dir / WITNESS_FILE
+    try:
+        testimony = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise LabError("the witness left no report", why=f"{path}: {error}") from error
+    report = parse_witness_report(testimony["report"], _utc(testimony["stopped_at"]))
     return PhaseEvidence(
         phase=phase,
         capture_file=capture,

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from lab.lifecycle import Programs, is_up, run_folder
+from lab.claim import is_up, run_folder
+from lab.lifecycle import Programs
 
 pytestmark = pytest.mark.lab
 LAB = [sys.executable, "-m", "lab"]
