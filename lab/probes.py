@@ -7,8 +7,8 @@ asked here: that is for the witness and `geneveil verify`.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -89,11 +89,15 @@ def _plan_exchange(
 
     def probe(direction: Direction, its_mark: bytes, a: Endpoint, b: Endpoint) -> Probe:
         full_name = f"{name}/{direction.value}"
-        return Probe(full_name, its_mark, kind, protocol, size, direction, a, b, False, unsent)
+        return Probe(full_name, its_mark, kind, protocol, size, direction, a, b, (), unsent)
 
     request = probe(Direction.REQUEST, mark, source, destination)
     reply = probe(Direction.REPLY, reply_mark, destination, source)
     return Exchange(request, reply, namespace, _payload_bytes(protocol, size, mtu_bytes, is_ipv6))
+
+
+def _host_name(node: Node) -> str:
+    return f"{node.name}-host"
 
 
 def _ends(kind: FlowKind, a: Node, b: Node) -> tuple[Endpoint, Endpoint, str]:
@@ -105,7 +109,7 @@ def _ends(kind: FlowKind, a: Node, b: Node) -> tuple[Endpoint, Endpoint, str]:
 
     def host(node: Node, through_overlay: bool) -> Endpoint:
         address = node.newest_management_port if through_overlay else node.underlay.ip
-        return Endpoint(node.name, f"{node.name}-host", str(address))
+        return Endpoint(node.name, _host_name(node), str(address))
 
     match kind:
         case FlowKind.POD_TO_POD:
@@ -138,7 +142,7 @@ async def _start_prober(running: Running, node: Node) -> Conversation:
 async def send_exchanges(running: Running, exchanges: Sequence[Exchange]) -> tuple[Probe, ...]:
     """Send everything, at once from all nodes, and say what arrived.
 
-    Returns requests and replies with `delivered` and `sent_at` filled in. Nothing is raised for a
+    Returns requests and replies with `received_by` and `sent_at` filled in. Nothing is raised for a
     probe that did not arrive: that is a finding, and the judge's to make.
     """
     nodes = running.layout.topology.nodes
@@ -163,11 +167,35 @@ async def send_exchanges(running: Running, exchanges: Sequence[Exchange]) -> tup
     finally:
         for prober in probers:
             prober.stop()
-    received = {
-        prober.node: {(kind, mark) for kind, mark in answer["received"]}
-        for prober, answer in zip(probers, answers, strict=True)
-    }
-    return tuple(_observed(probe, received, sent_at) for probe in _flatten(exchanges))
+    received = who_received(nodes, [answer["received"] for answer in answers])
+    return tuple(fill_in(probe, received, sent_at) for probe in _flatten(exchanges))
+
+
+Received = Mapping[tuple[str, str], Sequence[str]]
+"""By kind of packet and mark: the names of the ends that got it."""
+
+
+def who_received(nodes: Sequence[Node], answers: Sequence[Sequence[Sequence[str]]]) -> Received:
+    """Put names to the namespaces in which marks arrived.
+
+    Args:
+        answers: of each node, namespace, kind of packet and mark; see `lab/guest/probe.py`.
+    """
+    received: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for node, answer in zip(nodes, answers, strict=True):
+        ends = {"": _host_name(node)} | {pod.namespace: pod.name for pod in node.pods}
+        for namespace, kind, mark in answer:
+            received[kind, mark].append(ends[namespace])
+    return received
+
+
+def fill_in(probe: Probe, received: Received, sent_at: datetime) -> Probe:
+    """The probe with who got it: its own end, another, several, or none."""
+    kind = probe.protocol.value
+    if probe.protocol is Protocol.ICMP:
+        kind = f"icmp-{probe.direction.value}"
+    received_by = tuple(sorted(received.get((kind, probe.mark.hex()), ())))
+    return replace(probe, received_by=received_by, sent_at=sent_at)
 
 
 def _order(exchange: Exchange) -> dict[str, Any]:
@@ -186,12 +214,3 @@ def _flatten(exchanges: Iterable[Exchange]) -> Iterable[Probe]:
     for exchange in exchanges:
         yield exchange.request
         yield exchange.reply
-
-
-def _observed(probe: Probe, received: dict[str, set[tuple[str, str]]], sent_at: datetime) -> Probe:
-    protocol = probe.protocol.value
-    if probe.protocol is Protocol.ICMP:
-        protocol = f"icmp-{probe.direction.value}"
-    delivered = (protocol, probe.mark.hex()) in received[probe.destination.node]
-    fields = {**vars(probe), "delivered": delivered, "sent_at": sent_at}
-    return Probe(**fields)

@@ -39,6 +39,7 @@ from tests import synthetic_wire as wire
 BOOT = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 RUN = bytes(range(16))
 GENEVE_PORT = 6081
+POD_MTU_BYTES, UNDERLAY_MTU_BYTES = 1404, 1500
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,8 @@ def record(phase: Phase, recipe: Recipe = Recipe()) -> Recording:
         last_halt_at=BOOT + timedelta(minutes=1),
         witness_stopped_at=BOOT + timedelta(minutes=1, seconds=1),
         geneve_ports=(GENEVE_PORT,),
-        pod_mtu_bytes=1404,
+        pod_mtu_bytes=POD_MTU_BYTES,
+        underlay_mtu_bytes=UNDERLAY_MTU_BYTES,
         nodes=nodes,
         probes=probes,
         sa_keys=_sa_keys(nodes, recipe) if phase is Phase.ENABLED else (),
@@ -137,24 +139,26 @@ def record(phase: Phase, recipe: Recipe = Recipe()) -> Recording:
     return recording
 
 
-def carry(recording: Recording, probe: Probe) -> list[bytes]:
+def carry(recording: Recording, probe: Probe, shorter_bytes: int = 0) -> list[bytes]:
     """The frames that a probe makes on the wire in the recording's cluster."""
     carrier = CARRIERS[probe.kind]
     if carrier is Carrier.NONE:
         return []
     if carrier is Carrier.PLAIN_IP:
-        return [plain(recording, probe)]
+        return [plain(recording, probe, shorter_bytes)]
     if recording.evidence.phase is Phase.DISABLED:
-        return [clear_geneve(recording, probe)]
-    return [sealed(recording, probe)]
+        return [clear_geneve(recording, probe, shorter_bytes)]
+    return [sealed(recording, probe, geneve_datagram(probe, shorter_bytes))]
 
 
-def packet(probe: Probe, source: str = "", destination: str = "") -> bytes:
-    """The IP packet that a probe's sender makes."""
-    payload = probe.mark * (80 if probe.size is Size.FULL else 1)
-    # Full payloads begin in the middle of a mark, as a segment in mid-stream does.
-    payload = payload[5:] if probe.size is Size.FULL else payload
+def packet(probe: Probe, source: str = "", destination: str = "", shorter_bytes: int = 0) -> bytes:
+    """The IP packet that a probe's sender makes; `shorter_bytes` than it should be."""
     a, b = source or probe.source.address, destination or probe.destination.address
+    payload = probe.mark
+    if probe.size is Size.FULL:
+        # Full payloads begin in the middle of a mark, as a segment in mid-stream does.
+        full_bytes = _full_payload_bytes(probe, is_ipv6=":" in a)
+        payload = (probe.mark * 100)[5:][: full_bytes - shorter_bytes]
     match probe.protocol:
         case Protocol.UDP:
             return wire.ip(a, b, wire.UDP, wire.udp(40000, 9999, payload))
@@ -166,23 +170,29 @@ def packet(probe: Probe, source: str = "", destination: str = "") -> bytes:
     return wire.ip(a, b, wire.ICMP, wire.icmp(8 if request else 0, payload))
 
 
+def _full_payload_bytes(probe: Probe, *, is_ipv6: bool) -> int:
+    mtu_bytes = UNDERLAY_MTU_BYTES if probe.kind is FlowKind.HOST_TO_HOST else POD_MTU_BYTES
+    return mtu_bytes - (40 if is_ipv6 else 20) - (20 if probe.protocol is Protocol.TCP else 8)
+
+
 def underlay(recording: Recording, probe: Probe) -> tuple[str, str]:
     addresses = {n.name: n.underlay_addresses[0] for n in recording.evidence.nodes}
     return addresses[probe.source.node], addresses[probe.destination.node]
 
 
-def plain(recording: Recording, probe: Probe) -> bytes:
+def plain(recording: Recording, probe: Probe, shorter_bytes: int = 0) -> bytes:
     """As a host sends it; a pod's packet to a host leaves with its node's address."""
-    return wire.ethernet(packet(probe, *underlay(recording, probe)))
+    return wire.ethernet(packet(probe, *underlay(recording, probe), shorter_bytes))
 
 
-def geneve_datagram(probe: Probe) -> bytes:
-    return wire.udp(23456, GENEVE_PORT, wire.geneve(wire.ethernet(packet(probe))))
+def geneve_datagram(probe: Probe, shorter_bytes: int = 0) -> bytes:
+    inner = packet(probe, shorter_bytes=shorter_bytes)
+    return wire.udp(23456, GENEVE_PORT, wire.geneve(wire.ethernet(inner)))
 
 
-def clear_geneve(recording: Recording, probe: Probe) -> bytes:
+def clear_geneve(recording: Recording, probe: Probe, shorter_bytes: int = 0) -> bytes:
     a, b = underlay(recording, probe)
-    return wire.ethernet(wire.ip(a, b, wire.UDP, geneve_datagram(probe)))
+    return wire.ethernet(wire.ip(a, b, wire.UDP, geneve_datagram(probe, shorter_bytes)))
 
 
 def sealed(recording: Recording, probe: Probe, payload: bytes | None = None) -> bytes:
@@ -288,7 +298,7 @@ def _probe(phase: Phase, variant: Variant, recipe: Recipe) -> Probe:
         direction=variant.direction,
         source=ends[0],
         destination=ends[1],
-        delivered=True,
+        received_by=(ends[1].name,),
         sent_at=BOOT + timedelta(seconds=10),
     )
 

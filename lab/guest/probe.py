@@ -6,9 +6,10 @@ in the namespace in which it was made). The lab speaks to it in JSON, one object
     {"op": "expect", "replies": {MARK: REPLY_MARK}}   what to answer to a TCP or UDP mark
     {"op": "send", "probes": [{id, namespace, protocol, address, bytes, mark, reply}]}
                                                       -> {"sent": {id: error or ""}}
-    {"op": "received"}                                -> {"received": [[protocol, MARK], ...]}
+    {"op": "received"}                     -> {"received": [[namespace, protocol, MARK], ...]}
 
-Protocols in `received` are tcp, udp, icmp-request and icmp-reply. "" is the host's namespace.
+`received` says in which namespace a mark arrived; protocols in it are tcp, udp, icmp-request and
+icmp-reply. "" is the host's namespace.
 Standard library only; this file knows nothing about IPsec: a pod would not either.
 """
 
@@ -41,7 +42,7 @@ class Prober:
         for name in namespaces:
             self.handles[name] = os.open(f"/run/netns/{name}", os.O_RDONLY)
         self.replies: dict[bytes, bytes] = {}
-        self.received: set[tuple[str, bytes]] = set()
+        self.received: set[tuple[str, str, bytes]] = set()
         self.arrived = asyncio.Condition()
         self.icmp: dict[tuple[str, int], socket.socket] = {}
         self.tasks: set[asyncio.Task[None]] = set()
@@ -75,44 +76,44 @@ class Prober:
         anywhere = ("::" if family == socket.AF_INET6 else "0.0.0.0", PORT)  # noqa: S104  our own
         datagrams = self.socket_in(namespace, family, socket.SOCK_DGRAM)
         datagrams.bind(anywhere)
-        self.start(self.answer_datagrams(datagrams))
+        self.start(self.answer_datagrams(datagrams, namespace))
         streams = self.socket_in(namespace, family, socket.SOCK_STREAM)
         streams.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         streams.bind(anywhere)
         streams.listen(64)
-        self.start(self.accept_streams(streams))
+        self.start(self.accept_streams(streams, namespace))
         protocol = socket.IPPROTO_ICMPV6 if family == socket.AF_INET6 else socket.IPPROTO_ICMP
         raw = self.socket_in(namespace, family, socket.SOCK_RAW, protocol)
         self.icmp[namespace, family] = raw
-        self.start(self.watch_icmp(raw, family))
+        self.start(self.watch_icmp(raw, family, namespace))
 
-    async def note(self, protocol: str, mark: bytes) -> None:
+    async def note(self, namespace: str, protocol: str, mark: bytes) -> None:
         async with self.arrived:
-            self.received.add((protocol, mark))
+            self.received.add((namespace, protocol, mark))
             self.arrived.notify_all()
 
-    async def answer_datagrams(self, datagrams: socket.socket) -> None:
+    async def answer_datagrams(self, datagrams: socket.socket, namespace: str) -> None:
         loop = asyncio.get_running_loop()
         while True:
             data, sender = await loop.sock_recvfrom(datagrams, 65536)
             mark = data[:_MARK_BYTES]
-            await self.note("udp", mark)
+            await self.note(namespace, "udp", mark)
             if reply := self.replies.get(mark):
                 await loop.sock_sendto(datagrams, fill(reply, len(data)), sender)
 
-    async def accept_streams(self, streams: socket.socket) -> None:
+    async def accept_streams(self, streams: socket.socket, namespace: str) -> None:
         loop = asyncio.get_running_loop()
         while True:
             peer, _ = await loop.sock_accept(streams)
-            self.start(self.answer_stream(peer))
+            self.start(self.answer_stream(peer, namespace))
 
-    async def answer_stream(self, peer: socket.socket) -> None:
+    async def answer_stream(self, peer: socket.socket, namespace: str) -> None:
         reader, writer = await asyncio.open_connection(sock=peer)
         try:
             head = await reader.readexactly(4)
             data = await reader.readexactly(struct.unpack("!I", head)[0])
             mark = data[:_MARK_BYTES]
-            await self.note("tcp", mark)
+            await self.note(namespace, "tcp", mark)
             if reply := self.replies.get(mark):
                 writer.write(fill(reply, len(data)))
                 await writer.drain()
@@ -121,7 +122,7 @@ class Prober:
         finally:
             writer.close()
 
-    async def watch_icmp(self, raw: socket.socket, family: int) -> None:
+    async def watch_icmp(self, raw: socket.socket, family: int, namespace: str) -> None:
         loop = asyncio.get_running_loop()
         while True:
             packet = await loop.sock_recv(raw, 65536)
@@ -130,9 +131,9 @@ class Prober:
             kind = packet[header_bytes]
             mark = packet[header_bytes + 8 : header_bytes + 8 + _MARK_BYTES]
             if kind in (_ICMP_ECHO_REQUEST, _ICMP6_ECHO_REQUEST):
-                await self.note("icmp-request", mark)
+                await self.note(namespace, "icmp-request", mark)
             elif kind in (_ICMP_ECHO_REPLY, _ICMP6_ECHO_REPLY):
-                await self.note("icmp-reply", mark)
+                await self.note(namespace, "icmp-reply", mark)
 
     async def send(self, probe: dict[str, Any]) -> str:
         """Send until the answer has come; return why it did not."""
@@ -157,7 +158,7 @@ class Prober:
             await loop.sock_connect(link, (probe["address"], PORT))
             await loop.sock_sendall(link, payload)
             data = await loop.sock_recv(link, 65536)
-            await self.note("udp", data[:_MARK_BYTES])
+            await self.note(probe["namespace"], "udp", data[:_MARK_BYTES])
 
     async def send_tcp(self, probe: dict[str, Any]) -> None:
         loop = asyncio.get_running_loop()
@@ -171,7 +172,7 @@ class Prober:
                 if not chunk:
                     raise ConnectionResetError("closed before the whole answer came")
                 data += chunk
-            await self.note("tcp", data[:_MARK_BYTES])
+            await self.note(probe["namespace"], "tcp", data[:_MARK_BYTES])
 
     async def send_icmp(self, probe: dict[str, Any]) -> None:
         mark = bytes.fromhex(probe["mark"])
@@ -184,7 +185,8 @@ class Prober:
         loop = asyncio.get_running_loop()
         await loop.sock_sendto(self.icmp[probe["namespace"], family], packet, (probe["address"], 0))
         async with self.arrived:
-            await self.arrived.wait_for(lambda: ("icmp-reply", mark) in self.received)
+            reply = (probe["namespace"], "icmp-reply", mark)
+            await self.arrived.wait_for(lambda: reply in self.received)
 
     async def obey(self, order: dict[str, Any]) -> dict[str, Any]:
         if order["op"] == "expect":
@@ -195,7 +197,7 @@ class Prober:
             problems = await asyncio.gather(*(self.send(probe) for probe in order["probes"]))
             return {"sent": {p["id"]: e for p, e in zip(order["probes"], problems, strict=True)}}
         if order["op"] == "received":
-            return {"received": sorted([kind, mark.hex()] for kind, mark in self.received)}
+            return {"received": sorted([*where, mark.hex()] for *where, mark in self.received)}
         raise ValueError(f"unknown op {order['op']!r}")
 
 

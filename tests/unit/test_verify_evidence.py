@@ -49,7 +49,7 @@ def phase_of(value: dict[str, Any]) -> Any:
     [
         (lambda v: v.update(extra=1), "evidence.json.extra: there is no such field"),
         (lambda v: v.pop("cluster"), "evidence.json.cluster: the field is missing"),
-        (lambda v: v.update(schema_version=2), "schema_version is 2, not 1"),
+        (lambda v: v.update(schema_version=1), "schema_version is 1, not 2"),
         (lambda v: v["phases"].pop(), "phases must be one disabled and one enabled"),
         (
             lambda v: phase_of(v).update(frames_dropped="0"),
@@ -65,8 +65,8 @@ def phase_of(value: dict[str, Any]) -> Any:
             "phases[1].probes[3].kind: expected one of",
         ),
         (
-            lambda v: phase_of(v)["probes"][3].update(delivered=1),
-            "delivered: expected true or false, found 1",
+            lambda v: phase_of(v)["probes"][3].update(received_by=[1]),
+            "received_by[0]: expected text, found 1",
         ),
         (
             lambda v: phase_of(v).update(first_boot_at="2026-11-23T12:00:00"),
@@ -75,6 +75,10 @@ def phase_of(value: dict[str, Any]) -> Any:
         (
             lambda v: phase_of(v).update(first_boot_at="noon"),
             "first_boot_at: expected a time in ISO 8601",
+        ),
+        (
+            lambda v: phase_of(v)["probes"][0]["source"].update(name="node2-host"),
+            "node2-host is on node1 and on node2",
         ),
         (lambda v: phase_of(v).update(nodes={}), "nodes: expected a list, found {}"),
         (lambda v: phase_of(v)["nodes"].append([]), "nodes[2]: expected an object, found []"),

@@ -52,6 +52,7 @@ def test_a_second_head_is_that_of_clear_geneve(geneve_first: bool, port: int) ->
     assert judge_pieces([*heads, piece(HARMLESS[48:], 48, False)]) == {
         ReasonCode.OVERLAPPING_FRAGMENTS,
         ReasonCode.GENEVE_IN_CLEAR,
+        ReasonCode.FRAGMENTS,
     }
 
 
@@ -126,3 +127,28 @@ def test_a_real_probe_in_overlapping_pieces_of_the_control() -> None:
     verdict = judged(spoil_control=spoil_control)
     assert ReasonCode.OVERLAPPING_FRAGMENTS in codes(verdict)
     assert not verdict.phase(Phase.DISABLED).passed
+
+
+@pytest.mark.parametrize("phase", list(Phase))
+def test_geneve_or_esp_in_pieces_is_a_reason_in_both_clusters(phase: Phase) -> None:
+    """Though each piece is there, every mark is found and every probe arrived."""
+
+    def spoil(lab: Recording) -> None:
+        probe = lab.probe(size=Size.FULL)
+        whole = lab.frames[probe.id][0]
+        protocol, payload = whole[14 + 9], whole[14 + 20 :]
+        pieces = wire.fragments(*underlay(lab, probe), protocol, payload, 512)
+        lab.frames[probe.id] = [wire.ethernet(p) for p in pieces]
+
+    enabled = phase is Phase.ENABLED
+    verdict = judged(spoil) if enabled else judged(spoil_control=spoil)
+    assert codes(verdict) == {ReasonCode.FRAGMENTS}
+    assert f"{phase.value}.pcap: 3 frames are pieces of ESP or Geneve packets" in texts(verdict)
+    assert f"{'ESP' if enabled else 'Geneve'} from {A} to {B}, 3 frames" in texts(verdict)
+
+
+def test_a_large_datagram_between_hosts_may_come_in_pieces() -> None:
+    pieces = wire.fragments(A, B, 17, wire.udp(7000, 7007, bytes(2000)), 1480)
+    verdict = judged(lambda lab: lab.extra.extend(wire.ethernet(p) for p in pieces))
+    assert verdict.passed, texts(verdict)
+    assert any("IP fragments" in remark for remark in verdict.remarks)

@@ -12,6 +12,7 @@ from tests.judging import POD_TO_POD, codes, judged, observation_of, texts
 from tests.synthetic_lab import (
     Recipe,
     Recording,
+    carry,
     clear_geneve,
     geneve_datagram,
     judge_recordings,
@@ -135,8 +136,11 @@ def test_fragmented_clear_geneve_is_found(size: int) -> None:
         lab.frames[probe.id] = [wire.ethernet(piece) for piece in reversed(pieces)]
 
     verdict = judged(spoil)
-    assert {ReasonCode.GENEVE_IN_CLEAR, ReasonCode.OBSERVATION} == codes(verdict)
-    assert any("fragments" in remark for remark in verdict.remarks)
+    assert {
+        ReasonCode.GENEVE_IN_CLEAR,
+        ReasonCode.OBSERVATION,
+        ReasonCode.FRAGMENTS,
+    } == codes(verdict)
 
 
 def test_fragmented_esp_is_put_together_and_decrypted() -> None:
@@ -147,7 +151,7 @@ def test_fragmented_esp_is_put_together_and_decrypted() -> None:
         lab.frames[probe.id] = [wire.ethernet(piece) for piece in pieces]
 
     verdict = judged(spoil)
-    assert verdict.passed, texts(verdict)
+    assert codes(verdict) == {ReasonCode.FRAGMENTS}  # and the probe in it is as it must be
     assert verdict.phase(Phase.ENABLED).capture.counts.fragments == 3
 
 
@@ -195,6 +199,7 @@ def test_null_encryption_is_clear_whatever_it_is_called() -> None:
 
     verdict = judged(spoil)
     assert observation_of(verdict, POD_TO_POD).observed is Observed.CLEAR
+    assert ReasonCode.GENEVE_IN_CLEAR in codes(verdict)
     assert "the ESP does not encrypt" in texts(verdict)
     assert "no encryption (ecb(cipher_null))" in texts(verdict)
 
@@ -221,7 +226,7 @@ def test_tunnel_mode_is_seen_on_the_wire_though_the_kernel_says_transport() -> N
 def test_dead_pod() -> None:
     def spoil(lab: Recording) -> None:
         probe = lab.probe()
-        lab.replace_probe(replace(probe, delivered=False))
+        lab.replace_probe(replace(probe, received_by=()))
         lab.frames[probe.id] = []
 
     verdict = judged(spoil)
@@ -232,7 +237,7 @@ def test_dead_pod() -> None:
 @pytest.mark.parametrize("kind", list(FlowKind))
 def test_seen_on_the_wire_but_never_delivered(kind: FlowKind) -> None:
     def spoil(lab: Recording) -> None:
-        lab.replace_probe(replace(lab.probe(kind), delivered=False))
+        lab.replace_probe(replace(lab.probe(kind), received_by=()))
 
     assert codes(judged(spoil)) == {ReasonCode.OBSERVATION}
 
@@ -245,6 +250,60 @@ def test_delivered_but_unseen_across_nodes(kind: FlowKind) -> None:
     verdict = judged(spoil)
     assert codes(verdict) == {ReasonCode.OBSERVATION}
     assert "observed unseen" in texts(verdict)
+
+
+@pytest.mark.parametrize("kind", list(FlowKind))
+def test_delivered_to_another_pod_of_the_right_node(kind: FlowKind) -> None:
+    """Alone, or beside the right one."""
+    probe = record(Phase.ENABLED).probe(kind)
+    for also, observed in (((), Observed.NOT_DELIVERED), ((probe.destination.name,), None)):
+
+        def spoil(lab: Recording, also: tuple[str, ...] = also) -> None:
+            there = lab.probe(kind)
+            lab.replace_probe(replace(there, received_by=(*also, "another-pod")))
+            if not also:
+                lab.frames[there.id] = []
+
+        verdict = judged(spoil)
+        assert codes(verdict) == {ReasonCode.OBSERVATION}
+        assert "it arrived at another-pod" in texts(verdict)
+        seen = observation_of(verdict, probe.id)
+        assert observed in (None, seen.observed)
+
+
+@pytest.mark.parametrize("protocol", list(Protocol))
+@pytest.mark.parametrize("kind", [k for k in FlowKind if k is not FlowKind.POD_TO_POD_SAME_NODE])
+@pytest.mark.parametrize("phase", list(Phase))
+def test_a_probe_of_full_size_must_be_seen_in_full_size(
+    phase: Phase, kind: FlowKind, protocol: Protocol
+) -> None:
+    """One byte less, and nobody knows whether the pods' MTU fits on the wire."""
+    full_bytes = 1500 if kind is FlowKind.HOST_TO_HOST else 1404
+
+    def spoil(lab: Recording) -> None:
+        probe = lab.probe(kind, protocol, Size.FULL)
+        lab.frames[probe.id] = carry(lab, probe, shorter_bytes=1)
+
+    verdict = judged(spoil) if phase is Phase.ENABLED else judged(spoil_control=spoil)
+    assert not verdict.passed
+    assert (f"no packet of full size was seen: {full_bytes - 1} bytes, not {full_bytes}") in texts(
+        verdict
+    )
+
+
+def test_what_was_seen_says_how_long_it_was() -> None:
+    verdict = judged()
+    lengths = {
+        size: {
+            o.packet_bytes
+            for row in verdict.phase(Phase.ENABLED).flows
+            for o in row.observations
+            if o.size is size and row.kind is not FlowKind.POD_TO_POD_SAME_NODE
+        }
+        for size in Size
+    }
+    assert lengths[Size.FULL] == {1404, 1500}
+    assert max(length or 0 for length in lengths[Size.SMALL]) < 100
 
 
 def test_traffic_of_one_node_on_the_wire() -> None:

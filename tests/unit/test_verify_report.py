@@ -76,7 +76,8 @@ def test_names_are_escaped_everywhere() -> None:
         node = lab.evidence.nodes[0]
         lab.change(nodes=(replace(node, chassis=NASTY), *lab.evidence.nodes[1:]))
         for probe in lab.evidence.probes:
-            lab.replace_probe(replace(probe, source=replace(probe.source, name=NASTY)))
+            name = NASTY + probe.source.node
+            lab.replace_probe(replace(probe, source=replace(probe.source, name=name)))
     leak(enabled)
     verdict = judge_recordings(disabled, enabled)
     assert NASTY not in page_of(verdict)

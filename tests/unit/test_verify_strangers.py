@@ -153,6 +153,10 @@ VXLAN = b"\x08" + bytes(3) + b"\0\0\5\0" + BFD
         ),
         ("with a reserved byte", on_udp(7777, geneve_with(0, 1, BFD))),
         ("with reserved flags", on_udp(7777, geneve_with(0x3F, 0, BFD))),
+        (
+            "with MPLS inside",
+            on_udp(7777, geneve_with(0x80, 0, bytes(12) + b"\x88\x47" + bytes(4))),
+        ),
         ("with ARP", on_udp(7777, geneve_with(0x40, 0xFF, ARP))),
         (
             "without Ethernet",
@@ -175,6 +179,51 @@ def test_geneve_in_clear_is_found_whatever_it_is_wrapped_in(name: str, ip: bytes
     counts = verdict.phase(Phase.ENABLED).capture.counts
     assert counts.geneve_clear == 1
     assert "frame 3 at 12:00:05" in texts(verdict)
+
+
+def null_esp(inner: bytes, next_header: int = 17) -> bytes:
+    """ESP with the NULL cipher (RFC 2410) and a 12-byte check value, of an SA that nobody lists."""
+    padding = -(len(inner) + 2) % 4
+    trailer = bytes(range(1, padding + 1)) + bytes((padding, next_header))
+    return bytes.fromhex("0badcafe00000001") + inner + trailer + bytes(12)
+
+
+PLAIN_IP = wire.ip("10.0.0.1", "10.0.0.2", 1, wire.icmp(8, b""))
+UNMARKED = {
+    "Geneve": wire.udp(5, 6081, wire.geneve(BFD)),
+    "Geneve to another port": wire.udp(5, 7777, wire.geneve(BFD)),
+    "Geneve with MPLS inside": wire.udp(5, 6081, geneve_with(0x40, 0, b"\0" * 12 + b"\x88\x47??")),
+    "Geneve without Ethernet": wire.udp(5, 6081, geneve_with(0, 0, PLAIN_IP, 0x0800)),
+}
+
+
+@pytest.mark.parametrize("datagram", list(UNMARKED.values()), ids=list(UNMARKED))
+@pytest.mark.parametrize("around", ["ESP", "ESP in UDP", "ESP in tunnel mode"])
+def test_unmarked_geneve_in_esp_that_does_not_encrypt_is_in_clear(
+    around: str, datagram: bytes
+) -> None:
+    esp = null_esp(datagram)
+    if around == "ESP in tunnel mode":
+        esp = null_esp(wire.ip(A, B, 17, datagram), next_header=4)
+    packet = wire.ip(A, B, wire.ESP, esp)
+    if around == "ESP in UDP":
+        packet = wire.ip(A, B, 17, wire.udp(4500, 4500, esp))
+    verdict = judged(lambda lab: lab.extra.append(wire.ethernet(packet)))
+    assert ReasonCode.GENEVE_IN_CLEAR in codes(verdict)
+    enabled = verdict.phase(Phase.ENABLED)
+    assert enabled.clear_geneve_first[0].frame == 3
+    assert enabled.clear_geneve_first[0].destination_port in (6081, 7777)
+    assert [closed.why for closed in enabled.closed_esp] == ["no key for this SPI"]
+    counts = enabled.capture.counts
+    in_clear, sealed = counts.geneve_clear, counts.esp + counts.esp_in_udp
+    assert (in_clear, sealed) == (1, counts.esp_decrypted)
+
+
+def test_esp_that_shows_no_geneve_is_closed_and_not_in_clear() -> None:
+    closed = wire.ip(A, B, wire.ESP, null_esp(bytes(range(256)) * 4))
+    verdict = judged(lambda lab: lab.extra.append(wire.ethernet(closed)))
+    assert codes(verdict) == {ReasonCode.OBSERVATION}  # it could hide what stayed on its node
+    assert "1 ESP frames with SPI 0badcafe could hide it" in texts(verdict)
 
 
 MPLS = wire.ethernet(b"\0\0\x11\xff" + wire.ip(A, B, 17, bytes(8)), ethertype=0x8847)

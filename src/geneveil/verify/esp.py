@@ -27,7 +27,7 @@ REQUIRED_ICV_BITS = 128
 REQUIRED_CIPHER = "AES-GCM-16-256"
 NAT_TRAVERSAL_PORT = 4500
 
-_HEADER_BYTES = 8
+HEADER_BYTES = 8
 _IV_BYTES = 8
 _PADDING = bytes(range(1, 256))
 _FIRST_GUESSES = 8  # upper halves of a sequence number to try first on an SA never opened before
@@ -132,7 +132,7 @@ class SaTable:
             packet: the IP (or UDP, RFC 3948) payload.
         """
         spi = int.from_bytes(packet[:4], "big")
-        if len(packet) < _HEADER_BYTES:
+        if len(packet) < HEADER_BYTES:
             return Closed(Sealed.MALFORMED, spi, None)
         candidates = self._by_spi.get((destination, spi))
         if not candidates:
@@ -141,7 +141,7 @@ class SaTable:
         for association in candidates:
             if association.sa.algorithm != GCM_AES:
                 continue
-            if len(packet) < _HEADER_BYTES + _IV_BYTES + association.sa.icv_bits // 8 + 2:
+            if len(packet) < HEADER_BYTES + _IV_BYTES + association.sa.icv_bits // 8 + 2:
                 return Closed(Sealed.MALFORMED, spi, association.sa)
             plain = _decrypt(association, packet)
             if plain is not None:

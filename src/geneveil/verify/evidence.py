@@ -25,7 +25,7 @@ from geneveil.verify.errors import EvidenceError
 from geneveil.verify.flows import Direction, FlowKind, Pair, Phase, Protocol, Size, Variant
 from geneveil.verify.marks import MARK_BYTES, MARK_MAGIC
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 GCM_AES = "rfc4106(gcm(aes))"
 
 
@@ -62,7 +62,7 @@ class Probe:
         direction: request or reply.
         source: who sends this packet. For a reply: the end that was asked.
         destination: who receives this packet. For a reply: the end that asked.
-        delivered: true if the receiving end says that the mark arrived.
+        received_by: names of all ends, on any node, that say that the mark arrived at them.
         sent_at: when it was sent, on the lab's clock.
     """
 
@@ -74,7 +74,7 @@ class Probe:
     direction: Direction
     source: Endpoint
     destination: Endpoint
-    delivered: bool
+    received_by: tuple[str, ...]
     sent_at: datetime
 
     def __post_init__(self) -> None:
@@ -82,6 +82,16 @@ class Probe:
             raise ValueError(
                 f"probe {self.id}: a mark is {MARK_BYTES} bytes and begins with {MARK_MAGIC.hex()}"
             )
+
+    @property
+    def delivered(self) -> bool:
+        """Whether the end that it was meant for got it."""
+        return self.destination.name in self.received_by
+
+    @property
+    def received_elsewhere(self) -> tuple[str, ...]:
+        """Ends that got it and should not have."""
+        return tuple(name for name in self.received_by if name != self.destination.name)
 
     @property
     def variant(self) -> Variant:
@@ -197,7 +207,7 @@ class Evidence:
     """Everything the judge is told; the captures tell the rest.
 
     Attributes:
-        schema_version: 1.
+        schema_version: 2.
         cluster: the cluster's name.
         created_at: when the evidence was finished.
         versions: what ran, by name: kernel, Open vSwitch, OVN, strongSwan, geneveil.
@@ -247,10 +257,13 @@ def _check_names(phase: PhaseEvidence) -> None:
     for identifier, count in Counter(probe.id for probe in phase.probes).items():
         if count > 1:
             raise ValueError(f"two probes are called {identifier}")
+    nodes_of_ends: dict[str, str] = {}
     for probe in phase.probes:
         for end in (probe.source, probe.destination):
             if end.node not in names:
                 raise ValueError(f"probe {probe.id} names node {end.node}, which is not listed")
+            if nodes_of_ends.setdefault(end.name, end.node) != end.node:
+                raise ValueError(f"{end.name} is on {nodes_of_ends[end.name]} and on {end.node}")
 
 
 def _check_addresses(phase: PhaseEvidence) -> None:

@@ -141,6 +141,7 @@ class Findings:
         uses: what each SA's key opened.
         unfinished: packets of which fragments are missing or contradict each other.
         tunnels: ESP, IKE and Geneve in clear, by outer addresses.
+        fragmented: ESP and Geneve in clear that came in more than one piece.
         unexpected: what has no place between nodes with IPsec on.
     """
 
@@ -153,4 +154,5 @@ class Findings:
     uses: tuple[SaUse, ...]
     unfinished: tuple[Unfinished, ...]
     tunnels: tuple[Traffic, ...]
+    fragmented: tuple[Traffic, ...]
     unexpected: tuple[Traffic, ...]

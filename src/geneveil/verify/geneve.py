@@ -12,7 +12,9 @@ from geneveil.verify.packet import (
 )
 
 _HEADER_BYTES = 8
+_RESERVED_FLAGS = 0x3F
 _TYPE_AT = 2
+_RESERVED_AT = 7
 _ETHERNET_IN_GENEVE = b"\x65\x58"
 _IP_IN_GENEVE = frozenset({b"\x08\x00", b"\x86\xdd"})
 _INNER = frozenset({ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_ARP})
@@ -31,11 +33,14 @@ def looks_like_geneve(data: bytes) -> bool:
     """True if a UDP payload is Geneve by its shape, whatever its port.
 
     A tunnel on a port that nobody was told of would otherwise travel in clear unnoticed. Version
-    0 and Ethernet inside, and in it IP or ARP; or version 0 and an IP packet inside that ends
-    where the datagram ends. Reserved bits may be anything: no receiver looks at them.
+    0, Ethernet inside and every reserved bit zero, as each sender has to leave them; or version 0
+    and Ethernet inside, and in it IP or ARP; or version 0 and an IP packet inside that ends where
+    the datagram ends. In the last two reserved bits may be anything: no receiver looks at them.
     """
     inner = geneve_payload(data)
     if inner is not None:
+        if not data[1] & _RESERVED_FLAGS and not data[_RESERVED_AT]:
+            return True
         found = ethernet_payload(inner)
         return found is not None and found[0] in _INNER
     if len(data) < _HEADER_BYTES or data[0] & 0xC0 or data[2:4] not in _IP_IN_GENEVE:

@@ -33,6 +33,8 @@ _PROTOCOLS = {
     PROTOCOL_ICMP: Protocol.ICMP,
     PROTOCOL_ICMPV6: Protocol.ICMP,
 }
+# By the length of an address.
+_HEADER_BYTES = {4: 20, 16: 40}
 
 
 class Inner(NamedTuple):
@@ -43,6 +45,7 @@ class Inner(NamedTuple):
         destination: packed address.
         protocol: None if it is none of TCP, UDP, ICMP.
         echo: request or reply, for an ICMP echo; else None.
+        packet_bytes: its length; options and extension headers are not counted.
         quoted: true if this packet was only quoted by an ICMP error.
     """
 
@@ -50,6 +53,7 @@ class Inner(NamedTuple):
     destination: bytes
     protocol: Protocol | None
     echo: Direction | None
+    packet_bytes: int
     quoted: bool = False
 
 
@@ -65,6 +69,7 @@ def describe_inner(packet: IpPacket) -> Inner:
         packet.destination,
         _PROTOCOLS.get(packet.protocol),
         _ECHO.get(kind),
+        _HEADER_BYTES[len(packet.source)] + len(packet.payload),
     )
 
 

@@ -7,6 +7,7 @@ Pass means all of this, and nothing less:
     not seeing them with IPsec on proves nothing;
     with IPsec on, not one Geneve frame was in clear, from the first frame to the last, and
     nothing was there that could have carried one unseen;
+    packets of full size crossed in full size, and no ESP or Geneve in pieces;
     whoever used the overlay is in the evidence;
     both captures are whole and cover their cluster from before boot to after halt.
 Fails closed: what can't be told is a reason, never a pass.
@@ -43,7 +44,7 @@ from geneveil.verify.verdict import (
     ReasonCode,
     Verdict,
 )
-from geneveil.verify.witness import check_enabled, check_witness
+from geneveil.verify.witness import check_enabled, check_fragments, check_witness
 
 NO_CONTROL = "no control: with IPsec off, the same probe was not seen in clear"
 _NAMED_OBSERVATIONS = 3
@@ -79,6 +80,7 @@ def judge(evidence: Evidence, captures: Mapping[Phase, Capture]) -> Verdict:
     for phase in Phase:
         reasons += check_enabled(evidence.phase(phase), findings[phase])
         reasons += check_witness(evidence.phase(phase), findings[phase])
+        reasons += check_fragments(evidence.phase(phase), findings[phase])
         reasons += check_strangers(evidence.phase(phase), findings[phase])
         reasons += _check_matrix(phase, matrices[phase])
     return Verdict(

@@ -10,7 +10,8 @@ The questions, in order; the first that has an answer decides:
     else                        unseen
 
 A probe passes only if that is what the rule calls for and nothing else is wrong with it: it must
-have arrived, in the right carrier, between the right addresses. Doubt never passes.
+have arrived, at its own destination and nowhere else, in the right carrier, between the right
+addresses; and one of full size must have been seen in full size. Doubt never passes.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 from geneveil.verify.esp import cipher_name, is_required_cipher
 from geneveil.verify.evidence import PhaseEvidence, Probe
 from geneveil.verify.findings import ClosedGroup, Findings, Sighting
-from geneveil.verify.flows import CARRIERS, Carrier, Fate, Phase, expected_fate
+from geneveil.verify.flows import CARRIERS, Carrier, Fate, FlowKind, Phase, Size, expected_fate
 from geneveil.verify.packet import address_text, pack_address
 from geneveil.verify.verdict import Observation, Observed
 
@@ -59,9 +60,16 @@ def observe_probes(phase: PhaseEvidence, findings: Findings) -> tuple[Observatio
             ),
             findings.closed,
             places,
+            full_bytes(probe, phase),
         )
         for probe in phase.probes
     )
+
+
+def full_bytes(probe: Probe, phase: PhaseEvidence) -> int:
+    """How long a packet of full size is: the MTU of where it is sent from, or is on its way to."""
+    is_host = probe.kind is FlowKind.HOST_TO_HOST
+    return phase.underlay_mtu_bytes if is_host else phase.pod_mtu_bytes
 
 
 def _own_sightings(
@@ -94,19 +102,24 @@ def observe_probe(
     sightings: Sequence[Sighting],
     closed: Iterable[ClosedGroup],
     places: Places,
+    full_bytes: int,
 ) -> Observation:
     """Decide what became of one probe.
 
     Args:
         sightings: those of this probe alone.
         closed: all ESP of the capture that stayed closed.
+        full_bytes: how long a packet of full size is.
     """
     expected = expected_fate(probe.kind, phase)
     readable = [s for s in sightings if s.sa is None]
     sealed = [s for s in sightings if s.sa is not None]
     hiding = () if sightings else tuple(g for g in closed if _may_hide(g, probe, places))
     observed = _observed(probe, readable, sealed, hiding)
+    longest = _longest(probe, sightings, places)
     problems = _problems(probe, expected, observed, readable, sealed, hiding, places)
+    if probe.size is Size.FULL and longest is not None and longest < full_bytes:
+        problems += (f"no packet of full size was seen: {longest} bytes, not {full_bytes}",)
     ciphers = {cipher_name(s.sa) for s in sealed if s.sa is not None}
     if observed is Observed.WRONG_CIPHER and not sealed:
         ciphers = {cipher_name(g.sa) for g in hiding if g.sa is not None}
@@ -128,6 +141,7 @@ def observe_probe(
         cipher=", ".join(sorted(ciphers)) or None,
         mode=", ".join(sorted({s.mode for s in sealed})) or None,
         first_frame=min((s.frame for s in sightings), default=None),
+        packet_bytes=longest,
     )
 
 
@@ -177,6 +191,8 @@ def _problems(
     found = []
     if not probe.delivered and observed is not Observed.NOT_DELIVERED:
         found.append("the receiving end did not get it")
+    if probe.received_elsewhere:
+        found.append(f"it arrived at {', '.join(probe.received_elsewhere)}")
     if expected is Fate.CLEAR and observed is Observed.CLEAR:
         found += _clear_problems(probe, readable, places)
     if expected is Fate.ENCRYPTED:
@@ -241,6 +257,15 @@ def _is_itself(probe: Probe, sighting: Sighting, places: Places) -> bool:
         sources |= places.by_node[probe.source.node]
         destinations |= places.by_node[probe.destination.node]
     return inner.source in sources and inner.destination in destinations
+
+
+def _longest(probe: Probe, sightings: Sequence[Sighting], places: Places) -> int | None:
+    lengths = (
+        s.inner.packet_bytes
+        for s in sightings
+        if s.inner is not None and _is_itself(probe, s, places)
+    )
+    return max(lengths, default=None)
 
 
 def _other_addresses(sighting: Sighting) -> str:

@@ -13,9 +13,9 @@ from geneveil.verify.errors import EvidenceError
 from geneveil.verify.evidence import Evidence
 from geneveil.verify.verdict import Verdict
 
-REPORT_VERSION = 1
-REPORT_SCHEMA_ID = "urn:geneveil:report:1"
-EVIDENCE_SCHEMA_ID = "urn:geneveil:evidence:1"
+REPORT_VERSION = 2
+REPORT_SCHEMA_ID = "urn:geneveil:report:2"
+EVIDENCE_SCHEMA_ID = "urn:geneveil:evidence:2"
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Report:
     """A verdict, ready to be kept.
 
     Attributes:
-        schema_version: 1; any change of the schema raises it.
+        schema_version: 2; any change of the schema raises it.
         judged_at: when the evidence was judged.
         judged_by: program and version.
         verdict: what was decided, and on what grounds.

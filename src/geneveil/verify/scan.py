@@ -9,6 +9,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from geneveil.model.frames import Frame
+from geneveil.verify.carried import (
+    explain_opened,
+    geneve_inside,
+    inner_of_geneve,
+    port_before,
+    readable_geneve_port,
+)
 from geneveil.verify.esp import (
     NAT_TRAVERSAL_PORT,
     Closed,
@@ -30,7 +37,7 @@ from geneveil.verify.findings import (
 )
 from geneveil.verify.flows import Carrier
 from geneveil.verify.fragments import Pieces, Reassembler
-from geneveil.verify.geneve import find_geneve, geneve_payload, looks_like_geneve
+from geneveil.verify.geneve import find_geneve, looks_like_geneve
 from geneveil.verify.inner import Inner, describe_inner
 from geneveil.verify.marks import find_marks
 from geneveil.verify.packet import (
@@ -105,6 +112,7 @@ class WireScan:
         self._closed: dict[tuple[bytes, bytes, int, Sealed], ClosedGroup] = {}
         self._uses: dict[int, _Use] = {}
         self._tunnels = Tally()
+        self._fragmented = Tally()
         self._unexpected = Tally()
 
     def take(self, frame: Frame) -> None:
@@ -168,15 +176,16 @@ class WireScan:
                 for p in unfinished
             ),
             tunnels=self._tunnels.groups(),
+            fragmented=self._fragmented.groups(),
             unexpected=self._unexpected.groups(),
         )
 
     def _take_packet(self, seen: _Seen) -> None:
         packet = seen.packet
         if packet.protocol == PROTOCOL_ESP:
-            self._counts.esp += seen.frames
-            self._tally(self._tunnels, "ESP", seen)
-            self._take_esp(seen, packet.payload)
+            self._tally_overlay("ESP", seen)
+            if self._take_esp(seen, packet.payload):
+                self._counts.esp += seen.frames
         elif packet.protocol == PROTOCOL_UDP:
             udp = parse_udp(packet.payload)
             if udp is None:
@@ -209,9 +218,9 @@ class WireScan:
     def _take_nat_traversal(self, seen: _Seen, udp: Udp) -> None:
         kind = classify_nat_traversal(udp.payload)
         if kind is UdpEncapsulated.ESP:
-            self._counts.esp_in_udp += seen.frames
-            self._tally(self._tunnels, "ESP in UDP", seen)
-            self._take_esp(seen, udp.payload)
+            self._tally_overlay("ESP in UDP", seen)
+            if self._take_esp(seen, udp.payload):
+                self._counts.esp_in_udp += seen.frames
         elif kind is UdpEncapsulated.KEEPALIVE:
             self._counts.nat_keepalive += seen.frames
             self._tally(self._tunnels, "NAT-T keepalives", seen)
@@ -233,18 +242,30 @@ class WireScan:
         start = find_geneve(payload)
         if start is None:
             return False
-        # Ports stand 8 bytes before the header if it is UDP's, or UDP-Lite's.
-        self._take_clear_geneve(seen, int.from_bytes(payload[:start][-6:-4], "big"), None)
+        self._take_clear_geneve(seen, port_before(payload, start), None)
         return True
 
     def _tally(self, tally: Tally, what: str, seen: _Seen) -> None:
         packet = seen.packet
         tally.add(what, packet.source, packet.destination, seen.frames, seen.frame)
 
+    def _tally_overlay(self, what: str, seen: _Seen) -> None:
+        """What carries pods' packets between nodes: none of it may come in pieces."""
+        self._tally(self._tunnels, what, seen)
+        if seen.frames > 1:
+            self._tally(self._fragmented, what, seen)
+
     def _take_clear_geneve(self, seen: _Seen, port: int, geneve: bytes | None) -> None:
         """`geneve`: from its header on, or None if it is wrapped in something else."""
+        self._count_clear_geneve(seen, port)
+        if seen.marks:
+            inner = inner_of_geneve(geneve) if geneve is not None else None
+            carrier = Carrier.OTHER if inner is None else Carrier.GENEVE
+            self._note_clear(seen, carrier, inner)
+
+    def _count_clear_geneve(self, seen: _Seen, port: int) -> None:
         self._counts.geneve_clear += seen.frames
-        self._tally(self._tunnels, "Geneve", seen)
+        self._tally_overlay("Geneve", seen)
         if len(self._clear_geneve) < KEPT_OFFENDERS:
             self._clear_geneve.append(
                 ClearGeneve(
@@ -256,46 +277,34 @@ class WireScan:
                     seen.marks & self._marks,
                 )
             )
-        if seen.marks:
-            inner = _inner_of_geneve(geneve) if geneve is not None else None
-            carrier = Carrier.OTHER if inner is None else Carrier.GENEVE
-            self._note_clear(seen, carrier, inner)
 
-    def _take_esp(self, seen: _Seen, esp: bytes) -> None:
+    def _take_esp(self, seen: _Seen, esp: bytes) -> bool:
+        """Open it, or keep it as closed; False if it is Geneve that anybody can read, and counted
+        as such."""
         if seen.marks & self._marks:  # NULL encryption: readable, whatever it is called
             self._note_clear(seen, Carrier.ESP_READABLE, None)
         packet = seen.packet
         result = self._table.open(packet.destination, esp)
         if isinstance(result, Closed):
             self._take_closed(seen, result)
-            return
+            port = readable_geneve_port(esp)
+            if port is not None:
+                self._count_clear_geneve(seen, port)
+            return port is None
         self._counts.esp_decrypted += seen.frames
         use = self._uses.setdefault(id(result.sa), _Use(result.sa))
         use.frames += seen.frames
         use.modes.add(result.mode)
-        geneve = self._geneve_inside(result)
+        geneve = geneve_inside(result, self._geneve_ports)
         if geneve is not None:
             use.geneve_frames += seen.frames
         marks = find_marks(result.payload)
         if marks - self._marks:
             self._counts.stray_marks += seen.frames
         for mark in marks & self._marks:
-            carrier, inner = _explain_opened(result, geneve)
+            carrier, inner = explain_opened(result, geneve)
             self._note(mark, seen, result, carrier, inner)
-
-    def _geneve_inside(self, opened: Opened) -> bytes | None:
-        """The Geneve packet that was sealed, in transport mode or in a tunnel's inner packet."""
-        payload: bytes | None = opened.payload
-        if opened.mode == "tunnel":
-            packet = parse_ip(opened.payload)
-            is_udp = packet is not None and packet.protocol == PROTOCOL_UDP
-            payload = packet.payload if packet is not None and is_udp else None
-        elif opened.next_header != PROTOCOL_UDP:
-            return None
-        udp = parse_udp(payload) if payload is not None else None
-        if udp is None or udp.destination_port not in self._geneve_ports:
-            return None
-        return udp.payload
+        return True
 
     def _take_closed(self, seen: _Seen, closed: Closed) -> None:
         packet = seen.packet
@@ -378,22 +387,3 @@ def scan_capture(
     for frame in frames:
         scan.take(frame)
     return scan.findings()
-
-
-def _explain_opened(opened: Opened, geneve: bytes | None) -> tuple[Carrier, Inner | None]:
-    if geneve is not None:
-        inner = _inner_of_geneve(geneve)
-        return (Carrier.OTHER if inner is None else Carrier.GENEVE), inner
-    if opened.mode == "tunnel":
-        packet = parse_ip(opened.payload)
-        return Carrier.PLAIN_IP, describe_inner(packet) if packet is not None else None
-    return Carrier.OTHER, None
-
-
-def _inner_of_geneve(geneve: bytes) -> Inner | None:
-    ethernet = geneve_payload(geneve)
-    found = ethernet_payload(ethernet) if ethernet is not None else None
-    if ethernet is None or found is None or found[0] not in (ETHERTYPE_IPV4, ETHERTYPE_IPV6):
-        return None
-    packet = parse_ip(ethernet, found[1])
-    return describe_inner(packet) if packet is not None else None

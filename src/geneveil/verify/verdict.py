@@ -54,6 +54,7 @@ class ReasonCode(Enum):
     CUT_FRAMES = "cut-frames"
     UNFINISHED_FRAGMENTS = "unfinished-fragments"
     OVERLAPPING_FRAGMENTS = "overlapping-fragments"
+    FRAGMENTS = "fragments"
     MALFORMED_FRAMES = "malformed-frames"
     UNEXPECTED_TRAFFIC = "unexpected-traffic"
     STRAY_MARKS = "stray-marks"
@@ -98,6 +99,8 @@ class Observation:
         cipher: of the SA that sealed it; null if none did.
         mode: transport or tunnel, as the decrypted packet shows; null if none was decrypted.
         first_frame: number of the first frame with the mark; null if there is none.
+        packet_bytes: length of the longest packet of the probe as its sender made it, in whatever
+            it was carried; null if it was not seen.
     """
 
     probe: str
@@ -117,6 +120,7 @@ class Observation:
     cipher: str | None = None
     mode: str | None = None
     first_frame: int | None = None
+    packet_bytes: int | None = None
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,27 @@ def check_witness(phase: PhaseEvidence, findings: Findings) -> Iterator[Reason]:
             )
 
 
+def check_fragments(phase: PhaseEvidence, findings: Findings) -> Iterator[Reason]:
+    """ESP or Geneve in pieces: then the pods' MTU leaves no room for what is put around a packet.
+
+    In both clusters, whatever was in them and whether or not they could be put together.
+    """
+    groups = findings.fragmented
+    if groups:
+        listed = "; ".join(
+            f"{group.what} from {address_text(group.source)} to {address_text(group.destination)}, "
+            f"{group.frames} frames, the last piece of the first packet is frame "
+            f"{group.first_frame}"
+            for group in groups[:_LISTED_OFFENDERS]
+        )
+        yield Reason(
+            ReasonCode.FRAGMENTS,
+            phase.phase,
+            f"{phase.capture_file}: {sum(group.frames for group in groups)} frames are pieces of "
+            f"ESP or Geneve packets, which must never be cut: {listed}",
+        )
+
+
 def _check_frame_times(phase: PhaseEvidence, findings: Findings) -> Iterator[Reason]:
     """The capture's own stamps must lie within the time that the witness says it listened."""
     if findings.first_time_ns is None or findings.last_time_ns is None:
