@@ -15,6 +15,7 @@ from lab.build.cache import Cache, Recipe
 from lab.build.meter import Step
 from lab.build.progress import Silent
 from lab.build.workbench import Stop
+from tests.lab.slow_build import KINDS
 
 TOP = Path(__file__).parents[2]
 Popen = subprocess.Popen[str]
@@ -29,7 +30,7 @@ def mark() -> str:
 
 @pytest.fixture
 def builder(tmp_path: Path, mark: str) -> Iterator[Popen]:
-    """A process whose build is half done, with programs that run until they are ended."""
+    """A process whose builds are half done, with programs that run until they are ended."""
     process = subprocess.Popen(
         [sys.executable, str(SLOW_BUILD), str(tmp_path), mark],
         env={**os.environ, "PYTHONPATH": f"{TOP}:{TOP / 'src'}"},
@@ -38,24 +39,28 @@ def builder(tmp_path: Path, mark: str) -> Iterator[Popen]:
     )
     try:
         assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        _until(lambda: len(_waiting(mark)) == 2, "the build's programs do not run")
+        assert [process.stdout.readline() for _ in KINDS] == ["ready\n"] * len(KINDS)
+        _until(lambda: len(_waiting(mark)) == 2 * len(KINDS), "the build's programs do not run")
         yield process
     finally:
         process.kill()
         process.wait(120)
 
 
-def _waiting(mark: str) -> list[str]:
-    """Command lines of the build's children that still run."""
+def _waiting(mark: str) -> list[int]:
+    """The builds' children that still run."""
+    return _processes(b"sleep", mark)
+
+
+def _processes(program: bytes, mark: str) -> list[int]:
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            words = path.read_bytes().split(b"\0")
+            words = path.read_bytes().rstrip(b"\0").split(b"\0")
         except (FileNotFoundError, ProcessLookupError):
             continue
-        if words[0] == b"sleep" and words[1].endswith(mark.encode()):
-            found.append(str(path))
+        if words[0] == program and words[-1].endswith(mark.encode()):
+            found.append(int(path.parent.name))
     return found
 
 
@@ -70,7 +75,15 @@ def test_ctrl_c_removes_all_that_was_half_made(tmp_path: Path, mark: str, builde
     builder.send_signal(signal.SIGINT)
     assert builder.wait(120) == 130
     _until(lambda: _waiting(mark) == [], "the build's programs outlive their builder")
-    assert list((tmp_path / "slow").iterdir()) == []
+    assert [list((tmp_path / kind).iterdir()) for kind in KINDS] == [[], []]
+
+
+def test_a_build_that_fails_ends_the_other(tmp_path: Path, mark: str, builder: Popen) -> None:
+    """One of the two programs is killed: its build fails, and the other does not run on."""
+    os.kill(_processes(b"bash", mark)[0], signal.SIGKILL)
+    assert builder.wait(120) == 1
+    _until(lambda: _waiting(mark) == [], "a build's programs outlive the failure of another")
+    assert [list((tmp_path / kind).iterdir()) for kind in KINDS] == [[], []]
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
@@ -87,22 +100,24 @@ def test_what_a_killed_builder_left_is_removed_by_the_next_build(
 ) -> None:
     builder.kill()
     builder.wait(120)
-    left = list((tmp_path / "slow").iterdir())
-    assert [path.name.startswith(".building-") for path in left] == [True]
-    assert (left[0] / "artifact/half").read_text() == "made"
-    _build_another(tmp_path)
-    assert not left[0].exists()
+    for kind in KINDS:
+        left = list((tmp_path / kind).iterdir())
+        assert [path.name.startswith(".building-") for path in left] == [True]
+        assert (left[0] / "artifact/half").read_text() == "made"
+        _build_another(tmp_path, kind)
+        assert not left[0].exists()
 
 
 def test_what_a_living_builder_makes_is_not_touched(tmp_path: Path, builder: Popen) -> None:
     assert builder.poll() is None
-    _build_another(tmp_path)
-    assert list((tmp_path / "slow").glob(".building-*/artifact/half"))
+    for kind in KINDS:
+        _build_another(tmp_path, kind)
+        assert list((tmp_path / kind).glob(".building-*/artifact/half"))
 
 
-def _build_another(root: Path) -> None:
+def _build_another(root: Path, kind: str) -> None:
     def make(bench: object) -> dict[str, str]:
         return {}
 
-    another = Recipe("slow", "another thing", {}, "record.json", 1, (Step("make", 1),), make)
+    another = Recipe(kind, "another thing", {}, "record.json", 1, (Step("make", 1),), make)
     assert Cache(root).obtain(another, Silent(), Stop()).is_file()
