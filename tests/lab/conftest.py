@@ -63,12 +63,18 @@ def open_lab(programs: Programs, transport: str, runner: asyncio.Runner) -> Open
 
     @contextmanager
     def booted(
-        name: str, *, nodes: int = 2, ipsec: bool, encapsulation: str = "Auto", ipv6: bool = False
+        name: str,
+        *,
+        nodes: int = 2,
+        ipsec: bool,
+        encapsulation: str = "Auto",
+        ipv6: bool = False,
+        over: str = transport,
     ) -> Iterator[Running]:
         subnets = IPV6_SUBNETS if ipv6 else Subnets()
         config = LabConfig(name, nodes, ipsec, encapsulation, subnets, DATA_DIR)
         cluster = plan_cluster(ipsec, encapsulation, ipv6=ipv6)
-        layout = lay_out(config, programs, cluster, transport)
+        layout = lay_out(config, programs, cluster, over)
         lab = Supervised(layout)
         running = Running(layout, lab)
         try:

@@ -6,8 +6,10 @@ broken in one way before it is probed, and `geneveil verify` judges, as it does 
 
 import asyncio
 import json
+import os
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
@@ -18,7 +20,7 @@ from typing import Any
 import pytest
 
 from geneveil.verify.evidence import PhaseEvidence
-from geneveil.verify.flows import Phase
+from geneveil.verify.flows import FlowKind, Phase
 from lab.bringup import Running
 from lab.demo import DemoConfig, leave_alone, run_phase, write_evidence
 from lab.lifecycle import LabConfig, Programs
@@ -112,6 +114,24 @@ async def kill_a_pod(running: Running) -> None:
     await running.remote("node2").check("ip -n node2-pod1 link set eth0 down")
 
 
+async def end_witness(running: Running) -> None:
+    """tcpdump ends, as if somebody had told it to, before anything is probed."""
+    capture = running.layout.spec.capture.encode()
+    (witness,) = (
+        int(path.parent.name)
+        for path in Path("/proc").glob("[0-9]*/cmdline")
+        if capture in (words := _words(path)) and words[0] == b"tcpdump"
+    )
+    os.kill(witness, signal.SIGTERM)
+
+
+def _words(path: Path) -> list[bytes]:
+    try:
+        return path.read_bytes().split(b"\0")
+    except OSError:
+        return []
+
+
 def install_static(key_bytes: int, mode: str, icv_bits: int = 128) -> Spoil:
     """Replace what the agent made by SAs of our own choosing, which the guard cannot tell apart:
     their reqids are of those that geneveil uses."""
@@ -150,9 +170,25 @@ def reasons_of(report: dict[str, Any]) -> str:
     return json.dumps(report["verdict"]["reasons"]).lower()
 
 
+def overlay_observations(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """Of the cluster with IPsec on, every probe that rides Geneve."""
+    enabled = next(p for p in report["verdict"]["phases"] if p["phase"] == Phase.ENABLED.value)
+    kinds = (FlowKind.POD_TO_POD.value, FlowKind.HOST_TO_POD.value)
+    seen = [o for row in enabled["flows"] if row["kind"] in kinds for o in row["observations"]]
+    assert len(seen) == 2 * 2 * 12
+    return seen
+
+
 def test_a_cluster_that_is_left_alone_passes(judged: Judge) -> None:
     status, report = judged("good", leave_alone)
     assert status == 0, report["verdict"]["reasons"]
+    assert {one["observed"] for one in overlay_observations(report)} == {"encrypted"}
+
+
+def test_a_witness_that_ended_early_turns_the_verdict(judged: Judge) -> None:
+    status, report = judged("blind", end_witness)
+    assert status != 0
+    assert "before the last guest was gone" in reasons_of(report)
 
 
 def test_removed_guard_and_connection_turn_the_verdict(judged: Judge) -> None:
@@ -163,16 +199,19 @@ def test_removed_guard_and_connection_turn_the_verdict(judged: Judge) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "key_bytes", "icv_bits", "words"),
-    [("aes128", 16, 128, "128"), ("icv8", 32, 64, "8")],
+    ("name", "key_bytes", "icv_bits", "cipher"),
+    [("aes128", 16, 128, "AES-GCM-16-128"), ("icv8", 32, 64, "AES-GCM-8-256")],
 )
 def test_a_wrong_cipher_turns_the_verdict(
-    judged: Judge, name: str, key_bytes: int, icv_bits: int, words: str
+    judged: Judge, name: str, key_bytes: int, icv_bits: int, cipher: str
 ) -> None:
     status, report = judged(name, install_static(key_bytes, "transport", icv_bits))
     assert status != 0
-    assert "cipher" in reasons_of(report)
-    assert words in reasons_of(report)
+    assert f"sas use {cipher.lower()}, not aes-gcm-16-256" in reasons_of(report)
+    # Not the kernel's word alone: what was found on the wire says so of itself.
+    seen = overlay_observations(report)
+    assert {(one["observed"], one["cipher"]) for one in seen} == {("wrong cipher", cipher)}
+    assert all(one["decrypted"] and not one["passed"] for one in seen)
 
 
 def test_tunnel_mode_turns_the_verdict(judged: Judge) -> None:
