@@ -2,9 +2,13 @@
 
 from dataclasses import replace
 
-from geneveil.agent.dead_peers import PATIENCE_SECONDS, DeadWatch, judge_dead
-from geneveil.mesh.actions import TerminateIkeSa
+from geneveil.agent.dead_peers import PATIENCE_SECONDS, REPLACED_SECONDS, DeadWatch, judge_dead
+from geneveil.agent.in_use import STILL_SECONDS
+from geneveil.mesh.actions import Initiate, TerminateIkeSa
+from geneveil.mesh.doubles import SETTLED_SECONDS
+from geneveil.mesh.initiation import is_initiator
 from geneveil.model.connection import IkeSa
+from geneveil.model.node_status import PeerState
 from geneveil.model.xfrm import XfrmState
 from tests.unit.test_agent_decide import CARRYING, CONNECTION, SA, UP, UP_IKE, turn
 
@@ -19,8 +23,9 @@ def look(
     states: tuple[XfrmState, ...] | None,
     before: DeadWatch,
     now_seconds: float,
+    in_use: frozenset[tuple[str, int]] | None = None,
 ) -> tuple[DeadWatch, list[int]]:
-    watch, actions = judge_dead((CONNECTION,), sas, states, before, now_seconds)
+    watch, actions = judge_dead((CONNECTION,), sas, states, in_use, before, now_seconds)
     assert all(isinstance(action, TerminateIkeSa) and action.at_once for action in actions)
     return watch, [action.unique_id for action in actions]
 
@@ -109,3 +114,92 @@ def test_the_agent_gives_up_and_another_charon_is_not_blamed() -> None:
     assert why == ["its peer has not answered for 72 s"]
     other = replace(late, ike=replace(ike, instance=ike.instance + 1))
     assert not [a for a in turn(other, memory).actions if isinstance(a, TerminateIkeSa)]
+
+
+def anew(spi: int, seconds: int, unique_id: int = 2) -> IkeSa:
+    """An IKE_SA that a peer made when it was back, so many seconds ago."""
+    children = tuple(
+        replace(
+            child,
+            unique_id=spi + number,
+            spi_in=spi + 2 * number,
+            spi_out=spi + 2 * number + 1,
+            installed_seconds=seconds,
+        )
+        for number, child in enumerate(SA.children)
+    )
+    return replace(SA, unique_id=unique_id, established_seconds=seconds, children=children)
+
+
+HEARD = frozenset({("192.0.2.1", SA.children[0].spi_in)})
+
+
+def given_up_at(
+    newer: IkeSa, in_use: frozenset[tuple[str, int]] | None, latest: float = PATIENCE_SECONDS + 10
+) -> float | None:
+    """When the older of two, on which nobody answers, is given up; ESP comes in all the time."""
+    watch, now = DeadWatch(), 0.0
+    while now <= latest:
+        states = (OUTBOUND, replace(INBOUND, packets=100 + int(now)))
+        watch, ids = look((ASKED, newer), states, watch, now, in_use)
+        if ids:
+            assert ids == [SA.unique_id]
+            return now
+        now += 1.0
+    return None
+
+
+def test_what_a_peer_replaced_when_it_was_back_is_given_up_soon() -> None:
+    newer = anew(0x71, SETTLED_SECONDS)
+    assert given_up_at(newer, frozenset()) == REPLACED_SECONDS
+    assert given_up_at(newer, HEARD) == PATIENCE_SECONDS  # the peer sends through it
+    assert given_up_at(newer, None) == PATIENCE_SECONDS  # nobody knows
+    assert given_up_at(replace(newer, tasks=("IKE_DPD",)), frozenset()) is None
+    assert given_up_at(anew(0x71, SETTLED_SECONDS - 1), frozenset()) is None
+    half = replace(newer, children=newer.children[:1])
+    assert given_up_at(half, frozenset()) is None
+
+
+def test_a_peer_that_ends_again_soon_after_a_power_cut_is_down_at_once() -> None:
+    """Both ends are seen from a peer: else the second leads traffic into what the first left."""
+    old = (OUTBOUND, replace(INBOUND, spi=SA.children[0].spi_in))
+    newer = anew(0x71, 0)
+    fresh = tuple(
+        replace(kernel, spi=spi, packets=5)
+        for kernel, spi in ((OUTBOUND, newer.children[1].spi_out), (INBOUND, 0x71))
+    )
+    out, in_ = UP.policies  # type: ignore[misc]
+    leading = replace(out, templates=(replace(out.templates[0], spi=newer.children[1].spi_out),))
+    powered = replace(UP, policies=(leading, in_), states=old)
+    now, memory = 1000.0, turn(replace(powered, ike=replace(UP_IKE, sas=(ASKED,)))).memory
+    sas = [ASKED]
+    for second in range(1, 48):  # off for 20 s, then back for half a minute
+        now = 1000.0 + second
+        if second >= 20:
+            aged = anew(0x71, second - 20)
+            sas = [sa for sa in sas if sa.unique_id == SA.unique_id] + [aged]
+        moving = tuple(replace(state, packets=5 + second) for state in fresh)
+        seen = replace(
+            powered,
+            now_seconds=now,
+            ike=replace(UP_IKE, sas=tuple(sas)),
+            states=(*old, *moving) if second >= 20 else old,
+        )
+        decision = turn(seen, memory)
+        memory = decision.memory
+        gone = {
+            a.unique_id for a in decision.actions if isinstance(a, TerminateIkeSa) and a.at_once
+        }
+        sas = [sa for sa in sas if sa.unique_id not in gone]
+        if gone:
+            assert gone == {SA.unique_id}
+            assert second >= 20 + max(SETTLED_SECONDS, STILL_SECONDS)
+    (left,) = sas
+    assert left.unique_id == newer.unique_id
+    # It says goodbye, and charon is left with what stands.
+    sas.remove(left)
+    down = turn(replace(powered, now_seconds=now + 1, ike=replace(UP_IKE, sas=tuple(sas))), memory)
+    assert [peer.state for peer in down.peers] == [PeerState.DOWN]
+    assert any(isinstance(action, Initiate) for action in down.actions) == is_initiator(
+        CONNECTION.local_chassis, CONNECTION.remote_chassis
+    )

@@ -5,12 +5,17 @@ ike_sa.c: ESP counts only where it is encapsulated, and so takes the same path).
 blocked, or whose other charon is away, carries on well: its keys are there, and ESP that comes in
 and is authentic proves that the peer is. So charon is told to be patient for an hour
 (deploy/strongswan.conf), and the agent gives up what is dead, after as long as charon would have.
+
+A peer that lost its power is back before that, with a new IKE_SA beside the old one, whose other
+end is gone. If it ends again, in good order, charon leads what is sent to it back into the old one
+(del_policy in kernel_netlink_ipsec.c), and the pair looks up: this node would not begin it. So one
+that has been replaced is given up much sooner.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from geneveil.agent.orphans import Sighting
+from geneveil.agent.orphans import Key, Sighting
 from geneveil.mesh.actions import TerminateIkeSa
 from geneveil.mesh.doubles import SETTLED_SECONDS
 from geneveil.model.connection import Connection, IkeSa, sas_by_connection
@@ -19,6 +24,10 @@ from geneveil.model.xfrm import XfrmState
 PATIENCE_SECONDS = 72.0
 """How long an exchange may stay without an answer while nothing comes in by ESP either. So long,
 because SAs that stand carry on at once when a wire is mended or a node that stood still goes on."""
+
+REPLACED_SECONDS = 10.0
+"""The same beside another IKE_SA that carries all of it and answers. Each asks after DPD_SECONDS of
+silence: on a path that is cut, or to a charon that stands still, the other waits by then too."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +55,7 @@ def judge_dead(
     connections: tuple[Connection, ...],
     sas: tuple[IkeSa, ...],
     states: tuple[XfrmState, ...] | None,
+    in_use: frozenset[Key] | None,
     before: DeadWatch,
     now_seconds: float,
 ) -> tuple[DeadWatch, list[TerminateIkeSa]]:
@@ -54,6 +64,8 @@ def judge_dead(
     Args:
         states: the kernel's; None if they could not be read: then nobody is given up who may still
             be sending.
+        in_use: see `geneveil.agent.in_use`; None if not known: then what has been replaced is given
+            up after as long as everything else.
     """
     waiting = _waiting(sas, before, now_seconds)
     heard = (
@@ -63,12 +75,6 @@ def judge_dead(
     by_connection = sas_by_connection(sas)
     for connection in connections:
         own = by_connection.get(connection.name, ())
-        late = {
-            sa.unique_id
-            for sa in own
-            if sa.unique_id in waiting
-            and now_seconds - waiting[sa.unique_id].since_seconds >= PATIENCE_SECONDS
-        }
         kept = [sa for sa in own if sa.unique_id not in waiting and sa.is_established]
         sighting = heard.get(connection.name)
         is_still = (
@@ -77,9 +83,15 @@ def judge_dead(
             and now_seconds - sighting.still_since_seconds >= PATIENCE_SECONDS
         )
         for sa in own:
-            is_dead = is_still or not sa.is_established or _is_covered(sa, kept)
-            if sa.unique_id in late and is_dead:
-                why = f"its peer has not answered for {PATIENCE_SECONDS:.0f} s"
+            if sa.unique_id not in waiting:
+                continue
+            waited = now_seconds - waiting[sa.unique_id].since_seconds
+            is_covered = _is_covered(sa, kept)
+            is_dead = is_still or not sa.is_established or is_covered
+            is_replaced = is_covered and _is_unheard(connection, sa, in_use)
+            patience = REPLACED_SECONDS if is_replaced else PATIENCE_SECONDS
+            if is_dead and waited >= patience:
+                why = f"its peer has not answered for {patience:.0f} s"
                 given_up.append(TerminateIkeSa(sa.unique_id, sa.connection, why, at_once=True))
     return DeadWatch(waiting, heard), given_up
 
@@ -126,3 +138,10 @@ def _is_covered(sa: IkeSa, kept: list[IkeSa]) -> bool:
         if child.is_installed and child.installed_seconds >= SETTLED_SECONDS
     }
     return bool(kept) and all(child.name in settled for child in sa.children if child.is_installed)
+
+
+def _is_unheard(connection: Connection, sa: IkeSa, in_use: frozenset[Key] | None) -> bool:
+    """Whether it is known that the peer sends nothing through it."""
+    return in_use is not None and not any(
+        (connection.local_ip, child.spi_in) in in_use for child in sa.children
+    )

@@ -288,7 +288,6 @@ def _plan_actions(
     states = None if isinstance(seen.states, GeneveilError) else seen.states
     is_same = memory.mesh.instance == seen.ike.instance  # another charon counts from 1 again
     before = memory.dead if is_same else DeadWatch(heard=memory.dead.heard)
-    dead, given_up = judge_dead(plan.connections, seen.ike.sas, states, before, seen.now_seconds)
     used = judge_in_use(
         plan.connections,
         seen.ike.sas,
@@ -296,6 +295,9 @@ def _plan_actions(
         None if isinstance(seen.policies, GeneveilError) else seen.policies,
         memory.arrivals,
         seen.now_seconds,
+    )
+    dead, given_up = judge_dead(
+        plan.connections, seen.ike.sas, states, used.sas, before, seen.now_seconds
     )
     memory = replace(memory, arrivals=used.sightings, dead=dead)
     actions += diff_ike(
