@@ -4,14 +4,16 @@ from dataclasses import replace
 
 import pytest
 
+from geneveil.agent.decide import AgentMemory, Decision
+from geneveil.agent.observe import Observation
 from geneveil.agent.orphans import QUIET_SECONDS, Orphans, judge_orphans
 from geneveil.agent.peers import KernelView, judge_peer
 from geneveil.agent.rotation.watch import WatchRecord
 from geneveil.agent.silence import SILENT_SECONDS, judge_silence
-from geneveil.mesh.actions import DeleteState
+from geneveil.mesh.actions import DeleteState, TerminateIkeSa
 from geneveil.mesh.memory import Memory, for_instance
 from geneveil.model.connection import Connection, IkeSa
-from geneveil.model.errors import DaemonError
+from geneveil.model.errors import DaemonError, KernelError
 from geneveil.model.node_status import PeerState
 from geneveil.model.xfrm import XfrmState
 from geneveil.xfrm.wire import XFRM_MSG_DELSA, encode_delete_request, parse_errno
@@ -22,6 +24,7 @@ from tests.unit.test_agent_decide import (
     NOW,
     OUT_POLICY,
     SEEN,
+    SNAPSHOT,
     UP,
     UP_IKE,
     child,
@@ -182,5 +185,73 @@ def test_what_a_closed_peer_still_has_the_keys_of_goes_at_once() -> None:
     )
     gone = [action for action in turn(seen).actions if isinstance(action, DeleteState)]
     assert gone == [DeleteState(s.destination, s.spi, s.protocol) for s in carrying]
-    away = turn(replace(seen, ike=DaemonError("charon is away")))
-    assert not any(isinstance(action, DeleteState) for action in away.actions)
+
+
+REVOKED = WatchRecord(revoked_chassis=frozenset({"node2"}))
+EXPIRED = WatchRecord(expired_chassis=frozenset({"NODE2"}))
+AWAY = DaemonError("charon does not answer")
+
+
+def deleted(decision: Decision) -> set[int]:
+    return {action.spi for action in decision.actions if isinstance(action, DeleteState)}
+
+
+@pytest.mark.parametrize("record", [REVOKED, EXPIRED], ids=["revoked", "expired"])
+def test_a_closed_peer_is_closed_in_the_kernel_while_charon_stands_still(
+    record: WatchRecord,
+) -> None:
+    foreign = replace(LEFT[0], spi=0x93, reqid=7)
+    held = replace(LEFT[0], spi=0x94, aead=None)
+    carrying = tuple(replace(one, packets=9) for one in LEFT)
+    stopped = replace(UP, ike=AWAY, states=(*carrying, foreign, held))
+    before = turn(UP).memory
+    assert deleted(turn(stopped, before)) == set()
+    assert deleted(turn(replace(stopped, record=record), before)) == {0x91, 0x92}
+    assert deleted(turn(replace(stopped, record=record))) == {0x91, 0x92}  # a new agent
+    # Its tunnel went as well.
+    gone = replace(stopped, ovs=replace(SNAPSHOT, tunnels=()), record=record)
+    assert deleted(turn(gone, before)) == {0x91, 0x92}
+    blind = replace(gone, states=KernelError("cannot read"))
+    assert deleted(turn(blind, before)) == set()
+
+
+def test_a_charon_that_goes_on_closes_what_it_had_of_a_closed_peer() -> None:
+    memory = turn(replace(UP, ike=AWAY, states=LEFT, record=REVOKED), turn(UP).memory).memory
+    back = turn(replace(UP, states=(), record=REVOKED), memory)
+    ended = [action for action in back.actions if isinstance(action, TerminateIkeSa)]
+    assert [(action.unique_id, action.at_once) for action in ended] == [(1, True)]
+
+
+def spis_deleted_later(seen: Observation, memory: AgentMemory | None) -> set[int]:
+    """After a first look and nothing that came through."""
+    first = turn(seen, memory)
+    assert deleted(first) == set()
+    return deleted(turn(replace(seen, now_seconds=1000.0 + QUIET_SECONDS), first.memory))
+
+
+def test_what_is_left_of_a_pair_that_is_planned_no_more_goes_when_it_is_quiet() -> None:
+    foreign = tuple(replace(one, spi=one.spi + 16, reqid=one.reqid ^ 1) for one in LEFT)
+    without = replace(SEEN, ovs=replace(SNAPSHOT, tunnels=()), states=(*LEFT, *foreign))
+    before = turn(replace(SEEN, states=LEFT)).memory
+    assert spis_deleted_later(without, before) == {0x91, 0x92}
+    assert spis_deleted_later(replace(without, ike=AWAY), before) == set()  # it may know them
+    assert spis_deleted_later(without, None) == set()  # nobody says whose they are
+    used = turn(without, before).memory
+    busy = (replace(LEFT[0], packets=5), LEFT[1])
+    later = replace(without, now_seconds=1000.0 + QUIET_SECONDS, states=busy)
+    assert deleted(turn(later, used)) == {0x92}
+
+
+def test_what_is_left_of_an_address_or_a_port_goes_too() -> None:
+    tunnel = SNAPSHOT.tunnels[0]
+    before = turn(replace(SEEN, states=LEFT)).memory
+    moved = replace(SNAPSHOT, tunnels=(replace(tunnel, remote_ip="192.0.2.77"),))
+    assert spis_deleted_later(replace(SEEN, ovs=moved, states=LEFT), before) == {0x91, 0x92}
+    assert spis_deleted_later(replace(SEEN, ovs=moved, states=LEFT), None) == {0x91, 0x92}
+    other_port = replace(SNAPSHOT, tunnels=(replace(tunnel, dst_port="7000"),))
+    assert spis_deleted_later(replace(SEEN, ovs=other_port, states=LEFT), before) == {0x91, 0x92}
+
+
+def test_without_a_picture_of_the_tunnels_nothing_is_left_over() -> None:
+    blind = replace(SEEN, ovs=DaemonError("Open vSwitch is away"), states=LEFT, record=REVOKED)
+    assert spis_deleted_later(blind, None) == set()

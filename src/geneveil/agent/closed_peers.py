@@ -19,13 +19,18 @@ def close_peers(
 
     Fails closed: yes; what the operator said last stays in force while it is silent.
     """
-    revoked = {name_key(chassis) for chassis in record.revoked_chassis}
-    expired = {name_key(chassis) for chassis in record.expired_chassis} - revoked
-    gone = [c for c in plan.connections if name_key(c.remote_chassis) in revoked | expired]
+    closed = closed_names(record)
+    expired = closed - {name_key(chassis) for chassis in record.revoked_chassis}
+    gone = [c for c in plan.connections if name_key(c.remote_chassis) in closed]
     kept = tuple(connection for connection in plan.connections if connection not in gone)
     findings = [_revoked(chassis) for chassis in sorted(record.revoked_chassis)]
     findings += [_expired(c.remote_chassis) for c in gone if name_key(c.remote_chassis) in expired]
     return replace(plan, connections=kept), frozenset(c.name for c in gone), findings
+
+
+def closed_names(record: WatchRecord) -> frozenset[str]:
+    """The chassis that the operator has this node close, as names are compared."""
+    return frozenset(map(name_key, record.revoked_chassis | record.expired_chassis))
 
 
 def _revoked(chassis: str) -> Finding:

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from geneveil.agent.cleartext import Growth, judge_cleartext
-from geneveil.agent.closed_peers import close_peers
+from geneveil.agent.closed_peers import close_peers, closed_names
 from geneveil.agent.config import ControlPlaneKind, guarded_ports
 from geneveil.agent.dead_peers import DeadWatch, judge_dead
 from geneveil.agent.esp import fallback_since, judge_esp
+from geneveil.agent.former import Met, find_former
 from geneveil.agent.in_use import judge_in_use
 from geneveil.agent.kube.remedies import reword
 from geneveil.agent.lost_settings import are_lost, guess_encapsulation
@@ -33,6 +34,7 @@ from geneveil.model.connection import Connection
 from geneveil.model.errors import GeneveilError, RefusedError
 from geneveil.model.guard import GuardCounter, GuardSpec, ObservedGuard
 from geneveil.model.health import Finding, HealthValue
+from geneveil.model.names import name_key
 from geneveil.model.node_status import PeerState, PeerStatus
 from geneveil.model.tunnel import OvsSnapshot
 
@@ -62,6 +64,7 @@ class AgentMemory:
         was_all_up: every pair was, at every turn since the guard's counters were read.
         counted: the guard's latest reading.
         guard: what was decided last, or found at the start.
+        met: whom the plan named so far.
     """
 
     mesh: Memory = field(default_factory=Memory)
@@ -80,6 +83,7 @@ class AgentMemory:
     was_all_up: bool = False
     counted: ObservedGuard | None = None
     guard: GuardSpec | None = None
+    met: Met = field(default_factory=Met)
 
 
 @dataclass(frozen=True)
@@ -138,6 +142,7 @@ def decide(seen: Observation, memory: AgentMemory, standing: tuple[Finding, ...]
     revoked, esp = frozenset[str](), None
     wanted = plan.connections if plan else ()
     if plan is not None:
+        memory = replace(memory, met=memory.met.joined_with(plan))
         plan, revoked, closed = close_peers(plan, record)
         esp = judge_esp(seen, memory.mesh.esp, plan)
         plan, memory = esp.plan, replace(memory, mesh=replace(memory.mesh, esp=esp.watches))
@@ -145,8 +150,7 @@ def decide(seen: Observation, memory: AgentMemory, standing: tuple[Finding, ...]
     memory = _remember_trust(seen, memory, trust, (seen.trust_files, chassis, known))
     leak, on_wire = judge_leak(seen.sentinel, memory.leak, seen.now_seconds)
     memory = replace(memory, snapshot=snapshot, settings=remembered, leak=leak, guard=guard)
-    shut = tuple(connection for connection in wanted if connection.name in revoked)
-    orphans = _judge_orphans(seen, memory, plan, shut)
+    orphans = _judge_orphans(seen, memory, plan, wanted, record)
     memory, peers, peer_findings = _judge_peers(seen, memory, plan, orphans)
     memory, counted = _judge_counters(seen, memory, peers, wanted, bool(revoked))
     findings += [*peer_findings, *counted, *on_wire]
@@ -277,8 +281,9 @@ def _plan_actions(
         actions.append(ApplyBolt(guard))
     devices = choose_devices(seen.addresses, memory.snapshot, plan)
     actions += plan_sentinel(seen.sentinel, devices, guard)
+    deleted = [DeleteState(s.destination, s.spi, s.protocol) for s in orphans.replaced]
     if plan is None or isinstance(seen.ike, GeneveilError):
-        return actions, memory
+        return [*actions, *deleted], memory  # of peers that are closed
     carried = orphans.carried
     mesh = for_instance(memory.mesh, seen.ike.instance, seen.now_seconds)
     attempts = track_attempts(mesh, plan.connections, seen.ike, seen.now_seconds, carried)
@@ -304,22 +309,35 @@ def _plan_actions(
         plan.connections, trust.identity, seen.ike, mesh, seen.now_seconds, revoked, broken,
         carried, used.sas,
     )  # fmt: skip
-    actions += given_up
-    actions += [DeleteState(s.destination, s.spi, s.protocol) for s in orphans.replaced]
+    actions += [*given_up, *deleted]
     return actions, replace(memory, mesh=mesh)
 
 
 def _judge_orphans(
-    seen: Observation, memory: AgentMemory, plan: MeshPlan | None, shut: tuple[Connection, ...]
+    seen: Observation,
+    memory: AgentMemory,
+    plan: MeshPlan | None,
+    wanted: tuple[Connection, ...],
+    record: WatchRecord,
 ) -> Orphans:
+    """`wanted`: what the plan was before peers were closed."""
+    states = None if isinstance(seen.states, GeneveilError) else seen.states
+    closed, former = list[Connection](), list[Connection]()
+    if plan is not None:
+        names = closed_names(record)
+        said = record.revoked_chassis | record.expired_chassis
+        left = find_former(wanted, states, plan.chassis, memory.met, said)
+        closed = [c for c in (*wanted, *left) if name_key(c.remote_chassis) in names]
+        former = [c for c in left if name_key(c.remote_chassis) not in names]
     return judge_orphans(
         plan.connections if plan else (),
         None if isinstance(seen.ike, GeneveilError) else seen.ike.sas,
-        None if isinstance(seen.states, GeneveilError) else seen.states,
+        states,
         memory.sightings,
         seen.now_seconds,
         seen.now,
-        shut,
+        tuple(closed),
+        tuple(former),
     )
 
 

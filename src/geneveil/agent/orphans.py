@@ -4,7 +4,8 @@ They go on carrying, and the peer goes on believing in them. So a charon that is
 as for a pair that is down: it makes the child that carries this node's own traffic, and the peer,
 which sees a newer IKE_SA, makes its own there (`geneveil.mesh.reauthentication` says why each its
 own). Only when a direction has been replaced and nothing comes through the orphan any more is it
-deleted: exactly that state, by its address, protocol and SPI.
+deleted: exactly that state, by its address, protocol and SPI. What is left of a pair that is
+planned no more is deleted when nothing comes through it; of a peer that is closed, at once.
 
 An SA is ours if it has the reqid that we gave to the child, between the pair's addresses.
 """
@@ -62,22 +63,29 @@ def judge_orphans(
     now_seconds: float,
     now: datetime,
     closed: tuple[Connection, ...] = (),
+    former: tuple[Connection, ...] = (),
 ) -> Orphans:
     """Decide what the orphans are and which of them can go.
 
     Args:
-        sas, states: None for what could not be read: then nothing is an orphan, nothing goes and
-            nothing is forgotten.
+        sas, states: None for what could not be read: then nothing is an orphan and nothing is
+            forgotten, and nothing goes but what is closed.
         now: by the clock that the kernel dates its states with. One that was set back makes a pair
             look as if it were not carried: then it is begun as one that is down.
         closed: of peers that are revoked, or expired: their orphans go at once, whatever they
-            carry. Nothing will replace them, and the peer still has the keys.
+            carry. Nothing will replace them, and the peer still has the keys. While charon does
+            not say what it knows, everything of theirs goes: it closes what it still has when it
+            is back.
+        former: planned no more, for a peer that is not closed.
     """
-    if sas is None or states is None:
+    if states is None:
         return Orphans(sightings=before)
+    between = _states_by_ends(states)
+    shut = [state for connection in closed for state in _ours(connection, between)]
+    if sas is None:
+        return Orphans(replaced=tuple(shut), sightings=before)
     known = {spi for sa in sas for child in sa.children for spi in (child.spi_in, child.spi_out)}
     carried: set[str] = set()
-    between = _states_by_ends(states)
     by_connection = sas_by_connection(sas)
     replaced: list[XfrmState] = []
     sightings: dict[Key, Sighting] = {}
@@ -88,17 +96,32 @@ def judge_orphans(
         older = [state for state in own if state.added_at_seconds <= latest]
         if missing and all(_carries(older, connection, str(child)) for child in missing):
             carried.add(connection.name)
-        for state in own:
-            key = (state.destination, state.spi)
-            seen = before.get(key)
-            if seen is None or seen.packets != state.packets:
-                seen = Sighting(state.packets, now_seconds)
-            sightings[key] = seen
-            if not missing and now_seconds - seen.still_since_seconds >= QUIET_SECONDS:
-                replaced.append(state)
-    for connection in closed:
-        replaced += [s for s in _ours(connection, between) if s.spi not in known]
+        quiet = _quiet(own, before, sightings, now_seconds)
+        replaced += [] if missing else quiet
+    for connection in former:
+        own = [s for s in _ours(connection, between) if s.spi not in known]
+        replaced += _quiet(own, before, sightings, now_seconds)
+    replaced += [state for state in shut if state.spi not in known]
     return Orphans(frozenset(carried), tuple(replaced), sightings)
+
+
+def _quiet(
+    own: list[XfrmState],
+    before: Mapping[Key, Sighting],
+    sightings: dict[Key, Sighting],
+    now_seconds: float,
+) -> list[XfrmState]:
+    """Those that have carried nothing for long enough; adds all of them to the sightings."""
+    quiet = []
+    for state in own:
+        key = (state.destination, state.spi)
+        seen = before.get(key)
+        if seen is None or seen.packets != state.packets:
+            seen = Sighting(state.packets, now_seconds)
+        sightings[key] = seen
+        if now_seconds - seen.still_since_seconds >= QUIET_SECONDS:
+            quiet.append(state)
+    return quiet
 
 
 def _states_by_ends(states: Iterable[XfrmState]) -> Mapping[Ends, list[XfrmState]]:
