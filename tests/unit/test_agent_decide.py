@@ -31,6 +31,7 @@ from geneveil.model.errors import (
     DaemonError,
     KernelError,
     OperatorUnreachableError,
+    RefusedError,
     TrustError,
 )
 from geneveil.model.guard import GuardCounter, GuardSpec, ObservedGuard, Tally
@@ -48,6 +49,7 @@ from geneveil.model.xfrm import (
     XfrmTemplate,
 )
 from geneveil.pki.authority import encode_certificate, make_authority, sign_node
+from geneveil.pki.crl import RevocationReason, RevokedCertificate, encode_crl, make_crl
 from geneveil.pki.keys import encode_key, make_key
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -392,6 +394,22 @@ def test_a_certificate_that_is_due_is_used_and_named_once_its_end_is_near() -> N
     assert (ended.must_renew, ended.trust.identity) == (False, None)
     assert codes(ended) == ["certificate-expired"]
     assert "geneveil operator token" in ended.findings[0].remedy
+
+
+def test_a_node_that_is_revoked_does_not_ask_for_another_certificate() -> None:
+    due = replace(UP, now=due_date())
+    refused = RefusedError("node-revoked", "no")
+    told = turn(replace(due, failures=Failures(watch=refused)))
+    assert (told.must_renew, told.is_refused, codes(told)) == (False, True, ["node-revoked"])
+    serial = f"{LEAF.serial_number:040x}"
+    entry = RevokedCertificate(
+        serial, NOW, NOW + timedelta(days=1), RevocationReason.KEY_COMPROMISE
+    )
+    listed = replace(FILES, crls=encode_crl(make_crl(CA, 1, [entry], NOW)))
+    shown = turn(replace(due, trust_files=listed))
+    assert (shown.must_renew, shown.trust.identity) == (False, None)
+    assert codes(shown) == ["certificate-revoked"]
+    assert "put a new token" in shown.findings[0].remedy
 
 
 def due_date() -> datetime:

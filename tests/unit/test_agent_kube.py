@@ -1,5 +1,6 @@
 """The agent on Kubernetes, as values: its configuration, its objects, its pace."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -246,10 +247,12 @@ def test_nodes_do_not_beat_together() -> None:
 
 
 def test_a_node_that_needs_no_token_asks_whenever_it_has_no_identity() -> None:
-    expired = Situation(False, certificate_changed_at=1.0, token_changed_at=None)
+    expired = Situation(has_identity=False, has_certificate=True, token=None)
     assert not must_enrol(expired)
-    assert must_enrol(Situation(False, 1.0, None, needs_token=False))
-    assert not must_enrol(Situation(True, 1.0, None, needs_token=False))
+    assert must_enrol(replace(expired, needs_token=False))
+    usable = Situation(has_identity=True, has_certificate=True, token=None, needs_token=False)
+    assert not must_enrol(usable)
+    assert not must_enrol(replace(usable, is_refused=True))  # its objects say why
 
 
 def test_no_remedy_speaks_of_join_tokens() -> None:

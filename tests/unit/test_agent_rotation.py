@@ -13,7 +13,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from geneveil.agent.rotation.crls import merge_crls, parse_crls
 from geneveil.agent.rotation.files import finish_switch, put_away, read_situation
 from geneveil.agent.rotation.io import has_settings, prepare_request
-from geneveil.agent.rotation.renewal import Situation, judge_renewal, judge_watch, must_renew
+from geneveil.agent.rotation.renewal import (
+    SHUT_OUT_SECONDS,
+    Situation,
+    judge_renewal,
+    judge_watch,
+    must_renew,
+    pause_after,
+)
 from geneveil.agent.rotation.watch import (
     WatchRecord,
     encode_record,
@@ -169,6 +176,23 @@ def test_when_to_renew(
     status: CertificateStatus, record: WatchRecord, day: float, due: bool
 ) -> None:
     assert must_renew(status, "old", record, NOW + timedelta(days=day)) is due
+
+
+def test_a_node_that_is_shut_out_does_not_ask() -> None:
+    due = NOW + timedelta(days=1650)
+    assert must_renew(DUE, "old", WatchRecord(), due)
+    assert not must_renew(DUE, "old", WatchRecord(), due, is_shut_out=True)
+    assert not must_renew(DUE, "old", ROLLING, due, is_shut_out=True)
+
+
+@pytest.mark.parametrize("reason", ["node-revoked", "certificate-revoked"])
+def test_whoever_is_shut_out_asks_seldom(reason: str) -> None:
+    for attempts in (1, 99):
+        pause = pause_after(RefusedError(reason, "no"), "watch node1", attempts)
+        assert SHUT_OUT_SECONDS <= pause <= 1.5 * SHUT_OUT_SECONDS
+    assert pause_after(AWAY, "watch node1", 99) < 100
+    # Clocks may be set right, a backup be found: that shall be noticed soon.
+    assert pause_after(RefusedError("certificate-expired", "no"), "watch node1", 99) < 100
 
 
 AWAY = OperatorUnreachableError("the operator does not answer", why="timed out")

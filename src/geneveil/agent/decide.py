@@ -18,7 +18,13 @@ from geneveil.agent.orphans import Key, Orphans, Sighting, judge_orphans
 from geneveil.agent.peers import Beginning, KernelView, judge_peer
 from geneveil.agent.readings import no_chassis, reading_findings, settings_findings
 from geneveil.agent.refused import Refused, judge_refused
-from geneveil.agent.rotation.renewal import judge_renewal, judge_watch, must_renew
+from geneveil.agent.rotation.renewal import (
+    is_refused,
+    is_shut_out,
+    judge_renewal,
+    judge_watch,
+    must_renew,
+)
 from geneveil.agent.rotation.watch import WatchRecord
 from geneveil.agent.silence import judge_silence
 from geneveil.agent.trust import Trust, TrustFiles, judge_trust
@@ -92,6 +98,7 @@ class Decision:
 
     Attributes:
         must_renew: the operator is to be asked for a new certificate.
+        is_refused: the operator will not have the certificate, however usable it looks here.
         is_retired: charon has forgotten the key that was replaced: its file can go.
         answered_pairs: addresses of the pairs whose echoes are to be answered.
     """
@@ -105,6 +112,7 @@ class Decision:
     trust: Trust
     findings: tuple[Finding, ...]
     must_renew: bool = False
+    is_refused: bool = False
     is_retired: bool = False
     answered_pairs: frozenset[tuple[str, str]] = frozenset()
 
@@ -142,7 +150,6 @@ def decide(seen: Observation, memory: AgentMemory, standing: tuple[Finding, ...]
     revoked, esp = frozenset[str](), None
     wanted = plan.connections if plan else ()
     if plan is not None:
-        memory = replace(memory, met=memory.met.joined_with(plan))
         plan, revoked, closed = close_peers(plan, record)
         esp = judge_esp(seen, memory.mesh.esp, plan)
         plan, memory = esp.plan, replace(memory, mesh=replace(memory.mesh, esp=esp.watches))
@@ -150,7 +157,7 @@ def decide(seen: Observation, memory: AgentMemory, standing: tuple[Finding, ...]
     memory = _remember_trust(seen, memory, trust, (seen.trust_files, chassis, known))
     leak, on_wire = judge_leak(seen.sentinel, memory.leak, seen.now_seconds)
     memory = replace(memory, snapshot=snapshot, settings=remembered, leak=leak, guard=guard)
-    orphans = _judge_orphans(seen, memory, plan, wanted, record)
+    memory, orphans = _judge_orphans(seen, memory, plan, wanted, record)
     memory, peers, peer_findings = _judge_peers(seen, memory, plan, orphans)
     memory, counted = _judge_counters(seen, memory, peers, wanted, bool(revoked))
     findings += [*peer_findings, *counted, *on_wire]
@@ -166,6 +173,7 @@ def decide(seen: Observation, memory: AgentMemory, standing: tuple[Finding, ...]
         trust=trust,
         findings=_worded(seen, findings),
         must_renew=renews,
+        is_refused=is_refused(seen.failures.watch) or is_refused(seen.failures.renewal),
         is_retired=_is_retired(seen, memory, trust),
         answered_pairs=esp.answered_pairs if esp else frozenset(),
     )
@@ -194,7 +202,8 @@ def _judge_certificate(
 ) -> tuple[bool, list[Finding]]:
     if trust.certificate is None:
         return False, []
-    renews = must_renew(trust.certificate, trust.authority, record, seen.now)
+    shut_out = trust.is_revoked or is_shut_out(seen.failures.watch)
+    renews = must_renew(trust.certificate, trust.authority, record, seen.now, shut_out)
     findings = judge_renewal(trust.certificate, seen.failures.renewal, renews, seen.now)
     if trust.identity is not None or isinstance(seen.failures.watch, RefusedError):
         findings += judge_watch(record, seen.failures.watch, seen.now)
@@ -319,17 +328,18 @@ def _judge_orphans(
     plan: MeshPlan | None,
     wanted: tuple[Connection, ...],
     record: WatchRecord,
-) -> Orphans:
+) -> tuple[AgentMemory, Orphans]:
     """`wanted`: what the plan was before peers were closed."""
     states = None if isinstance(seen.states, GeneveilError) else seen.states
     closed, former = list[Connection](), list[Connection]()
     if plan is not None:
+        memory = replace(memory, met=memory.met.joined_with(wanted, plan.guard.ports))
         names = closed_names(record)
         said = record.revoked_chassis | record.expired_chassis
         left = find_former(wanted, states, plan.chassis, memory.met, said)
         closed = [c for c in (*wanted, *left) if name_key(c.remote_chassis) in names]
         former = [c for c in left if name_key(c.remote_chassis) not in names]
-    return judge_orphans(
+    orphans = judge_orphans(
         plan.connections if plan else (),
         None if isinstance(seen.ike, GeneveilError) else seen.ike.sas,
         states,
@@ -339,6 +349,7 @@ def _judge_orphans(
         tuple(closed),
         tuple(former),
     )
+    return memory, orphans
 
 
 def _judge_peers(

@@ -3,7 +3,12 @@
 import hashlib
 from dataclasses import dataclass
 
-from geneveil.model.errors import GeneveilError, RefusedError, TrustError
+from geneveil.model.errors import (
+    GeneveilError,
+    OperatorUnreachableError,
+    RefusedError,
+    TrustError,
+)
 from geneveil.model.health import Finding, Severity
 
 RETRY_FIRST_SECONDS = 1.0
@@ -13,35 +18,52 @@ RETRY_CAP_SECONDS = 30.0
 REFUSED_CAP_SECONDS = 120.0
 """Where each refused attempt leaves an object behind."""
 
+USED_UP = frozenset({"token-used", "token-void"})
+USED_UP_SECONDS = 600.0
+"""A token that was used with another request, or taken back, stays so: only another one helps."""
+
 JITTER = 0.25
 
 
 @dataclass(frozen=True)
 class Situation:
-    """What the decision needs: times are those of the files' last change, None for no file.
+    """What the decision needs.
 
-    `needs_token`: see `geneveil.agent.plane.port.ControlPlane`.
+    Attributes:
+        has_identity: it has a certificate that it can use.
+        has_certificate: it has one, whether or not it can.
+        token: what tells the join token that is there from others; None for none.
+        spent: the same of the one that the certificate was got with; None if that is not known.
+        needs_token: see `geneveil.agent.plane.port.ControlPlane`.
+        is_refused: the operator will not have the certificate, however usable it looks here.
     """
 
     has_identity: bool
-    certificate_changed_at: float | None
-    token_changed_at: float | None
+    has_certificate: bool
+    token: str | None
+    spent: str | None = None
     needs_token: bool = True
+    is_refused: bool = False
 
 
 def must_enrol(situation: Situation) -> bool:
     """Decide whether to ask the operator for a certificate.
 
-    With no certificate: yes. With one that cannot be used (expired, of another name, not matching)
-    only once somebody has put a newer token there, which says that this is wanted. Where no token
-    is needed, at once: whether the node may come back is the operator's to say.
+    With no certificate: yes. With one that cannot be used (expired, of another name, not matching),
+    or that the operator will not have, only once somebody has put another token there, which says
+    that this is wanted: another by its content, whatever clocks said when it was written. Where no
+    token is needed, at once: whether the node may come back is the operator's to say.
     """
-    if situation.has_identity:
+    if situation.has_identity and not (situation.is_refused and situation.needs_token):
         return False
-    if situation.certificate_changed_at is None or not situation.needs_token:
+    if not situation.has_certificate or not situation.needs_token:
         return True
-    token = situation.token_changed_at
-    return token is not None and token > situation.certificate_changed_at
+    return situation.token not in (None, situation.spent)
+
+
+def digest_token(text: str) -> str:
+    """What tells a join token from others, and does not give it away."""
+    return hashlib.sha256(f"geneveil join token {text.strip()}".encode()).hexdigest()
 
 
 def retry_seconds(chassis: str, attempts: int, cap_seconds: float = RETRY_CAP_SECONDS) -> float:
@@ -50,6 +72,19 @@ def retry_seconds(chassis: str, attempts: int, cap_seconds: float = RETRY_CAP_SE
     seed = f"geneveil enrolment {chassis} {attempts}".encode()
     fraction = int.from_bytes(hashlib.sha256(seed).digest()[:6]) / 2**48
     return plain * (1 + JITTER * (2 * fraction - 1))
+
+
+def pause_after(
+    error: GeneveilError, chassis: str, attempts: int, needs_token: bool = True
+) -> float:
+    """How long to wait after so many failed attempts; another token ends any wait."""
+    asked = error.retry_after_seconds if isinstance(error, OperatorUnreachableError) else 0.0
+    cap = RETRY_CAP_SECONDS
+    if isinstance(error, RefusedError) and error.reason in USED_UP:
+        return USED_UP_SECONDS
+    if isinstance(error, RefusedError) and not needs_token:
+        cap = REFUSED_CAP_SECONDS
+    return max(asked, retry_seconds(chassis, attempts, cap))
 
 
 def needs_other_key(error: RefusedError) -> bool:

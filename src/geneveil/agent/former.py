@@ -7,10 +7,9 @@ would have given is somebody else's, or of a peer that nobody knows any more, an
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from geneveil.agent.orphans import ESP
-from geneveil.mesh.plan import MeshPlan
 from geneveil.model.connection import FIRST_REQID, LAST_REQID, Connection
 from geneveil.model.xfrm import XfrmState
 
@@ -22,10 +21,10 @@ class Met:
     chassis: frozenset[str] = frozenset()
     ports: frozenset[int] = frozenset()
 
-    def joined_with(self, plan: MeshPlan) -> "Met":
-        """This, and whom the plan names."""
-        chassis = {connection.remote_chassis for connection in plan.connections}
-        return replace(self, chassis=self.chassis | chassis, ports=self.ports | {*plan.guard.ports})
+    def joined_with(self, planned: Iterable[Connection], ports: Iterable[int]) -> "Met":
+        """This, and whom a plan names."""
+        chassis = {connection.remote_chassis for connection in planned}
+        return Met(self.chassis | chassis, self.ports | {*ports})
 
 
 def find_former(

@@ -11,15 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from geneveil.agent.enrolment import (
-    REFUSED_CAP_SECONDS,
-    RETRY_CAP_SECONDS,
     Situation,
     explain_failure,
     must_enrol,
     needs_other_key,
-    retry_seconds,
+    pause_after,
 )
-from geneveil.agent.plane.io import changed_at
 from geneveil.agent.plane.port import ControlPlane
 from geneveil.agent.settings import encode_stored_settings
 from geneveil.agent.store import (
@@ -29,13 +26,14 @@ from geneveil.agent.store import (
     PENDING_KEY,
     PUBLIC_FILE_MODE,
     SETTINGS,
+    SPENT_TOKEN,
     TRUST_BUNDLE,
     NodeStore,
     write_atomically,
 )
 from geneveil.enroll.port import Bootstrap, EnrolmentPort, JoinToken
 from geneveil.model.clock import Clock
-from geneveil.model.errors import ConfigError, GeneveilError, OperatorUnreachableError, RefusedError
+from geneveil.model.errors import ConfigError, GeneveilError, RefusedError
 from geneveil.model.health import Finding
 from geneveil.model.node_status import LOCK_FILE, NodeStatus, status_document
 
@@ -139,7 +137,7 @@ class Enroller:
         self._wake = wake
         self._looked_at = threading.Event()
         self._token_changed = threading.Event()
-        self._token_changed_at: float | None = None
+        self._token: str | None = None
         self._chassis = ""
         self._is_wanted = False
         self._failure: Finding | None = None
@@ -154,19 +152,24 @@ class Enroller:
         """What the latest attempt said, if it failed and enrolment is still wanted."""
         return self._failure if self._is_wanted else None
 
-    def update(self, chassis: str, has_identity: bool) -> None:
-        """Tell it what the loop knows: our name, and whether there is a usable identity."""
+    def update(self, chassis: str, has_identity: bool, is_refused: bool) -> None:
+        """Tell it what the loop knows: our name, whether there is a usable identity, and whether
+        the operator will not have it."""
         self._chassis = chassis
-        token_changed_at = self._plane.token_changed_at()
-        if token_changed_at != self._token_changed_at:
-            self._token_changed_at = token_changed_at
+        token = self._plane.token_digest()
+        if token != self._token:
+            self._token = token
             self._token_changed.set()  # somebody did something about it: no need to wait
+        certificate, unreadable = self._store.try_read(CERTIFICATE)
+        spent, _unreadable = self._store.try_read(SPENT_TOKEN)
         self._is_wanted = bool(chassis) and must_enrol(
             Situation(
                 has_identity=has_identity,
-                certificate_changed_at=changed_at(self._store.directory / CERTIFICATE),
-                token_changed_at=token_changed_at,
+                has_certificate=certificate is not None or unreadable is not None,
+                token=token,
+                spent=None if spent is None else spent.decode("ascii", "replace").strip(),
                 needs_token=self._plane.needs_token,
+                is_refused=is_refused,
             )
         )
         if self._is_wanted:
@@ -184,7 +187,10 @@ class Enroller:
             error = self._attempt()
             attempts = attempts + 1 if error else 0
             self._wake()
-            if error and self._token_changed.wait(self._pause(error, attempts)):
+            if error is None:
+                continue
+            pause = pause_after(error, self._chassis, attempts, self._plane.needs_token)
+            if self._token_changed.wait(pause):
                 attempts = 0
 
     def _attempt(self) -> GeneveilError | None:
@@ -202,13 +208,10 @@ class Enroller:
             self._failure = explain_failure(unexpected)
             return unexpected
 
-    def _pause(self, error: GeneveilError, attempts: int) -> float:
-        asked = error.retry_after_seconds if isinstance(error, OperatorUnreachableError) else 0.0
-        is_object = isinstance(error, RefusedError) and not self._plane.needs_token
-        cap = REFUSED_CAP_SECONDS if is_object else RETRY_CAP_SECONDS
-        return max(asked, retry_seconds(self._chassis, attempts, cap))
-
     def _enrol(self, chassis: str) -> None:
+        if self._store.has(PENDING_CERTIFICATE):
+            return  # it has come; the loop takes it into use
+        digest = self._plane.token_digest()
         token = self._plane.token(chassis)
         client = self._plane.join(token)
         bootstrap = client.fetch_bootstrap(token.ca_pin)
@@ -217,6 +220,8 @@ class Enroller:
             self._enrol_anew(client, token, bootstrap)
         else:
             self._enrol_first(client, token, bootstrap)
+        if digest:  # after the certificate: else a crash in between would leave the node without
+            self._store.write(SPENT_TOKEN, digest.encode())
 
     def _enrol_first(self, client: EnrolmentPort, token: JoinToken, bootstrap: Bootstrap) -> None:
         from geneveil.pki.keyfiles import NamedBytes, parse_identity, parse_private_key
@@ -246,8 +251,6 @@ class Enroller:
         """With a new key, which takes the place of the old one only when all of it has come."""
         from geneveil.agent.rotation.io import keep_certificate, prepare_request
 
-        if self._store.has(PENDING_CERTIFICATE):
-            return  # it has come; the loop takes it into use
         self._store.write(SETTINGS, encode_stored_settings(bootstrap.settings))
         key, request = prepare_request(self._store, token.chassis)
         try:

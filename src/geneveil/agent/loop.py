@@ -201,7 +201,8 @@ class Agent:
             failures,
         )
         decision = decide(seen, self._memory, (*self._standing, *self._unsealed, *self._stuck))
-        self._enroller.update(decision.chassis, decision.trust.identity is not None)
+        has_identity = decision.trust.identity is not None
+        self._enroller.update(decision.chassis, has_identity, decision.is_refused)
         self._renewer.update(decision.chassis, decision.must_renew)
         self._watcher.update(confirm(seen, decision))
         self._ports.esp.listen(decision.answered_pairs)

@@ -37,6 +37,9 @@ CRLS = "crls.pem"
 WATCH = "watch.json"
 DROPPED = "dropped-authorities"
 OPERATOR_URL = "operator.url"
+SPENT_TOKEN = "spent-token"  # noqa: S105
+"""A digest of the join token that the certificate was got with."""
+
 DECOMMISSIONED = "decommissioned"
 """While it is there no agent starts, and once all of ours is gone no guard is set; its content says
 since when."""

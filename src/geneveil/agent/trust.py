@@ -51,6 +51,7 @@ class Trust:
     Attributes:
         authority: SHA-256 of the certificate of the authority that signed ours; or empty.
         replaced_serial: of the certificate before, while it is not put away.
+        is_revoked: our certificate stands on a CRL.
     """
 
     identity: Identity | None
@@ -60,6 +61,7 @@ class Trust:
     bundle: TrustBundle | None = None
     crls: tuple[Crl, ...] = ()
     replaced_serial: str = ""
+    is_revoked: bool = False
 
 
 def judge_trust(files: TrustFiles, chassis: str, settings: ClusterSettings, now: datetime) -> Trust:
@@ -111,6 +113,7 @@ def judge_trust(files: TrustFiles, chassis: str, settings: ClusterSettings, now:
         bundle=node.bundle,
         crls=crls,
         replaced_serial=serial_text(replaced.serial_number) if replaced else "",
+        is_revoked=is_revoked,
     )
 
 

@@ -41,6 +41,7 @@ from geneveil.agent.store import (
     REPLACED_KEY,
     SEAL,
     SETTINGS,
+    SPENT_TOKEN,
     TRUST_BUNDLE,
     UNFINISHED,
     WATCH,
@@ -56,7 +57,7 @@ from geneveil.xfrm.io import XfrmKernel
 KEYS = (KEY, PENDING_KEY, REPLACED_KEY)
 FILES = (  # the settings go with the seal: a boot before needs their ports for the guard
     *(CERTIFICATE, PENDING_CERTIFICATE, PENDING_REQUEST, REPLACED_CERTIFICATE),
-    *(TRUST_BUNDLE, CRLS, DROPPED, WATCH, OPERATOR_URL),
+    *(TRUST_BUNDLE, CRLS, DROPPED, WATCH, OPERATOR_URL, SPENT_TOKEN),
 )
 UNITS = ("geneveil-guard.service", "geneveil-agent.service")
 

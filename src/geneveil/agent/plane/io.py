@@ -1,9 +1,9 @@
 """The two control planes, and the one place where the choice is made."""
 
 import os
-from pathlib import Path
 
 from geneveil.agent.config import AgentConfig, ControlPlaneKind
+from geneveil.agent.enrolment import digest_token
 from geneveil.agent.plane.port import ControlPlane
 from geneveil.agent.store import OPERATOR_URL, NodeStore
 from geneveil.enroll.io import EnrolmentClient
@@ -68,9 +68,14 @@ class StandalonePlane:
             self._watcher = EnrolmentClient(url)
         return self._watcher
 
-    def token_changed_at(self) -> float | None:
-        """See `ControlPlane.token_changed_at`."""
-        return changed_at(self._config.token_file)
+    def token_digest(self) -> str | None:
+        """See `ControlPlane.token_digest`."""
+        try:
+            return digest_token(self._config.token_file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, UnicodeDecodeError):
+            return ""  # there is one: the attempt says what is wrong with it
 
     def report(self, status: NodeStatus) -> None:
         """See `ControlPlane.report`: an operator of ours does not ask."""
@@ -143,18 +148,10 @@ class KubernetesPlane:
         """See `ControlPlane.watcher`."""
         return self._enrolment
 
-    def token_changed_at(self) -> float | None:
-        """See `ControlPlane.token_changed_at`."""
+    def token_digest(self) -> str | None:
+        """See `ControlPlane.token_digest`."""
         return None
 
     def report(self, status: NodeStatus) -> None:
         """See `ControlPlane.report`."""
         self._reporter.tell(status)
-
-
-def changed_at(path: Path) -> float | None:
-    """A file's last change; None if there is none."""
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return None

@@ -34,8 +34,8 @@ class ControlPlane(Protocol):
     def watcher(self) -> EnrolmentPort:
         """Who holds the watch; the same one at each call, for as long as it stays the right one."""
 
-    def token_changed_at(self) -> float | None:
-        """When somebody put the join token there; None for none."""
+    def token_digest(self) -> str | None:
+        """Tells the join token that is there from others; None for none."""
 
     def report(self, status: NodeStatus) -> None:
         """What the node is like at this turn; returns at once and never fails."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from geneveil.agent.plane.port import ControlPlane
-from geneveil.agent.rotation.renewal import NEEDS_TOKEN
+from geneveil.agent.rotation.renewal import is_refused, pause_after
 from geneveil.agent.rotation.watch import encode_record, forget, judge_answer, parse_record
 from geneveil.agent.settings import encode_stored_settings, parse_stored_settings
 from geneveil.agent.store import (
@@ -27,7 +27,6 @@ from geneveil.agent.store import (
     WATCH,
     NodeStore,
 )
-from geneveil.enroll.backoff import backoff_seconds
 from geneveil.enroll.port import EnrolmentPort, NodeCredential, WatchState
 from geneveil.model.clock import Clock
 from geneveil.model.cluster import ClusterSettings, KeyType
@@ -125,8 +124,7 @@ class _Asking:
                 attempts += 1
                 self._failure = GeneveilError("asking the operator failed", why=repr(error))
             if self._failure is not None:
-                asked = getattr(self._failure, "retry_after_seconds", 0.0)
-                pause = backoff_seconds(f"{self._thread.name} {self._seed}", attempts, asked)
+                pause = pause_after(self._failure, f"{self._thread.name} {self._seed}", attempts)
             if self._failure is not None or before is not None:
                 self._wake()
             if pause and self._changed.wait(pause):
@@ -266,7 +264,7 @@ class Renewer(_Asking):
         except RefusedError as error:
             if error.reason.startswith("csr-") or not self._plane.needs_token:
                 self._store.destroy(PENDING_KEY)  # the next attempt makes another
-            if error.reason in NEEDS_TOKEN:
+            if is_refused(error):
                 _log.error("renewal refused", extra={"fields": {"reason": error.reason}})
             raise
         if self._store.read(CERTIFICATE) != certificate:

@@ -6,8 +6,10 @@ off or had its clock moved comes to the same decision as one that was there.
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeGuard
 
 from geneveil.agent.rotation.watch import WatchRecord
+from geneveil.enroll.backoff import backoff_seconds
 from geneveil.model.errors import GeneveilError, RefusedError, TrustError
 from geneveil.model.health import Finding, Severity
 from geneveil.model.node_status import CertificateStatus
@@ -28,6 +30,11 @@ NEEDS_TOKEN = frozenset(
 )
 
 
+SHUT_OUT = frozenset({"node-revoked", "certificate-revoked"})
+SHUT_OUT_SECONDS = 600.0
+"""The operator does not take that back for this certificate, whatever clocks say: it is not asked
+every minute for ever."""
+
 WRONG_CLOCK = timedelta(days=1)
 """A certificate that begins later than that was made while the operator's clock was wrong, or this
 node's is wrong now; the operator can tell, and makes another in the first case."""
@@ -47,14 +54,19 @@ class Situation:
 
 
 def must_renew(
-    certificate: CertificateStatus, authority: str, record: WatchRecord, now: datetime
+    certificate: CertificateStatus,
+    authority: str,
+    record: WatchRecord,
+    now: datetime,
+    is_shut_out: bool = False,
 ) -> bool:
     """Decide whether to ask for a new certificate.
 
     Args:
         authority: SHA-256 of the certificate of the authority that signed ours.
+        is_shut_out: it stands on a CRL, or the operator said so.
     """
-    if now >= certificate.not_after:
+    if is_shut_out or now >= certificate.not_after:
         return False  # it proves nothing any more: only a new token helps
     if now >= certificate.renew_at or now < certificate.not_before - WRONG_CLOCK:
         return True
@@ -83,7 +95,7 @@ def judge_renewal(
     left = certificate.not_after - now
     why = f": {_text(failure)}" if failure else ""
     subject = "node certificate"
-    if isinstance(failure, RefusedError) and failure.reason in NEEDS_TOKEN:
+    if is_refused(failure):
         return [needs_token(failure)]
     if left > WARN_BEFORE_END:
         if failure is None:
@@ -101,6 +113,24 @@ def judge_renewal(
             (failure.remedy if failure else "") or "the agent goes on trying",
         )
     ]
+
+
+def is_refused(failure: GeneveilError | None) -> TypeGuard[RefusedError]:
+    """Whether the operator will not have this node back with the certificate that it has."""
+    return isinstance(failure, RefusedError) and failure.reason in NEEDS_TOKEN
+
+
+def is_shut_out(failure: GeneveilError | None) -> bool:
+    """Whether the operator has this node, or its certificate, revoked."""
+    return isinstance(failure, RefusedError) and failure.reason in SHUT_OUT
+
+
+def pause_after(failure: GeneveilError, seed: str, attempts: int) -> float:
+    """How long to wait after so many failed attempts; a new certificate ends any wait."""
+    asked = getattr(failure, "retry_after_seconds", 0.0)
+    if is_shut_out(failure):
+        asked = max(asked, SHUT_OUT_SECONDS)
+    return backoff_seconds(seed, attempts, asked)
 
 
 def needs_token(error: RefusedError) -> Finding:
@@ -123,7 +153,7 @@ def needs_token(error: RefusedError) -> Finding:
 
 def judge_watch(record: WatchRecord, failure: GeneveilError | None, now: datetime) -> list[Finding]:
     """What is wrong about hearing from the operator."""
-    if isinstance(failure, RefusedError) and failure.reason in NEEDS_TOKEN:
+    if is_refused(failure):
         return [needs_token(failure)]
     if isinstance(failure, TrustError):
         return [
