@@ -21,6 +21,7 @@ from geneveil.mesh.actions import (
     ApplyGuard,
     Initiate,
     LoadConnection,
+    LoadCrl,
     LoadIdentity,
     TerminateIkeSa,
     UnloadConnection,
@@ -396,16 +397,50 @@ def test_a_certificate_that_is_due_is_used_and_named_once_its_end_is_near() -> N
     assert "geneveil operator token" in ended.findings[0].remedy
 
 
+def test_what_the_operator_said_holds_while_the_record_is_damaged_or_gone() -> None:
+    said = replace(UP, record=WatchRecord(3, frozenset({"node2"}), heard_at=NOW))
+    memory = turn(said).memory
+    assert memory.record == said.record
+    damaged = turn(replace(UP, record=TrustError("watch.json is damaged")), memory)
+    gone = turn(replace(UP, record=WatchRecord()), memory)
+    for decision in (damaged, gone):
+        assert decision.plan is not None
+        assert decision.plan.connections == ()
+        assert "peer-revoked" in codes(decision)
+        assert [a.unique_id for a in decision.actions if isinstance(a, TerminateIkeSa)] == [1]
+    assert "watch-unreadable" in codes(damaged)
+    again = turn(replace(UP, record=WatchRecord(4, heard_at=NOW)), damaged.memory)
+    assert codes(again) == []
+
+
+def revoked(serial: str, number: int = 1) -> bytes:
+    entry = RevokedCertificate(
+        serial, NOW, NOW + timedelta(days=1), RevocationReason.KEY_COMPROMISE
+    )
+    return encode_crl(make_crl(CA, number, [entry], NOW))
+
+
+def test_lists_that_were_read_hold_while_their_file_is_damaged() -> None:
+    listed = replace(SEEN, trust_files=replace(FILES, crls=revoked("1b" * 20)))
+    first = turn(listed)
+    damaged = replace(SEEN, trust_files=replace(FILES, crls=b"x" + revoked("1b" * 20)[:-9]))
+    later = turn(damaged, first.memory)
+    assert "crls-unusable" in codes(later)
+    assert later.trust.identity is not None
+    assert [crl.serials for crl in later.trust.crls] == [{"1b" * 20}]
+    assert [type(a) for a in turn(damaged, later.memory).actions].count(LoadCrl) == 1
+    own = replace(FILES, crls=revoked(f"{LEAF.serial_number:040x}"))
+    shut = turn(replace(SEEN, trust_files=own))
+    assert turn(damaged, shut.memory).trust.identity is None
+
+
 def test_a_node_that_is_revoked_does_not_ask_for_another_certificate() -> None:
     due = replace(UP, now=due_date())
     refused = RefusedError("node-revoked", "no")
     told = turn(replace(due, failures=Failures(watch=refused)))
     assert (told.must_renew, told.is_refused, codes(told)) == (False, True, ["node-revoked"])
     serial = f"{LEAF.serial_number:040x}"
-    entry = RevokedCertificate(
-        serial, NOW, NOW + timedelta(days=1), RevocationReason.KEY_COMPROMISE
-    )
-    listed = replace(FILES, crls=encode_crl(make_crl(CA, 1, [entry], NOW)))
+    listed = replace(FILES, crls=revoked(serial))
     shown = turn(replace(due, trust_files=listed))
     assert (shown.must_renew, shown.trust.identity) == (False, None)
     assert codes(shown) == ["certificate-revoked"]

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from geneveil.agent.rotation.crls import merge_crls, parse_crls
 from geneveil.agent.rotation.files import finish_switch, put_away, read_situation
-from geneveil.agent.rotation.io import has_settings, prepare_request
+from geneveil.agent.rotation.io import has_settings, keep_certificate, prepare_request
 from geneveil.agent.rotation.renewal import (
     SHUT_OUT_SECONDS,
     Situation,
@@ -38,6 +38,8 @@ from geneveil.agent.store import (
     REPLACED_CERTIFICATE,
     REPLACED_KEY,
     SETTINGS,
+    TRUST_BUNDLE,
+    WATCH,
     NodeStore,
 )
 from geneveil.agent.trust import TrustFiles, judge_trust
@@ -114,6 +116,43 @@ def test_a_revocation_is_not_taken_back_by_an_older_list() -> None:
     bundle = parse_bundle(NamedBytes("b", OLD_PEM))
     (kept,) = merge_crls(parse_crls(held, bundle, "x"), parse_crls(crl(OLD, 6), bundle, "x"))
     assert kept.number == 6
+
+
+def test_a_file_of_lists_that_is_damaged_heals_from_the_next_answer() -> None:
+    """What is whole in it is kept; the operator has the rest."""
+    bundle = OLD_PEM + NEW_PEM
+    held = crl(OLD, 5, "1b" * 20) + crl(NEW, 3)[:-20]
+    said = answer(bundle, crl(OLD, 4), crl(NEW, 3))
+    update = judge_answer(said, LEAF_PEM, bundle, held, None, NOW)
+    assert update.crls is not None
+    healed = parse_crls(update.crls, parse_bundle(NamedBytes("b", bundle)), "crls.pem")
+    assert {c.authority: c.number for c in healed} == {
+        sha(OLD.certificate): 5,
+        sha(NEW.certificate): 3,
+    }
+    for data in (b"garbage", crl(OLD, 1)[:-20], forged()):
+        again = judge_answer(answer(OLD_PEM, crl(OLD, 6)), LEAF_PEM, OLD_PEM, data, None, NOW)
+        assert again.crls == crl(OLD, 6)
+
+
+def test_a_damaged_record_stops_no_renewal_and_is_not_taken_for_an_empty_one(
+    tmp_path: Path,
+) -> None:
+    store, fresh = NodeStore(tmp_path), make_key(KeyType.ECDSA_P256)
+    leaf = sign_node(NEW, fresh.public_key(), "node1", "prod", CalendarSpan(60), NOW, SERIAL)
+    store.write(TRUST_BUNDLE, OLD_PEM)
+    store.write(WATCH, b"{")
+    parts = (encode_key(fresh), encode_certificate(leaf), NEW_PEM)
+    keep_certificate(store, "node1", parts, ClusterSettings(), Clock())
+    assert store.has(PENDING_CERTIFICATE)
+    assert store.read(WATCH) == b"{"
+
+
+class Clock:
+    """Stands still."""
+
+    def now(self) -> datetime:
+        return NOW
 
 
 def forged() -> bytes:

@@ -17,7 +17,8 @@ from geneveil.agent.rotation.io import (
     Watcher,
     has_settings,
 )
-from geneveil.agent.store import CERTIFICATE, KEY, TRUST_BUNDLE, WATCH, NodeStore
+from geneveil.agent.rotation.watch import parse_record
+from geneveil.agent.store import CERTIFICATE, CRLS, KEY, TRUST_BUNDLE, WATCH, NodeStore
 from geneveil.enroll.port import NodeCredential, WatchAnswer, WatchState
 from geneveil.model.cluster import ClusterSettings
 from geneveil.model.errors import OperatorUnreachableError
@@ -99,6 +100,25 @@ def test_an_operator_that_does_not_send_the_settings_is_asked_for_them_now_and_t
     watcher._attempt()
     assert operator.asked[-1] == 0
     assert has_settings(store)
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"{}", b"\xff"])
+def test_a_damaged_record_and_damaged_lists_heal_from_the_next_answer(
+    store: NodeStore, now: list[float], damage: bytes
+) -> None:
+    store.write(WATCH, damage)
+    store.write(CRLS, b"-----BEGIN X509 CRL-----\nAAAA\n")
+    operator = OldOperator()
+    watcher = watcher_of(operator, store, Confirmation("node1", (), (), "0a" * 20, ()))
+    operator.is_away = True
+    with pytest.raises(OperatorUnreachableError):
+        watcher._attempt()
+    assert store.read(WATCH) == damage  # it is not taken for one that says nothing
+    operator.is_away = False
+    assert watcher._attempt() == 0.0
+    assert operator.asked == [0, 0]  # answered at once
+    assert parse_record(store.read(WATCH)).generation == 7
+    assert store.read(CRLS) == b""
 
 
 def test_an_operator_that_holds_no_question_is_asked_less_and_less_often(

@@ -71,6 +71,7 @@ class AgentMemory:
         counted: the guard's latest reading.
         guard: what was decided last, or found at the start.
         met: whom the plan named so far.
+        record: what the operator said last.
     """
 
     mesh: Memory = field(default_factory=Memory)
@@ -90,6 +91,7 @@ class AgentMemory:
     counted: ObservedGuard | None = None
     guard: GuardSpec | None = None
     met: Met = field(default_factory=Met)
+    record: WatchRecord = field(default_factory=WatchRecord)
 
 
 @dataclass(frozen=True)
@@ -141,8 +143,8 @@ def decide(seen: Observation, memory: AgentMemory, standing: tuple[Finding, ...]
     trust = _judge_trust(seen, memory, chassis, known)
     # Without a name nothing can be said about whose certificate it should be.
     findings += trust.findings if chassis else ()
-    record = seen.record if isinstance(seen.record, WatchRecord) else WatchRecord()
-    renews, renewal_findings = _judge_certificate(seen, trust, record)
+    memory = replace(memory, record=_last_heard(seen, memory))
+    renews, renewal_findings = _judge_certificate(seen, trust, memory.record)
     findings += renewal_findings
     guard = plan.guard if plan else GuardSpec(ports)
     if plan is None or is_lost:
@@ -150,14 +152,14 @@ def decide(seen: Observation, memory: AgentMemory, standing: tuple[Finding, ...]
     revoked, esp = frozenset[str](), None
     wanted = plan.connections if plan else ()
     if plan is not None:
-        plan, revoked, closed = close_peers(plan, record)
+        plan, revoked, closed = close_peers(plan, memory.record)
         esp = judge_esp(seen, memory.mesh.esp, plan)
         plan, memory = esp.plan, replace(memory, mesh=replace(memory.mesh, esp=esp.watches))
         findings += (*closed, *esp.findings)
     memory = _remember_trust(seen, memory, trust, (seen.trust_files, chassis, known))
     leak, on_wire = judge_leak(seen.sentinel, memory.leak, seen.now_seconds)
     memory = replace(memory, snapshot=snapshot, settings=remembered, leak=leak, guard=guard)
-    memory, orphans = _judge_orphans(seen, memory, plan, wanted, record)
+    memory, orphans = _judge_orphans(seen, memory, plan, wanted)
     memory, peers, peer_findings = _judge_peers(seen, memory, plan, orphans)
     memory, counted = _judge_counters(seen, memory, peers, wanted, bool(revoked))
     findings += [*peer_findings, *counted, *on_wire]
@@ -182,6 +184,13 @@ def decide(seen: Observation, memory: AgentMemory, standing: tuple[Finding, ...]
 def _worded(seen: Observation, findings: list[Finding]) -> tuple[Finding, ...]:
     is_kubernetes = seen.config.control_plane is ControlPlaneKind.KUBERNETES
     return tuple(map(reword, findings) if is_kubernetes else findings)
+
+
+def _last_heard(seen: Observation, memory: AgentMemory) -> WatchRecord:
+    """A record that is damaged, or gone, takes nothing back that the operator said."""
+    if isinstance(seen.record, GeneveilError) or seen.record == WatchRecord():
+        return memory.record
+    return seen.record
 
 
 def _judge_settings(
@@ -271,7 +280,8 @@ def _judge_trust(
         and abs((seen.now - judged.at).total_seconds()) < TRUST_STANDS_SECONDS
     ):
         return judged.trust
-    return judge_trust(seen.trust_files, chassis, settings, seen.now)
+    known = judged.trust.crls if judged is not None else ()
+    return judge_trust(seen.trust_files, chassis, settings, seen.now, known)
 
 
 def _plan_actions(
@@ -327,15 +337,14 @@ def _judge_orphans(
     memory: AgentMemory,
     plan: MeshPlan | None,
     wanted: tuple[Connection, ...],
-    record: WatchRecord,
 ) -> tuple[AgentMemory, Orphans]:
     """`wanted`: what the plan was before peers were closed."""
     states = None if isinstance(seen.states, GeneveilError) else seen.states
     closed, former = list[Connection](), list[Connection]()
     if plan is not None:
         memory = replace(memory, met=memory.met.joined_with(wanted, plan.guard.ports))
-        names = closed_names(record)
-        said = record.revoked_chassis | record.expired_chassis
+        names = closed_names(memory.record)
+        said = memory.record.revoked_chassis | memory.record.expired_chassis
         left = find_former(wanted, states, plan.chassis, memory.met, said)
         closed = [c for c in (*wanted, *left) if name_key(c.remote_chassis) in names]
         former = [c for c in left if name_key(c.remote_chassis) not in names]

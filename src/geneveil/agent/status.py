@@ -7,7 +7,7 @@ from geneveil.agent.config import AgentConfig
 from geneveil.agent.decide import Decision
 from geneveil.agent.observe import Observation
 from geneveil.agent.rotation.renewal import renewal_state
-from geneveil.agent.rotation.watch import WatchRecord, fingerprints
+from geneveil.agent.rotation.watch import fingerprints
 from geneveil.model.cluster import Mode
 from geneveil.model.errors import GeneveilError
 from geneveil.model.health import HealthValue
@@ -47,7 +47,7 @@ def _trust_status(seen: Observation, decision: Decision) -> TrustStatus | None:
     if trust.bundle is None:
         return None
     loaded = frozenset[str]() if isinstance(seen.ike, GeneveilError) else seen.ike.certificates
-    record = seen.record if isinstance(seen.record, WatchRecord) else WatchRecord()
+    record = decision.memory.record
     authorities = zip(trust.bundle.authorities, fingerprints(trust.bundle), strict=True)
     return TrustStatus(
         renewal=renewal_state(seen.situation, decision.must_renew),

@@ -7,9 +7,9 @@ from hashlib import sha256
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from geneveil.agent.rotation.crls import Crl, parse_crls
+from geneveil.agent.rotation.crls import Crl, merge_crls, parse_crls, salvage_crls
 from geneveil.agent.rotation.renewal import needs_token
-from geneveil.agent.rotation.watch import parse_dropped
+from geneveil.agent.rotation.watch import fingerprints, parse_dropped
 from geneveil.model.cluster import ClusterSettings
 from geneveil.model.connection import Identity
 from geneveil.model.errors import RefusedError, TrustError
@@ -64,9 +64,17 @@ class Trust:
     is_revoked: bool = False
 
 
-def judge_trust(files: TrustFiles, chassis: str, settings: ClusterSettings, now: datetime) -> Trust:
+def judge_trust(
+    files: TrustFiles,
+    chassis: str,
+    settings: ClusterSettings,
+    now: datetime,
+    known_crls: tuple[Crl, ...] = (),
+) -> Trust:
     """Decide whether the node can prove itself.
 
+    Args:
+        known_crls: what was read before: it holds while the file is damaged.
     Fails closed: yes; with anything missing, unreadable, contradicting or out of its time there is
     no identity, and so no new connection.
     """
@@ -91,12 +99,7 @@ def judge_trust(files: TrustFiles, chassis: str, settings: ClusterSettings, now:
         replaced = _replaced(files)
     except TrustError as error:
         return _refused("trust-unusable", error)
-    findings: list[Finding] = []
-    crls: tuple[Crl, ...] = ()
-    try:
-        crls = parse_crls(files.crls or b"", node.bundle, "crls.pem")
-    except TrustError as error:
-        findings.append(_damaged_crls(error))
+    crls, findings = _read_crls(files.crls or b"", node.bundle, known_crls)
     is_revoked = any(node.serial in crl.serials for crl in crls)
     if is_revoked:
         findings.append(needs_token(RefusedError("certificate-revoked", "")))
@@ -115,6 +118,17 @@ def judge_trust(files: TrustFiles, chassis: str, settings: ClusterSettings, now:
         replaced_serial=serial_text(replaced.serial_number) if replaced else "",
         is_revoked=is_revoked,
     )
+
+
+def _read_crls(
+    data: bytes, bundle: TrustBundle, known: tuple[Crl, ...]
+) -> tuple[tuple[Crl, ...], list[Finding]]:
+    try:
+        return parse_crls(data, bundle, "crls.pem"), []
+    except TrustError as error:
+        trusted = {*fingerprints(bundle)}
+        held = [crl for crl in known if crl.authority in trusted]
+        return merge_crls(held, salvage_crls(data, bundle)), [_damaged_crls(error)]
 
 
 def key_id(key: PublicKey) -> str:
@@ -225,6 +239,7 @@ def _damaged_crls(error: TrustError) -> Finding:
         code="crls-unusable",
         severity=Severity.ERROR,
         subject="revocation lists",
-        what=f"{error.what}: {error.why}; what charon has loaded stays in force",
-        remedy="remove the file; the operator sends the lists again",
+        what=f"{error.what}: {error.why}; what charon has loaded and what can be read of it stay "
+        "in force",
+        remedy="nothing while the operator answers: it sends the lists again",
     )

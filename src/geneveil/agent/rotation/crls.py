@@ -56,6 +56,17 @@ def parse_crls(data: bytes, bundle: TrustBundle, name: str) -> tuple[Crl, ...]:
     return tuple(crls)
 
 
+def salvage_crls(data: bytes, bundle: TrustBundle) -> tuple[Crl, ...]:
+    """What is whole in a file that is not."""
+    crls: list[Crl] = []
+    for part in data.split(_END)[:-1]:
+        try:
+            crls += parse_crls(part + _END, bundle, "crls.pem")
+        except TrustError:
+            continue
+    return tuple(crls)
+
+
 def merge_crls(held: Iterable[Crl], news: Iterable[Crl]) -> tuple[Crl, ...]:
     """The newest list of each authority, by authority."""
     newest: dict[str, Crl] = {}

@@ -12,7 +12,13 @@ from dataclasses import dataclass
 
 from geneveil.agent.plane.port import ControlPlane
 from geneveil.agent.rotation.renewal import is_refused, pause_after
-from geneveil.agent.rotation.watch import encode_record, forget, judge_answer, parse_record
+from geneveil.agent.rotation.watch import (
+    WatchRecord,
+    encode_record,
+    forget,
+    judge_answer,
+    try_parse_record,
+)
 from geneveil.agent.settings import encode_stored_settings, parse_stored_settings
 from geneveil.agent.store import (
     CERTIFICATE,
@@ -173,7 +179,8 @@ class Watcher(_Asking):
         if confirmation is None:
             return 0.0
         key, certificate, bundle = (self._need(n) for n in (KEY, CERTIFICATE, TRUST_BUNDLE))
-        record = parse_record(self._store.read(WATCH))
+        # One that is damaged is asked for anew: the answer takes its place.
+        record = try_parse_record(self._store.read(WATCH)) or WatchRecord()
         lost = not confirmation.has_settings and time.monotonic() >= self._anew_at_seconds
         state = WatchState(
             generation=0 if lost else record.generation,  # then the answer comes at once
@@ -346,6 +353,8 @@ def keep_certificate(
     )
     if not trusted:
         store.write(TRUST_BUNDLE, parts[2])
-        store.write(WATCH, encode_record(forget(parse_record(store.read(WATCH)))))
+        record = try_parse_record(store.read(WATCH))
+        if record is not None:  # one that is damaged is asked for anew in any case
+            store.write(WATCH, encode_record(forget(record)))
     store.write(SETTINGS, encode_stored_settings(settings))
     store.write(PENDING_CERTIFICATE, parts[1])

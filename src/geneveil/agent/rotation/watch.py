@@ -7,7 +7,7 @@ from hashlib import sha256
 
 from cryptography.hazmat.primitives import serialization
 
-from geneveil.agent.rotation.crls import merge_crls, parse_crls
+from geneveil.agent.rotation.crls import merge_crls, parse_crls, salvage_crls
 from geneveil.enroll.port import WatchAnswer
 from geneveil.model.errors import TrustError
 from geneveil.pki.keyfiles import NamedBytes, TrustBundle, find_issuer, parse_bundle
@@ -58,7 +58,7 @@ def judge_answer(
     Raises:
         TrustError: the answer cannot be right; nothing of it is kept.
     Fails closed: yes: a bundle without the authority of this node's own certificate would end
-        its traffic and is refused; a CRL never gives way to an older one.
+        its traffic and is refused; a CRL that can be read never gives way to an older one.
     """
     before = parse_bundle(NamedBytes("trust-bundle.pem", bundle))
     after = parse_bundle(NamedBytes("the operator's trust bundle", answer.trust_bundle_pem))
@@ -68,7 +68,7 @@ def judge_answer(
             "the operator's trust bundle lacks the authority of this node's certificate",
             remedy="the node keeps the bundle that it has; look at: geneveil operator ca status",
         )
-    held = parse_crls(crls or b"", after, "crls.pem")
+    held = salvage_crls(crls or b"", after)  # what else was there, the operator sends
     news = parse_crls(b"".join(answer.crls_pem), after, "the operator's CRLs")
     new_crls = b"".join(crl.pem for crl in merge_crls(held, news))
     new_bundle = answer.trust_bundle_pem
@@ -136,8 +136,18 @@ def parse_record(data: bytes | None) -> WatchRecord:
         )
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise TrustError(
-            "watch.json is damaged", why=repr(error), remedy="remove it; the operator is asked anew"
+            "watch.json is damaged",
+            why=f"{error!r}; what this agent heard before stays in force",
+            remedy="nothing while the operator answers: it is asked anew",
         ) from None
+
+
+def try_parse_record(data: bytes | None) -> WatchRecord | None:
+    """As `parse_record`; None for one that is damaged."""
+    try:
+        return parse_record(data)
+    except TrustError:
+        return None
 
 
 def forget(record: WatchRecord) -> WatchRecord:
