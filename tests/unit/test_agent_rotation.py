@@ -320,6 +320,10 @@ class Failing(NodeStore):
         self._step()
         super().write(name, data)
 
+    def link(self, name: str, other: str) -> None:
+        self._step()
+        super().link(name, other)
+
     def remove(self, name: str) -> None:
         self._step()
         super().remove(name)
@@ -351,6 +355,36 @@ def test_the_next_switch_waits_for_the_one_before(tmp_path: Path) -> None:
     assert (store.read(KEY), store.read(REPLACED_KEY)) == (b"new key", b"old key")
     assert finish_switch(store, is_urgent=True) is True
     assert (store.read(KEY), store.read(REPLACED_KEY)) == (b"third", b"new key")
+
+
+def test_of_a_key_that_was_replaced_nothing_is_left_and_none_was_copied(tmp_path: Path) -> None:
+    store = NodeStore(tmp_path)
+    for name, data in (OLD_FILES | COMING).items():
+        store.write(name, data)
+    with (tmp_path / KEY).open("rb") as old, (tmp_path / PENDING_KEY).open("rb") as new:
+        finish_switch(store, is_urgent=False)
+        store.write(PENDING_KEY, b"third")
+        store.write(PENDING_CERTIFICATE, b"third crt")
+        finish_switch(store, is_urgent=True)
+        assert old.read() == bytes(len(b"old key"))
+        put_away(store)
+        assert new.read() == bytes(len(b"new key"))
+    assert contents(store) == {KEY: b"third", CERTIFICATE: b"third crt"}
+
+
+def test_a_key_that_has_another_name_is_not_destroyed_under_it(tmp_path: Path) -> None:
+    """The power went before the new key was in its place, and then the new one was lost."""
+    store = NodeStore(tmp_path)
+    store.write(KEY, b"old key")
+    (tmp_path / f".{REPLACED_KEY}.new").write_bytes(b"cut short")
+    store.link(KEY, REPLACED_KEY)
+    store.link(KEY, REPLACED_KEY)
+    assert contents(store) == {KEY: b"old key", REPLACED_KEY: b"old key"}
+    put_away(store)
+    assert contents(store) == {KEY: b"old key"}
+    with pytest.raises(TrustError, match="cannot be renamed"):
+        store.link(PENDING_KEY, KEY)
+    assert contents(store) == {KEY: b"old key"}
 
 
 def test_charon_knows_the_replaced_key_by_the_id_that_is_asked_for() -> None:

@@ -184,9 +184,31 @@ class NodeStore:
                 f"{self.directory / name} cannot be removed", why=_reason(error)
             ) from None
 
+    def link(self, name: str, other: str) -> None:
+        """Give a file another name, in the place of whatever had that: for keys, of which no copy
+        shall be made that nobody destroys.
+
+        Raises:
+            NotKeptError: it cannot be done; both names are as they were.
+        """
+        beside = self.directory / f".{other}.new"
+        try:
+            beside.unlink(missing_ok=True)
+            os.link(self.directory / name, beside)
+            beside.replace(self.directory / other)
+            beside.unlink(missing_ok=True)  # rename(2) leaves it where both were one file already
+            _sync_directory(self.directory)
+        except OSError as error:
+            raise NotKeptError(
+                f"{self.directory / name} cannot be renamed to {other}",
+                why=_reason(error),
+                remedy=remedy_for(error, "let root write there"),
+            ) from None
+
     def destroy(self, name: str) -> None:
-        """Overwrite a file's bytes, then remove it: for keys. What a file system or a disk keeps
-        of older blocks is out of reach.
+        """Overwrite a file's bytes, then remove it: for keys. One that has another name is still
+        needed under that: it loses this one. What a file system or a disk keeps of older blocks is
+        out of reach.
 
         Raises:
             TrustError: it cannot be removed.
@@ -194,9 +216,11 @@ class NodeStore:
         path = self.directory / name
         try:
             with path.open("r+b") as file:
-                file.write(bytes(path.stat().st_size))
-                file.flush()
-                os.fsync(file.fileno())
+                found = os.fstat(file.fileno())
+                if found.st_nlink == 1:
+                    file.write(bytes(found.st_size))
+                    file.flush()
+                    os.fsync(file.fileno())
         except FileNotFoundError:
             return
         except OSError as error:

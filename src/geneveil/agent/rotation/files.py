@@ -3,11 +3,12 @@
     pending.key, pending.csr      a new key was made; the operator is asked, with the same bytes
                                   again and again until it answers
     pending.crt                   it has answered: `finish_switch` may begin
-    replaced.key, replaced.crt    copies of the old ones: IKE_SAs still stand on them
+    replaced.key, replaced.crt    the old ones: IKE_SAs still stand on them
     node.key, node.crt            the new ones
     (nothing pending)             `put_away` ends it, once charon has unloaded the old key
 
-Each step may be repeated; which of them is next is read from the files alone.
+Each step may be repeated; which of them is next is read from the files alone. A key is not copied:
+the file gets another name, so that what is overwritten in the end is all that there was.
 """
 
 from geneveil.agent.rotation.renewal import Situation
@@ -51,11 +52,13 @@ def finish_switch(store: NodeStore, *, is_urgent: bool) -> bool:
     old_certificate, old_key = store.read(CERTIFICATE), store.read(KEY)
     is_begun = key == old_key or old_key == store.read(REPLACED_KEY)
     if not is_begun and old_key is not None and old_certificate is not None:
-        if store.has(REPLACED_KEY) and not is_urgent:
-            return False
+        if store.has(REPLACED_KEY):
+            if not is_urgent:
+                return False
+            store.destroy(REPLACED_KEY)
         store.write(REPLACED_CERTIFICATE, old_certificate)
-        store.write(REPLACED_KEY, old_key)  # from here on it is begun
-    store.write(KEY, key)
+        store.link(KEY, REPLACED_KEY)  # from here on it is begun
+    store.link(PENDING_KEY, KEY)
     store.write(CERTIFICATE, certificate)
     store.remove(PENDING_REQUEST)
     store.remove(PENDING_KEY)
