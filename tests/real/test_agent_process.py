@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from subprocess import Popen
 from typing import Any
@@ -19,6 +20,10 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from geneveil.agent.repeated import LINE_SECONDS
+from geneveil.agent.settings import encode_stored_settings
+from geneveil.model.cluster import CalendarSpan, ClusterSettings, KeyType, Mode
+from geneveil.pki.authority import encode_certificate, make_authority, sign_node
+from geneveil.pki.keys import encode_key, make_key
 from tests.real.programs import (
     DEADLINE_SECONDS,
     network_namespace,
@@ -449,28 +454,69 @@ def test_without_descriptors_it_goes_on_and_says_so_and_recovers(node: Node) -> 
     )
 
 
+def good_files() -> dict[str, bytes]:
+    now = datetime.now(UTC).replace(microsecond=0)
+    key, authority_key = make_key(KeyType.ECDSA_P256), make_key(KeyType.ECDSA_P256)
+    authority = make_authority("prod", authority_key, CalendarSpan(120), now, bytes(20))
+    lasts = CalendarSpan(60)
+    leaf = sign_node(authority, key.public_key(), "node1", "prod", lasts, now, bytes(20))
+    return {
+        "node.key": encode_key(key),
+        "node.crt": encode_certificate(leaf),
+        "trust-bundle.pem": encode_certificate(authority.certificate),
+        "settings.json": encode_stored_settings(ClusterSettings("prod", Mode.FULL)),
+    }
+
+
+GOOD, OTHER = good_files(), good_files()
 BROKEN = {
-    "key unreadable": ("node.key", None, "trust-unreadable"),
-    "key not PEM": ("node.key", b"hello", "trust-unusable"),
-    "certificate truncated": ("node.crt", b"-----BEGIN CERTIFICATE-----\nMII", "trust-unusable"),
-    "bundle empty": ("trust-bundle.pem", b"", "trust-unusable"),
+    "key unreadable": ("node.key", None, "trust-unreadable", "node.key cannot be read"),
+    "key not PEM": ("node.key", b"hello", "trust-unusable", "node.key is not PEM"),
+    "key truncated": (
+        "node.key",
+        GOOD["node.key"][:90],
+        "trust-unusable",
+        "node.key holds no private key",
+    ),
+    "key of another": (
+        "node.key",
+        OTHER["node.key"],
+        "trust-unusable",
+        "node.crt does not match the key in node.key",
+    ),
+    "certificate truncated": (
+        "node.crt",
+        GOOD["node.crt"][:90],
+        "trust-unusable",
+        "node.crt holds no certificate",
+    ),
+    "bundle empty": ("trust-bundle.pem", b"", "trust-unusable", "trust-bundle.pem is not PEM"),
+    "bundle of another": (
+        "trust-bundle.pem",
+        OTHER["trust-bundle.pem"],
+        "trust-unusable",
+        "not signed by an authority in trust-bundle.pem",
+    ),
 }
 
 
-@pytest.mark.parametrize(("name", "content", "code"), BROKEN.values(), ids=BROKEN.keys())
+@pytest.mark.parametrize(("name", "content", "code", "what"), BROKEN.values(), ids=BROKEN.keys())
 def test_files_of_trust_that_are_broken_are_named_and_nothing_crashes(
-    node: Node, name: str, content: bytes | None, code: str
+    node: Node, name: str, content: bytes | None, code: str, what: str
 ) -> None:
     state = node.folder / "state"
     state.mkdir()
-    for each in ("node.key", "node.crt", "trust-bundle.pem"):
-        (state / each).write_bytes(b"-----BEGIN CERTIFICATE-----\n")
+    for each, data in GOOD.items():
+        (state / each).write_bytes(data)
+    agent = node.start()
+    node.await_status(agent.pid)
+    wait_until(lambda: node.status()["certificate"] is not None, "the good certificate")
+    assert not {found for found in node.codes() if found.startswith("trust-")}
     (state / name).unlink()
     if content is None:
         (state / name).mkdir()
     else:
         (state / name).write_bytes(content)
-    agent = node.start()
-    node.await_status(agent.pid)
-    wait_until(lambda: code in node.codes(), code)
+    wait_until(lambda: any(what in said for said in node.whats(code)), what)
+    assert {found for found in node.codes() if found.startswith("trust-")} == {code}
     assert agent.poll() is None
