@@ -3,7 +3,7 @@
 import contextlib
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -18,19 +18,25 @@ from cryptography.hazmat.primitives import serialization
 from geneveil.ike import io as ike_io
 from geneveil.ike.io import ViciCharon, connect
 from geneveil.mesh.actions import (
+    Action,
     ClearCredentials,
     Initiate,
     LoadConnection,
     LoadIdentity,
+    TerminateChildSa,
+    TerminateIkeSa,
     UnloadConnection,
+    UnloadKey,
 )
 from geneveil.mesh.diff import diff_ike
 from geneveil.mesh.memory import Memory, for_instance, record
 from geneveil.model.cluster import CalendarSpan, KeyType
-from geneveil.model.connection import Connection, Identity
+from geneveil.model.connection import Connection, Identity, ObservedIke
 from geneveil.model.errors import DaemonError
 from geneveil.pki.authority import make_authority, sign_node
 from geneveil.pki.keys import make_key
+from tests import charon_contract
+from tests.charon_contract import CONTRACT
 from tests.real.programs import (
     DEADLINE_SECONDS,
     lab_root,
@@ -86,6 +92,11 @@ class Charon:
                 return False
 
         wait_until(answers, "charon")
+
+    def die(self) -> None:
+        self.signal(signal.SIGKILL)
+        assert self.daemon is not None
+        self.daemon.wait(DEADLINE_SECONDS)
 
     def signal(self, number: int) -> None:
         assert self.daemon is not None
@@ -143,6 +154,42 @@ def identity(key_type: KeyType = KeyType.ECDSA_P256) -> Identity:
     )
 
 
+@dataclass
+class RealCharon:
+    """A real one, as tests/charon_contract.py asks it."""
+
+    charon: Charon
+    first: Identity
+    second: Identity
+    adapter: ViciCharon
+
+    def read(self) -> ObservedIke:
+        return self.adapter.read()
+
+    def apply(self, action: Action) -> str:
+        return do(self.adapter, action)
+
+    def crash(self) -> None:
+        self.charon.die()
+        with pytest.raises(DaemonError):
+            self.adapter.read()
+        self.charon.start()
+
+    def await_asked(self, expected: list[int]) -> None:
+        def asked() -> list[int]:
+            return sorted(sa.tasks.count("CHILD_CREATE") for sa in self.adapter.read().sas)
+
+        wait_until(lambda: asked() == expected, f"IKE_SAs to be asked for {expected}")
+
+
+@pytest.mark.parametrize("question", CONTRACT, ids=lambda question: question.__name__)
+def test_a_real_charon_is_as_the_decisions_assume(
+    charon: Charon, question: Callable[[charon_contract.Charon], None]
+) -> None:
+    silent_wire(charon.namespace)
+    question(RealCharon(charon, identity(), identity(), charon.adapter))
+
+
 @pytest.mark.parametrize("key_type", list(KeyType))
 def test_what_is_loaded_reads_back(charon: Charon, key_type: KeyType) -> None:
     adapter, mine = charon.adapter, identity(key_type)
@@ -182,13 +229,7 @@ def test_taking_out_what_is_not_there_succeeds(charon: Charon) -> None:
 
 
 def test_an_initiation_is_not_waited_for_and_can_be_ended(charon: Charon) -> None:
-    # A wire whose other end nobody listens at: an initiation lasts until it is given up.
-    name = charon.namespace
-    run("ip", "-n", name, "link", "add", "w", "type", "veth", "peer", "name", "nobody")
-    run("ip", "-n", name, "address", "add", "192.0.2.1/24", "dev", "w")
-    for device in ("w", "nobody"):
-        run("ip", "-n", name, "link", "set", device, "up")
-    run("ip", "-n", name, "neigh", "add", "192.0.2.2", "lladdr", "02:00:00:00:00:02", "dev", "w")
+    silent_wire(charon.namespace)
     connection = Connection("node1", "node2", "192.0.2.1", "192.0.2.2", (6081, 7000))
     adapter, mine = charon.adapter, identity()
     adapter.load_identity(mine)
@@ -205,6 +246,15 @@ def test_an_initiation_is_not_waited_for_and_can_be_ended(charon: Charon) -> Non
     wait_until(lambda: adapter.read().sas == (), "the end of the IKE_SA")
 
 
+def silent_wire(name: str) -> None:
+    """A wire whose other end nobody listens at: an initiation lasts until it is given up."""
+    run("ip", "-n", name, "link", "add", "w", "type", "veth", "peer", "name", "nobody")
+    run("ip", "-n", name, "address", "add", "192.0.2.1/24", "dev", "w")
+    for device in ("w", "nobody"):
+        run("ip", "-n", name, "link", "set", device, "up")
+    run("ip", "-n", name, "neigh", "add", "192.0.2.2", "lladdr", "02:00:00:00:00:02", "dev", "w")
+
+
 def test_a_refusal_says_why(charon: Charon) -> None:
     adapter, mine = charon.adapter, identity()
     with pytest.raises(DaemonError, match="charon refused initiate"):
@@ -218,9 +268,7 @@ def test_a_refusal_says_why(charon: Charon) -> None:
 def test_a_charon_that_died_is_an_error_and_another_one_is_told_apart(charon: Charon) -> None:
     adapter = charon.adapter
     before = adapter.read()
-    charon.signal(signal.SIGKILL)
-    assert charon.daemon is not None
-    charon.daemon.wait(DEADLINE_SECONDS)
+    charon.die()
     for _ in range(2):
         with pytest.raises(DaemonError, match="charon does not answer") as caught:
             adapter.read()
@@ -243,6 +291,29 @@ def test_a_charon_that_is_stopped_does_not_hold_the_agent(
     assert adapter.read().version
 
 
+def do(adapter: ViciCharon, action: Action) -> str:
+    match action:
+        case LoadIdentity(loaded):
+            return adapter.load_identity(loaded)
+        case LoadConnection(connection, loaded, salt):
+            adapter.load_connection(connection, loaded, salt)
+        case UnloadConnection(name):
+            adapter.unload_connection(name)
+        case UnloadKey(key_id):
+            adapter.unload_key(key_id)
+        case ClearCredentials():
+            adapter.clear_credentials()
+        case Initiate(name, child, _):
+            adapter.initiate(name, child)
+        case TerminateIkeSa(unique_id, _, _, at_once, _):
+            adapter.terminate(unique_id, at_once)
+        case TerminateChildSa(unique_id, _, _):
+            adapter.terminate_child(unique_id)
+        case _:
+            raise AssertionError(action)
+    return ""
+
+
 def turn(
     adapter: ViciCharon, memory: Memory, plan: tuple[Connection, ...], mine: Identity
 ) -> tuple[list[str], Memory]:
@@ -255,19 +326,7 @@ def turn(
         if not isinstance(action, Initiate)
     ]
     for action in actions:
-        answer = ""
-        match action:
-            case LoadIdentity(loaded):
-                answer = adapter.load_identity(loaded)
-            case LoadConnection(connection, loaded):
-                adapter.load_connection(connection, loaded)
-            case UnloadConnection(name):
-                adapter.unload_connection(name)
-            case ClearCredentials():
-                adapter.clear_credentials()
-            case _:
-                raise AssertionError(action)
-        memory = record(memory, action, answer, 0.0)
+        memory = record(memory, action, do(adapter, action), 0.0)
     return [type(action).__name__ for action in actions], memory
 
 
@@ -289,9 +348,7 @@ def test_the_decisions_come_to_rest_as_they_do_on_the_charon_of_values(charon: C
     done, memory = turn(adapter, memory, (), renewed)
     assert done == ["UnloadConnection"]
     assert adapter.read().connections == ()
-    charon.signal(signal.SIGKILL)
-    assert charon.daemon is not None
-    charon.daemon.wait(DEADLINE_SECONDS)
+    charon.die()
     charon.start()
     with pytest.raises(DaemonError):
         adapter.read()  # the old session: its end is an error, once

@@ -1,5 +1,6 @@
 """The difference between plan and charon, against a charon of values that does what it is told."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -16,6 +17,7 @@ from geneveil.mesh.actions import (
     TerminateChildSa,
     TerminateIkeSa,
     UnloadConnection,
+    UnloadKey,
 )
 from geneveil.mesh.diff import diff_ike, next_attempt_at, track_attempts
 from geneveil.mesh.initiation import is_initiator
@@ -28,8 +30,10 @@ from geneveil.model.connection import (
     ObservedConnection,
     ObservedIke,
 )
+from tests.charon_contract import CONTRACT, Charon
 
 IDENTITY = Identity(b"certificate", b"key", (b"authority",), "f-own", ("f-ca",))
+RENEWED = replace(IDENTITY, certificate_der=b"renewed", fingerprint="f-new")
 ME = "node1"
 PEER = next(n for n in ("node2", "node3", "node4", "node5") if is_initiator(ME, n))
 WAITED_FOR = next(n for n in ("node2", "node3", "node4", "node5") if not is_initiator(ME, n))
@@ -50,7 +54,8 @@ def child(
 
 @dataclass
 class FakeCharon:
-    """charon as values. Every initiation succeeds at once, unless `reachable` says no."""
+    """charon as values: see tests/charon_contract.py. Every initiation succeeds at once, unless
+    `reachable` says no."""
 
     connections: dict[str, Connection] = field(default_factory=dict)
     foreign: list[str] = field(default_factory=lambda: ["vpn", "geneve"])
@@ -62,6 +67,8 @@ class FakeCharon:
     reachable: bool = True
     next_id: int = 1
     done: list[Action] = field(default_factory=list)
+    first: Identity = IDENTITY
+    second: Identity = RENEWED
     configurations: dict[str, tuple[Connection, str, int]] = field(default_factory=dict)
     made_with: dict[int, tuple[Connection, str, int]] = field(default_factory=dict)
 
@@ -82,9 +89,12 @@ class FakeCharon:
         self.done.append(action)
         match action:
             case LoadIdentity(identity):
-                self.keys.add("k")
+                key_id = f"key of {identity.fingerprint}"
+                self.keys.add(key_id)
                 self.certificates |= {identity.fingerprint, *identity.trust_fingerprints}
-                return "k"
+                return key_id
+            case UnloadKey(key_id):
+                self.keys.discard(key_id)
             case ClearCredentials():
                 assert not self.foreign, "what others loaded is gone"
                 assert not self.secrets
@@ -123,6 +133,9 @@ class FakeCharon:
         self.made_with[self.next_id] = self.configurations[name]
         self.sas.append(ike_sa(name, self.next_id, (new,)))
 
+    def await_asked(self, expected: list[int]) -> None:
+        assert sorted(len(sa.children) for sa in self.sas) == expected
+
     def crash(self) -> None:
         self.connections, self.sas, self.keys, self.certificates = {}, [], set(), set()
         self.instance += 1
@@ -157,6 +170,11 @@ def turn(
 
 def kinds(actions: list[Action]) -> list[str]:
     return [type(action).__name__ for action in actions]
+
+
+@pytest.mark.parametrize("question", CONTRACT, ids=lambda question: question.__name__)
+def test_the_charon_of_values_is_like_a_real_one(question: Callable[[Charon], None]) -> None:
+    question(FakeCharon(foreign=[]))
 
 
 def test_from_nothing_to_everything_in_one_turn_and_in_order() -> None:
@@ -259,12 +277,11 @@ def test_where_another_owner_shows_in_charon_nothing_is_cleared(sign: str) -> No
 def test_a_new_certificate_is_loaded_and_no_sa_is_lost() -> None:
     charon = FakeCharon()
     _, memory = turn(charon, Memory(), (connection(),))
-    renewed = replace(IDENTITY, certificate_der=b"renewed", fingerprint="f-new")
     before = list(charon.sas)
-    actions, memory = turn(charon, memory, (connection(),), identity=renewed)
+    actions, memory = turn(charon, memory, (connection(),), identity=RENEWED)
     assert kinds(actions) == ["LoadIdentity", "LoadConnection"]
     assert charon.sas == before
-    assert turn(charon, memory, (connection(),), identity=renewed)[0] == []
+    assert turn(charon, memory, (connection(),), identity=RENEWED)[0] == []
 
 
 def test_without_an_identity_nothing_is_begun_and_nothing_is_ended() -> None:
