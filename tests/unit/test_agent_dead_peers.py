@@ -160,6 +160,19 @@ def test_what_a_peer_replaced_when_it_was_back_is_given_up_soon() -> None:
     assert given_up_at(half, frozenset()) is None
 
 
+def test_what_is_being_made_beside_one_that_carries_has_its_time() -> None:
+    begun = replace(
+        SA, unique_id=9, state="CONNECTING", established_seconds=None, children=(),
+        tasks=("IKE_INIT",),
+    )  # fmt: skip
+    bare = replace(begun, state="ESTABLISHED", established_seconds=3, tasks=("CHILD_CREATE",))
+    for coming in (begun, bare):
+        watch = DeadWatch()
+        for now in (0.0, REPLACED_SECONDS, PATIENCE_SECONDS - 1):
+            watch, ids = look((SA, coming), (OUTBOUND, INBOUND), watch, now, frozenset())
+            assert ids == []
+
+
 def test_a_peer_that_ends_again_soon_after_a_power_cut_is_down_at_once() -> None:
     """Both ends are seen from a peer: else the second leads traffic into what the first left."""
     old = (OUTBOUND, replace(INBOUND, spi=SA.children[0].spi_in))

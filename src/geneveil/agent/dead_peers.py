@@ -88,7 +88,7 @@ def judge_dead(
             waited = now_seconds - waiting[sa.unique_id].since_seconds
             is_covered = _is_covered(sa, kept)
             is_dead = is_still or not sa.is_established or is_covered
-            is_replaced = is_covered and _is_unheard(connection, sa, in_use)
+            is_replaced = is_covered and _is_idle(connection, sa, in_use)
             patience = REPLACED_SECONDS if is_replaced else PATIENCE_SECONDS
             if is_dead and waited >= patience:
                 why = f"its peer has not answered for {patience:.0f} s"
@@ -140,8 +140,9 @@ def _is_covered(sa: IkeSa, kept: list[IkeSa]) -> bool:
     return bool(kept) and all(child.name in settled for child in sa.children if child.is_installed)
 
 
-def _is_unheard(connection: Connection, sa: IkeSa, in_use: frozenset[Key] | None) -> bool:
-    """Whether it is known that the peer sends nothing through it."""
-    return in_use is not None and not any(
-        (connection.local_ip, child.spi_in) in in_use for child in sa.children
-    )
+def _is_idle(connection: Connection, sa: IkeSa, in_use: frozenset[Key] | None) -> bool:
+    """Whether it is whole, not one that is being made, and is known to bring nothing in."""
+    if in_use is None or not sa.is_established:
+        return False
+    inbound = {(connection.local_ip, child.spi_in) for child in sa.children if child.is_installed}
+    return bool(inbound) and not inbound & in_use
