@@ -8,6 +8,7 @@ would have given is somebody else's, or of a peer that nobody knows any more, an
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import product
 
 from geneveil.agent.orphans import ESP
 from geneveil.model.connection import FIRST_REQID, LAST_REQID, Connection
@@ -41,21 +42,18 @@ def find_former(
         states: None if they could not be read: then nothing is found.
         closed: further names of peers, as the operator writes them.
     """
-    reqids = {c.reqid(child) for c in planned for child in c.children}
-    left = [
-        state
-        for state in states or ()
-        if state.protocol == ESP
-        and FIRST_REQID <= state.reqid <= LAST_REQID
-        and state.reqid not in reqids
-    ]
+    accounted = {c.reqid(child) for c in planned for child in c.children}
+    left: dict[tuple[str, str], set[int]] = {}
+    for state in states or ():
+        is_of_range = state.protocol == ESP and FIRST_REQID <= state.reqid <= LAST_REQID
+        if is_of_range and state.reqid not in accounted:
+            low, high = sorted((state.source, state.destination))
+            left.setdefault((low, high), set()).add(state.reqid)
     found = set()
-    for state in left:
-        ends = (state.source, state.destination)
-        for chassis in met.chassis | closed:
-            for local_ip, remote_ip in (ends, ends[::-1]):
-                for port in met.ports:
-                    one = Connection(local_chassis, chassis, local_ip, remote_ip, (port,))
-                    if state.reqid in {one.reqid(child) for child in one.children}:
-                        found.add(one)
+    for ends, reqids in left.items():
+        for local_ip, remote_ip in (ends, ends[::-1]):
+            for chassis, port in product(met.chassis | closed, met.ports):
+                one = Connection(local_chassis, chassis, local_ip, remote_ip, (port,))
+                if reqids & {one.reqid(child) for child in one.children}:
+                    found.add(one)
     return tuple(sorted(found))
