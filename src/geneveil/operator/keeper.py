@@ -19,7 +19,7 @@ from geneveil.operator.confirmations import Confirmations
 from geneveil.operator.log_lines import log_line
 from geneveil.operator.records import AuthorityRecord
 from geneveil.operator.registry import Registry
-from geneveil.operator.rollover_view import gather_rollover
+from geneveil.operator.rollover_view import gather_rollover, rotation_time
 from geneveil.operator.trust_tables import CrlRecord
 from geneveil.pki.authority import (
     SERIAL_BYTES,
@@ -36,7 +36,7 @@ from geneveil.pki.crl import (
     read_crl_state,
 )
 from geneveil.pki.keys import PrivateKey, make_key
-from geneveil.pki.rollover import Phase, RollOverView, Verdict, decide_phase
+from geneveil.pki.rollover import Phase, Verdict, decide_phase
 
 EXPIRED_FOR = timedelta(days=7)
 """A certificate renews half a year before its end and warns a month before. Whoever lets it end has
@@ -105,6 +105,7 @@ class Keeper:
         try:
             with registry.store.transaction():
                 registry.refresh()
+                self._judge_clock(at_seconds)
                 self._sign_lists()
             for _ in Phase:  # at most once round
                 with registry.store.transaction():
@@ -143,11 +144,12 @@ class Keeper:
 
     def _sign_lists(self) -> None:
         registry, now = self._registry, self._registry.clock.now()
+        kept_until = registry.believed_now()
         lists = {record.authority_id: record for record in registry.tables.read_crls()}
         is_changed = False
         for authority in registry.state.cluster.authorities:
             record = lists.get(authority.authority_id)
-            entries = list_entries(registry.tables.read_revoked(authority.authority_id), now)
+            entries = list_entries(registry.tables.read_revoked(authority.authority_id), kept_until)
             begins = authority_certificate(authority).not_valid_before_utc
             reason = explain_new_crl(self._state_of(record), entries, now, begins)
             if not reason:
@@ -175,6 +177,8 @@ class Keeper:
 
     def _step(self, at_seconds: float) -> bool:
         registry = self._registry
+        if self._pace is None or self._pace.is_suspect:
+            return False
         now = registry.clock.now()
         view = gather_rollover(
             registry.store,
@@ -184,37 +188,40 @@ class Keeper:
             now,
         )
         verdict = decide_phase(view)
-        if not self._is_believed(view, at_seconds) or verdict.phase is view.phase:
+        if verdict.phase is view.phase:
             return False
         self._enter(verdict, now)
         registry.refresh()
         _log.info(log_line("rollover", phase=verdict.phase.value, reason=verdict.reason))
         return True
 
-    def _is_believed(self, view: RollOverView, at_seconds: float) -> bool:
-        before = self._pace
+    def _judge_clock(self, at_seconds: float) -> None:
+        trust, cluster = self._registry.state.trust, self._registry.state.cluster
+        now, before = self._registry.clock.now(), self._pace
         if before is None:
             self._noted_at = self._clock_mark.read()
-            before = first_pace(view.phase, view.rotate_at, view.now, at_seconds, self._noted_at)
-        if view.is_requested:
-            before = Pace(view.now, at_seconds)
-        pace = self._pace = follow(before, view.now, at_seconds)
+            rotate_at = rotation_time(cluster)
+            before = first_pace(trust.phase, rotate_at, now, at_seconds, self._noted_at)
+        if trust.requested_at is not None:
+            before = Pace(now, at_seconds)
+        pace = self._pace = follow(before, now, at_seconds)
+        self._registry.believe(pace.at if pace.is_suspect else None)
         if pace.is_suspect and not before.is_suspect:
             _log.error(
                 log_line(
                     "clock-leapt",
-                    clock=f"{view.now:%Y-%m-%dT%H:%M:%SZ}",
+                    clock=f"{now:%Y-%m-%dT%H:%M:%SZ}",
                     expected=f"{pace.at:%Y-%m-%dT%H:%M:%SZ} or soon after",
-                    consequence="no authority is made, changed or dropped for a day",
+                    consequence="no authority is made, changed or dropped and no revocation "
+                    "forgotten for a day",
                     remedy="set this machine's clock; if it is right: geneveil operator ca rotate",
                 )
             )
         elif before.is_suspect and not pace.is_suspect:
-            _log.info(log_line("clock-believed", clock=f"{view.now:%Y-%m-%dT%H:%M:%SZ}"))
+            _log.info(log_line("clock-believed", clock=f"{now:%Y-%m-%dT%H:%M:%SZ}"))
         if is_to_be_noted(pace, self._noted_at):
             self._noted_at = pace.at
             self._clock_mark.write(pace.at)
-        return not pace.is_suspect
 
     def _enter(self, verdict: Verdict, now: datetime) -> None:
         registry = self._registry

@@ -30,6 +30,7 @@ from geneveil.model.clock import Clock, SystemClock
 from geneveil.model.errors import ConfigError, GeneveilError
 from geneveil.operator.audit import AuditEvent, Event
 from geneveil.operator.clock_mark.io import open_clock_mark
+from geneveil.operator.cluster import authority_certificate
 from geneveil.operator.confirmations import AWAY_AFTER_SECONDS, Confirmations
 from geneveil.operator.enrolment import EnrolmentService
 from geneveil.operator.failure_lines import FailureLines
@@ -51,7 +52,11 @@ from geneveil.operator.queue.loop import BatchQueue
 from geneveil.operator.records import Kind
 from geneveil.operator.registry import Registry
 from geneveil.operator.server import KEEPALIVE_SECONDS, OperatorServer, make_tls
-from geneveil.operator.server_identity import judge_server_file, make_server_identity
+from geneveil.operator.server_identity import (
+    judge_server_file,
+    make_server_identity,
+    plan_serving,
+)
 from geneveil.operator.store import Store
 from geneveil.operator.watch.server import WatchBoard, WatchHandler
 from geneveil.pki.authority import SERIAL_BYTES
@@ -220,16 +225,19 @@ class OperatorProcess:
             True if it was replaced.
         """
         registry, now = self._registry, self._registry.clock.now()
-        cluster = registry.state.cluster
-        serving, names = cluster.serving_authority(now), cluster.server_names
-        authority = registry.authority(serving)
-        reason = judge_server_file(
-            read_server_file(self._state_dir), names, authority.certificate, now
-        )
+        cluster, believed_now = registry.state.cluster, registry.believed_now()
+        serving, names = cluster.serving_authority(believed_now), cluster.server_names
+        certificate = authority_certificate(serving)
+        period = plan_serving(certificate, believed_now, now)
+        reason = judge_server_file(read_server_file(self._state_dir), names, certificate, period)
         if not reason:
             return False
         identity = make_server_identity(
-            authority, names, cluster.settings.name, now, registry.draw(SERIAL_BYTES)
+            registry.authority(serving),
+            names,
+            cluster.settings.name,
+            period,
+            registry.draw(SERIAL_BYTES),
         )
         record = record_certificate(
             identity.certificate, Kind.OPERATOR, names[0], serving.authority_id, now

@@ -86,7 +86,7 @@ class MemberService:
             heard_at_seconds: of a clock that nobody moves.
         """
         now = self._registry.clock.now()
-        client = self._authenticate(certificate_pem, now)
+        client = self._authenticate(certificate_pem, self._registry.believed_now())
         if isinstance(client, Finding):
             return refusal_answer(Refuse("", (client,)))
         state = _parse_watch(body)
@@ -100,8 +100,7 @@ class MemberService:
 
     def end_watch(self, certificate_pem: bytes, held_seconds: float) -> Answer:
         """What a node is told now; judged anew, because it may have been revoked meanwhile."""
-        now = self._registry.clock.now()
-        client = self._authenticate(certificate_pem, now)
+        client = self._authenticate(certificate_pem, self._registry.believed_now())
         if isinstance(client, Finding):
             return refusal_answer(Refuse("", (client,)))
         registry = self._registry

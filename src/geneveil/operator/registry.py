@@ -73,6 +73,7 @@ class Registry:
         self.draw = draw
         self._read_key = read_key
         self._keys: dict[int, Authority] = {}
+        self._believed_at: datetime | None = None
         self.state = read_trust_state(store, clock.now())
         self.expired_chassis: tuple[str, ...] = ()
 
@@ -80,12 +81,24 @@ class Registry:
         """Read the state again if its generation is another; says whether it was."""
         if self.tables.read_generation() == self.state.trust.generation:
             return False
-        self.state = read_trust_state(self.store, self.clock.now())
+        self.state = read_trust_state(self.store, self.believed_now())
         return True
 
+    def believed_now(self) -> datetime:
+        """The time by which what has ended is let go: the clock's, or while that is not believed
+        the latest moment that was.
+        """
+        return self._believed_at or self.clock.now()
+
+    def believe(self, disbelieving_since: datetime | None) -> None:
+        """Trust the clock, or go by the latest moment at which it was trusted."""
+        if disbelieving_since != self._believed_at:
+            self._believed_at = disbelieving_since
+            self.state = read_trust_state(self.store, self.believed_now())
+
     def forget_changes(self) -> None:
-        """After a transaction that failed: read the state again at the next look."""
-        self.state = read_trust_state(self.store, self.clock.now())
+        """After a transaction that failed: read the state again."""
+        self.state = read_trust_state(self.store, self.believed_now())
 
     def authority(self, record: AuthorityRecord) -> Authority:
         """An authority with its key.

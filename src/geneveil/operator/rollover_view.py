@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import datetime
 
-from geneveil.operator.cluster import authority_certificate
+from geneveil.operator.cluster import SealedCluster, authority_certificate
 from geneveil.operator.records import Confirmation
 from geneveil.operator.store import Store
 from geneveil.operator.trust_state import TrustState
@@ -38,8 +38,6 @@ def gather_rollover(
     if trust.phase is Phase.RETIRE:
         old = cluster.authorities[0].authority_id
         unspent = tables.count_unspent_tokens(old, trust.phase_since, now)
-    signing = authority_certificate(cluster.signing_authority())
-    policy, wish = cluster.settings.certificates, cluster.rotate_after
     return RollOverView(
         phase=trust.phase,
         authorities=tuple(
@@ -52,11 +50,18 @@ def gather_rollover(
         ),
         holders=holders,
         unspent_tokens=unspent,
-        rotate_at=plan_rotation(
-            signing.not_valid_before_utc, signing.not_valid_after_utc, policy.node_lifetime, wish
-        ),
+        rotate_at=rotation_time(cluster),
         is_requested=trust.requested_at is not None,
         now=now,
+    )
+
+
+def rotation_time(cluster: SealedCluster) -> datetime:
+    """When the authority that signs is to be followed by another."""
+    signing = authority_certificate(cluster.signing_authority())
+    lifetime = cluster.settings.certificates.node_lifetime
+    return plan_rotation(
+        signing.not_valid_before_utc, signing.not_valid_after_utc, lifetime, cluster.rotate_after
     )
 
 

@@ -3,6 +3,9 @@
 It lives a year, and is replaced after two thirds of that; with every start, if the names or the
 authority changed. One that the authority's end cut short is not replaced before it ends: another
 would end at the same moment.
+
+While the operator's clock is not believed, nodes may go by the right time or, if all clocks leapt,
+by the same wrong one: the certificate is then good at both, or a revocation would reach nobody.
 """
 
 from dataclasses import dataclass
@@ -15,6 +18,7 @@ from geneveil.model.errors import TrustError
 from geneveil.pki.authority import Authority, encode_certificate, sign_operator
 from geneveil.pki.keyfiles import NamedBytes, TrustBundle, find_issuer, parse_certificate
 from geneveil.pki.keys import encode_key, make_key
+from geneveil.pki.spans import add_span, add_spans
 
 LIFETIME = CalendarSpan(12)
 
@@ -31,8 +35,34 @@ class ServerIdentity:
     pem: bytes
 
 
+@dataclass(frozen=True)
+class ServingPeriod:
+    """When the server's certificate has to be good.
+
+    Attributes:
+        since: what the clock says, or while that is not believed the latest moment that was.
+        until: what the clock says; the same as `since` while it is believed, or where no
+            certificate of the authority could be good then.
+    """
+
+    since: datetime
+    until: datetime
+
+
+def plan_serving(
+    authority: x509.Certificate, believed_now: datetime, now: datetime
+) -> ServingPeriod:
+    """The part of the authority's life in which nodes may ask for the server's certificate."""
+    since = max(believed_now, authority.not_valid_before_utc)
+    until = now if since < now < authority.not_valid_after_utc else since
+    return ServingPeriod(since, until)
+
+
 def judge_server_file(
-    data: bytes | None, names: tuple[str, ...], authority: x509.Certificate, now: datetime
+    data: bytes | None,
+    names: tuple[str, ...],
+    authority: x509.Certificate,
+    period: ServingPeriod,
 ) -> str:
     """Say why the server needs a new certificate; empty if it doesn't."""
     if data is None:
@@ -46,11 +76,13 @@ def judge_server_file(
     if read_names(certificate) != names:
         return "the operator's names changed"
     begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    if now < begin:
+    if period.since < begin:
         return "it is not valid yet"
-    if now >= end:
+    if period.until >= end:
         return "it has ended"
-    if end < authority.not_valid_after_utc and now >= begin + (end - begin) * 2 / 3:
+    if period.since == period.until and end > add_span(begin, LIFETIME):
+        return "it was made while the clock was not believed"
+    if end < authority.not_valid_after_utc and period.since >= begin + (end - begin) * 2 / 3:
         return "two thirds of its life have passed"
     return ""
 
@@ -62,15 +94,23 @@ def read_names(certificate: x509.Certificate) -> tuple[str, ...]:
 
 
 def make_server_identity(
-    authority: Authority, names: tuple[str, ...], cluster: str, now: datetime, randomness: bytes
+    authority: Authority,
+    names: tuple[str, ...],
+    cluster: str,
+    period: ServingPeriod,
+    randomness: bytes,
 ) -> ServerIdentity:
-    """Make a key (ECDSA P-256) and have it certified.
+    """Make a key (ECDSA P-256) and have it certified, for a year from the period's end on.
 
     Raises:
         TrustError: the authority is not valid now.
     """
-    key = make_key(KeyType.ECDSA_P256)
+    key, since, until = make_key(KeyType.ECDSA_P256), period.since, period.until
+    lifetime = LIFETIME
+    if since < until:
+        months = (until.year - since.year) * 12 + until.month - since.month + 1
+        lifetime = add_spans(LIFETIME, CalendarSpan(months))
     certificate = sign_operator(
-        authority, key.public_key(), names, cluster, LIFETIME, now, randomness
+        authority, key.public_key(), names, cluster, lifetime, since, randomness
     )
     return ServerIdentity(certificate, encode_key(key) + encode_certificate(certificate))

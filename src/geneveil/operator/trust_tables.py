@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from geneveil.enroll.port import WatchState
 from geneveil.operator.records import Confirmation, NodeRecord, Standing, TrustRecord
 from geneveil.operator.store import Store, to_seconds, to_time
-from geneveil.pki.crl import RevocationReason, RevokedCertificate
+from geneveil.pki.crl import KEPT_AFTER_END, RevocationReason, RevokedCertificate
 from geneveil.pki.rollover import Phase
 
 RESTORE_STEP = 2**32
@@ -130,12 +130,15 @@ class TrustTables:
         )
 
     def read_revoked_chassis(self, now: datetime) -> tuple[str, ...]:
-        """Chassis with a revoked certificate that has not ended, and with no valid one."""
+        """Chassis with a revoked certificate and with no other; one that ended counts as long as a
+        CRL keeps it.
+        """
+        ended_before = to_seconds(now - KEPT_AFTER_END)
         rows = self._store.read_rows(
             "SELECT DISTINCT chassis FROM certificates WHERE kind = 'node'"
             " AND revoked_at IS NOT NULL AND not_after > ? EXCEPT SELECT chassis FROM certificates"
             " WHERE kind = 'node' AND revoked_at IS NULL AND not_after > ? ORDER BY chassis",
-            (to_seconds(now), to_seconds(now)),
+            (ended_before, ended_before),
         )
         return tuple(str(row[0]) for row in rows)
 

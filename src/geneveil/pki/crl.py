@@ -3,7 +3,8 @@
 Decides what stands on a CRL and when a new one is made; signs it. No clock, no store.
 
     content   every revoked certificate of the authority until `KEPT_AFTER_END` behind its end:
-              RFC 5280 §3.3 wants an entry on one list that is made after the certificate ended
+              RFC 5280 §3.3 wants an entry on one list that is made after the certificate ended;
+              a clock that is wrong by less than that takes no entry away
     number    grows with every list of an authority and never comes back (§5.2.3)
     time      thisUpdate is `CLOCK_SKEW` early, as certificates are; nextUpdate is `VALIDITY` later,
               and a list is replaced after `REFRESH`, so that a node keeps a current list while the
@@ -23,7 +24,9 @@ from geneveil.pki.keys import is_deterministic, signature_hash
 
 VALIDITY = timedelta(days=30)
 REFRESH = timedelta(days=7)
-KEPT_AFTER_END = REFRESH
+KEPT_AFTER_END = timedelta(days=300) + REFRESH
+"""More than the leap of a clock that is believed at once (`operator.clock_leap.LEAP`): once it is
+set right, what it took off the lists would be good again."""
 
 
 class RevocationReason(Enum):
