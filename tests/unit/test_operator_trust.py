@@ -210,6 +210,33 @@ def test_a_renewal_in_its_time(bench: Bench) -> None:
     assert bench.watch(old).status == 200  # it is valid until it ends
 
 
+def test_an_old_key_does_not_speak_for_the_node(bench: Bench) -> None:
+    node = bench.enrol("node-1")
+    old = Node(node.chassis, node.certificate, node.key)
+    bench.watch(node)
+    bench.clock.at = datetime(2031, 5, 23, 12, 0, tzinfo=UTC)
+    bench.replace(node)
+    bench.watch(node)
+    said = bench.confirmations.find("node-1")
+    assert said is not None
+    for serial in (old.serial, node.serial):  # whichever it says it uses
+        state = WatchState(0, (), (), serial)
+        body = json.dumps(watch_request_document(state)).encode()
+        ticket = bench.members.begin_watch(old.certificate, body, 1000.0)
+        assert isinstance(ticket, WatchTicket)
+        assert not ticket.is_sign_of_life
+        assert bench.confirmations.find("node-1") == said
+        assert bench.reason(bench.renew(old)) == (403, "certificate-superseded")
+    assert not bench.confirmations.is_live("node-1", 1001.0)
+    state = WatchState(0, (), (), old.serial)  # nor does the node itself go back
+    body = json.dumps(watch_request_document(state)).encode()
+    assert isinstance(bench.members.begin_watch(node.certificate, body, 1000.0), WatchTicket)
+    assert bench.confirmations.find("node-1") == said
+    again = bench.enrol("node-1")  # only what was issued later takes its place
+    bench.watch(again)
+    assert bench.confirmations.serial_of("node-1") == again.serial
+
+
 def test_a_renewal_of_the_old_key(bench: Bench) -> None:
     node = bench.enrol("node-1")
     bench.clock.at += timedelta(days=54 * 31)

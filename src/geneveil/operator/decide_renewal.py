@@ -69,6 +69,19 @@ def decide_renewal(view: RenewalView) -> Issue | IssueAgain | Refuse:
     return Issue("", chassis, view.request.public_key, csr_sha256, view.client.serial)
 
 
+def is_superseded(own: tuple[CertificateRecord, ...], serial: str, uses: str) -> bool:
+    """Whether the node has said that it uses a certificate that was issued after this one.
+
+    Args:
+        own: every certificate of the node, in the order of issue.
+        uses: what it said last; empty if it never said.
+    """
+    serials = [record.serial for record in own]
+    if uses not in serials or serial not in serials:
+        return False
+    return serials.index(serial) < serials.index(uses)
+
+
 def _answers(earlier: CertificateRecord, view: RenewalView, csr_sha256: bytes) -> bool:
     return (
         earlier.predecessor == view.client.serial
@@ -88,10 +101,7 @@ def _judge(view: RenewalView, request: ReadRequest) -> tuple[Finding, ...]:
 
 
 def _check_superseded(view: RenewalView) -> Finding | None:
-    serials = [record.serial for record in view.own]
-    if view.uses not in serials or view.client.serial not in serials:
-        return None
-    if serials.index(view.uses) <= serials.index(view.client.serial):
+    if not is_superseded(view.own, view.client.serial, view.uses):
         return None
     return Finding(
         Reason.CERTIFICATE_SUPERSEDED,

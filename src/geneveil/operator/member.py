@@ -19,7 +19,7 @@ from geneveil.operator.audit import Event
 from geneveil.operator.clients import ClientView, judge_client
 from geneveil.operator.confirmations import Confirmations
 from geneveil.operator.decide import Issue, IssueAgain, Refuse
-from geneveil.operator.decide_renewal import RenewalView, decide_renewal
+from geneveil.operator.decide_renewal import RenewalView, decide_renewal, is_superseded
 from geneveil.operator.issuing import Answer, Desk, refusal_answer
 from geneveil.operator.records import CertificateRecord
 from geneveil.operator.trust_state import build_watch_answer
@@ -31,10 +31,16 @@ from geneveil.pki.request import ReadRequest, read_request
 
 @dataclass(frozen=True)
 class WatchTicket:
-    """A watch that is to be held until the generation differs from the node's."""
+    """A watch that is to be held until the generation differs from the node's.
+
+    Attributes:
+        is_sign_of_life: False with a certificate that the node has replaced: whoever has an old
+            copy of its key may listen, and is not taken for the node.
+    """
 
     chassis: str
     generation: int
+    is_sign_of_life: bool = True
 
 
 class MemberService:
@@ -82,6 +88,9 @@ class MemberService:
     ) -> WatchTicket | Answer:
         """Take a node's confirmation; a refusal is not written to the log, a node would fill it.
 
+        What a node says never goes back to an older certificate, nor is it believed of whoever
+        proves one: an old copy of a key could renew again, and for ever.
+
         Args:
             heard_at_seconds: of a clock that nobody moves.
         """
@@ -92,9 +101,13 @@ class MemberService:
         state = _parse_watch(body)
         if isinstance(state, Finding):
             return refusal_answer(Refuse(client.chassis, (state,)))
-        if not self._is_own(client, state.serial):
+        own = self._registry.store.find_certificates_of(client.chassis)
+        if state.serial not in {record.serial for record in own}:
             wrong = Finding(Reason.REQUEST_SHAPE, "certificate is none of this node's")
             return refusal_answer(Refuse(client.chassis, (wrong,)))
+        uses = self._confirmations.serial_of(client.chassis)
+        if any(is_superseded(own, serial, uses) for serial in (client.serial, state.serial)):
+            return WatchTicket(client.chassis, state.generation, is_sign_of_life=False)
         self._confirmations.note(client.chassis, state, now, heard_at_seconds)
         return WatchTicket(client.chassis, state.generation)
 
@@ -106,12 +119,6 @@ class MemberService:
         registry = self._registry
         answer = build_watch_answer(registry.state, client, held_seconds, registry.expired_chassis)
         return Answer(200, watch_document(answer))
-
-    def _is_own(self, client: CertificateRecord, serial: str) -> bool:
-        if serial == client.serial:
-            return True
-        named = self._registry.store.find_certificate(serial)
-        return named is not None and named.chassis == client.chassis
 
     def _authenticate(self, certificate_pem: bytes, now: datetime) -> CertificateRecord | Finding:
         registry = self._registry

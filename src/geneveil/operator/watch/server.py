@@ -85,11 +85,13 @@ class WatchHandler:
         ticket = await self._queue.run(begin)
         if not isinstance(ticket, WatchTicket):
             return respond(ticket)
-        self._confirmations.hold(ticket.chassis)
+        if ticket.is_sign_of_life:
+            self._confirmations.hold(ticket.chassis)
         try:
             await self._board.wait(ticket.generation, self._hold_seconds)
         finally:
-            self._confirmations.release(ticket.chassis, loop.time())
+            if ticket.is_sign_of_life:
+                self._confirmations.release(ticket.chassis, loop.time())
         async with self._answering:
             held_seconds = loop.time() - began
             end = partial(self._members.end_watch, certificate_pem, held_seconds)
