@@ -2,6 +2,7 @@
 
 import json
 import os
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -516,6 +517,55 @@ def test_a_step_that_fails_is_not_half_done(bench: Bench) -> None:
     assert seen[-1] is Phase.STEADY
     assert {Phase.INTRODUCE, Phase.SWITCH} <= set(seen)
     assert [one.authority_id for one in bench.registry.state.cluster.authorities] == [2]
+
+
+class BreaksOff:
+    """A connection to the database that fails once, at one of the statements that change it."""
+
+    def __init__(self, inner: Any, at: int) -> None:
+        self._inner = inner
+        self.left = at
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def execute(self, statement: str, *values: Any) -> Any:
+        if not statement.startswith(("SELECT", "PRAGMA", "ROLLBACK")):
+            self.left -= 1
+            if self.left == -1:
+                raise sqlite3.OperationalError("database or disk is full")
+        return self._inner.execute(statement, *values)
+
+
+def test_wherever_a_step_fails_the_next_look_makes_it_good(tmp_path: Path) -> None:
+    at, is_through = 0, False
+    while not is_through:
+        bench = make_bench(tmp_path / str(at))
+        bench.enrol("node-1")
+        bench.seconds = 100.0  # it is away
+        request_rotation(bench.store, "", bench.clock.at)
+        failing = BreaksOff(bench.store._db, at)
+        bench.store._db = failing  # type: ignore[assignment]
+        try:
+            bench.keep()
+            is_through = True
+        except GeneveilError:
+            assert not bench.store.is_in_transaction
+        failing.left = -1  # it goes well from here on
+        assert bench.keep() is Phase.RETIRE
+        *_, signing = authorities = bench.registry.state.cluster.authorities
+        assert signing.is_signing
+        assert len(authorities) == len(bench.registry.state.crls) == 2
+        for authority, crl in zip(authorities, bench.registry.state.crls, strict=True):
+            key = x509.load_pem_x509_certificate(authority.certificate_pem).public_key()
+            assert x509.load_pem_x509_crl(crl.crl_pem).is_signature_valid(key)  # type: ignore[arg-type]
+        node = x509.load_pem_x509_certificate(bench.enrol("node-2").certificate)
+        node.verify_directly_issued_by(x509.load_pem_x509_certificate(signing.certificate_pem))
+        records = bench.store.read_certificates()
+        assert check_chain(bench.store.read_audit(), (one.serial for one in records)) == ()
+        bench.store.close()
+        at += 1
+    assert at > 20  # of the three steps, each statement and each COMMIT
 
 
 def _break_off(bench: Bench) -> None:

@@ -9,7 +9,7 @@ from datetime import datetime
 from geneveil.model.clock import Clock
 from geneveil.model.cluster import Mode
 from geneveil.model.errors import TrustError
-from geneveil.operator.cluster import SealedCluster, authority_sha256
+from geneveil.operator.cluster import SealedCluster, authority_certificate, authority_sha256
 from geneveil.operator.config import to_settings
 from geneveil.operator.records import AuthorityRecord
 from geneveil.operator.seal import open_seal
@@ -103,12 +103,16 @@ class Registry:
     def authority(self, record: AuthorityRecord) -> Authority:
         """An authority with its key.
 
+        A number alone does not say which: after a transaction that failed another authority gets
+        the same one.
+
         Raises:
             TrustError: the key can't be read.
         """
-        if record.authority_id not in self._keys:
-            self._keys[record.authority_id] = self._read_key(record)
-        return self._keys[record.authority_id]
+        known = self._keys.get(record.authority_id)
+        if known is None or known.certificate != authority_certificate(record):
+            known = self._keys[record.authority_id] = self._read_key(record)
+        return known
 
     def forget_key(self, authority_id: int) -> None:
         """Drop a key from memory, as far as this language allows it."""

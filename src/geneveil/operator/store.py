@@ -70,14 +70,19 @@ class Store:
                 yield
                 if not is_inner:
                     self.write_through()
+                self._db.execute("RELEASE inner" if is_inner else "COMMIT")
             except BaseException:
-                if is_inner:
-                    self._db.execute("ROLLBACK TO inner")
-                    self._db.execute("RELEASE inner")
-                else:
-                    self._db.execute("ROLLBACK")
+                self._roll_back(is_inner)
                 raise
-            self._db.execute("RELEASE inner" if is_inner else "COMMIT")
+
+    def _roll_back(self, is_inner: bool) -> None:
+        if not self._db.in_transaction:
+            return  # a full disk makes SQLite do it by itself (lang_transaction.html, section 3)
+        if is_inner:
+            self._db.execute("ROLLBACK TO inner")
+            self._db.execute("RELEASE inner")
+        else:
+            self._db.execute("ROLLBACK")
 
     def write_through(self) -> None:
         """What is to be durable elsewhere before an outermost transaction is believed; if it
