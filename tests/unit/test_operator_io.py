@@ -230,7 +230,8 @@ def test_the_server_file_is_replaced_whole(tmp_path: Path) -> None:
     init(tmp_path)
     assert operator_io.read_server_file(tmp_path) is None
     for data in (b"one", b"two"):
-        operator_io.write_server_file(tmp_path, data)
+        operator_io.stage_server_file(tmp_path, data)
+        operator_io.place_server_file(tmp_path)
         assert operator_io.read_server_file(tmp_path) == data
     assert operator_io.server_path(tmp_path).stat().st_mode & 0o777 == 0o600
 

@@ -23,6 +23,14 @@ from pathlib import Path
 from geneveil.model.errors import ConfigError, TrustError
 from geneveil.operator.cluster import authority_certificate
 from geneveil.operator.config import ClusterIPsec
+from geneveil.operator.private_file.io import (
+    destroy_private,
+    place_private,
+    stage_private,
+    sync_directory,
+    write_private,
+    written,
+)
 from geneveil.operator.records import AuthorityRecord
 from geneveil.operator.seal import check_change, make_seal
 from geneveil.operator.sealing import seal_cluster
@@ -39,7 +47,7 @@ DATABASE = "operator.db"
 SERVER_FILE = "server.pem"
 CREDENTIAL = "ca-passphrase"
 KEY_PURPOSE = "authority key"
-_UNFINISHED = ".unfinished-"
+UNFINISHED = ".unfinished-"
 
 
 @dataclass(frozen=True)
@@ -88,8 +96,7 @@ def init_state(
     try:
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         with locked(state_dir, "another `geneveil operator init` is at work here"):
-            for leftover in state_dir.glob(f"{_UNFINISHED}*"):
-                shutil.rmtree(leftover)
+            remove_unfinished(state_dir)
             if path_exists(state_dir / CLUSTER_DIR):
                 check_state(state_dir, config)
                 return False
@@ -167,15 +174,27 @@ def read_authority(
 def write_authority_key(
     state_dir: Path, authority_id: int, key: PrivateKey, lock: KeyLock | None
 ) -> None:
-    """Put a key that no database knows yet; what a killed attempt left is replaced."""
-    directory = state_dir / CLUSTER_DIR
-    _replace_private(directory / key_name(authority_id), _key_bytes(key, lock))
+    """Put a key that no database knows yet; what a killed attempt left is replaced.
+
+    Raises:
+        DaemonError: it can't be written.
+    """
+    path = state_dir / CLUSTER_DIR / key_name(authority_id)
+    with written(path):
+        stage_private(path, _key_bytes(key, lock))
+        place_private(path)
 
 
 def remove_authority_keys(state_dir: Path, authority_ids: Iterable[int]) -> None:
-    """Remove the keys of authorities that were retired; those that are gone are no error."""
+    """Destroy the keys of authorities that were retired; those that are gone are no error.
+
+    Raises:
+        DaemonError: one can't be destroyed.
+    """
     for authority_id in authority_ids:
-        (state_dir / CLUSTER_DIR / key_name(authority_id)).unlink(missing_ok=True)
+        path = state_dir / CLUSTER_DIR / key_name(authority_id)
+        with written(path):
+            destroy_private(path)
 
 
 def read_passphrase(path: Path | None, environment: Mapping[str, str]) -> bytes | None:
@@ -212,9 +231,24 @@ def read_server_file(state_dir: Path) -> bytes | None:
         ) from None
 
 
-def write_server_file(state_dir: Path, data: bytes) -> None:
-    """Replace the server's key and certificate at once."""
-    _replace_private(server_path(state_dir), data)
+def stage_server_file(state_dir: Path, data: bytes) -> None:
+    """Put the server's next key and certificate beside the ones in use; durable.
+
+    Raises:
+        DaemonError: it can't be written.
+    """
+    with written(server_path(state_dir)):
+        stage_private(server_path(state_dir), data)
+
+
+def place_server_file(state_dir: Path) -> None:
+    """Replace the server's key and certificate, at once, by those that were staged.
+
+    Raises:
+        DaemonError: they can't be replaced.
+    """
+    with written(server_path(state_dir)):
+        place_private(server_path(state_dir))
 
 
 def server_path(state_dir: Path) -> Path:
@@ -242,6 +276,14 @@ def is_running(state_dir: Path) -> bool:
         return True
 
 
+def remove_unfinished(state_dir: Path) -> None:
+    """Remove what killed commands left, keys too; under the state directory's lock."""
+    for leftover in state_dir.glob(f"{UNFINISHED}*"):
+        for key in leftover.glob("*.key"):
+            destroy_private(key)
+        shutil.rmtree(leftover)
+
+
 def _make_cluster(
     state_dir: Path,
     config: ClusterIPsec,
@@ -249,7 +291,7 @@ def _make_cluster(
     draw: Callable[[int], bytes],
     passphrase: bytes | None,
 ) -> None:
-    unfinished = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=state_dir))
+    unfinished = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=state_dir))
     try:
         _fill_cluster(unfinished, config, now, draw, passphrase)
         sync_directory(unfinished)
@@ -301,32 +343,6 @@ def _needed(passphrase: bytes | None, path: Path) -> bytes:
             remedy="give --ca-passphrase-file, or the systemd credential ca-passphrase",
         )
     return passphrase
-
-
-def _replace_private(path: Path, data: bytes) -> None:
-    fresh = path.with_name(f"{path.name}.fresh")
-    fresh.unlink(missing_ok=True)
-    write_private(fresh, data)
-    fresh.replace(path)
-    sync_directory(path.parent)
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """Make a file that only its owner can read; durable. It must not exist."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def sync_directory(path: Path) -> None:
-    """Make the names in a directory durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from geneveil.model.errors import TrustError
 from geneveil.operator.audit import AuditEvent, Event
 from geneveil.operator.clock_leap import Pace, first_pace, follow, is_to_be_noted
 from geneveil.operator.cluster import authority_certificate
@@ -100,18 +101,20 @@ class Keeper:
             at_seconds: of the clock that nobody moves.
         Raises:
             GeneveilError: a step failed; it is not half done, and tried again at the next look.
+                What does not depend on it was done.
         """
         registry = self._registry
         try:
             with registry.store.transaction():
                 registry.refresh()
                 self._judge_clock(at_seconds)
-                self._sign_lists()
-            for _ in Phase:  # at most once round
+                failure = self._sign_lists()
+            for _ in Phase if failure is None else ():  # at most once round
                 with registry.store.transaction():
                     if not self._step(at_seconds):
                         break
-                    self._sign_lists()
+                    if (failure := self._sign_lists()) is not None:
+                        raise failure
             self._name_expired()
         except BaseException:
             registry.forget_changes()
@@ -120,6 +123,8 @@ class Keeper:
         self._key_files.remove(retired)
         for authority_id in retired:
             registry.forget_key(authority_id)
+        if failure is not None:
+            raise failure
         return registry.state.trust.generation
 
     def write_confirmations(self) -> None:
@@ -142,11 +147,12 @@ class Keeper:
         registry.expired_chassis = expired
         _log.warning(log_line("expired", chassis=",".join(expired), remedy=_EXPIRED_REMEDY))
 
-    def _sign_lists(self) -> None:
+    def _sign_lists(self) -> TrustError | None:
+        """One authority whose key can't be read does not keep the others' lists from being made."""
         registry, now = self._registry, self._registry.clock.now()
         kept_until = registry.believed_now()
         lists = {record.authority_id: record for record in registry.tables.read_crls()}
-        is_changed = False
+        is_changed, failure = False, None
         for authority in registry.state.cluster.authorities:
             record = lists.get(authority.authority_id)
             entries = list_entries(registry.tables.read_revoked(authority.authority_id), kept_until)
@@ -155,7 +161,11 @@ class Keeper:
             if not reason:
                 continue
             number = record.number + 1 if record else 1
-            crl = make_crl(registry.authority(authority), number, entries, now)
+            try:
+                crl = make_crl(registry.authority(authority), number, entries, now)
+            except TrustError as error:
+                failure = failure or error
+                continue
             registry.tables.put_crl(CrlRecord(authority.authority_id, number, encode_crl(crl)))
             detail = f"authority {authority.authority_id}, number {number}, {len(entries)} entries"
             registry.store.append_audit(
@@ -166,6 +176,7 @@ class Keeper:
         if is_changed:
             registry.tables.bump()
             registry.refresh()
+        return failure
 
     def _state_of(self, record: CrlRecord | None) -> CrlState | None:
         if record is None or not record.crl_pem:

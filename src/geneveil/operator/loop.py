@@ -13,9 +13,7 @@ machine that slept, a clock that was set) are noticed within a second of real ti
 import asyncio
 import logging
 import os
-import resource
 import signal
-import socket
 import ssl
 from asyncio import sslproto
 from collections.abc import Callable
@@ -23,8 +21,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-
-from aiohttp import web
 
 from geneveil.model.clock import Clock, SystemClock
 from geneveil.model.errors import ConfigError, GeneveilError
@@ -36,22 +32,24 @@ from geneveil.operator.enrolment import EnrolmentService
 from geneveil.operator.failure_lines import FailureLines
 from geneveil.operator.io import (
     KeyLock,
+    place_server_file,
     read_authority,
     read_server_file,
     remove_authority_keys,
     running_lock,
     server_path,
+    stage_server_file,
     write_authority_key,
-    write_server_file,
 )
 from geneveil.operator.issuing import Desk, record_certificate
 from geneveil.operator.keeper import Keeper, KeyFiles
+from geneveil.operator.listener.loop import listening
 from geneveil.operator.log_lines import log_line
 from geneveil.operator.member import MemberService
 from geneveil.operator.queue.loop import BatchQueue
 from geneveil.operator.records import Kind
 from geneveil.operator.registry import Registry
-from geneveil.operator.server import KEEPALIVE_SECONDS, OperatorServer, make_tls
+from geneveil.operator.server import OperatorServer, load_server_file, make_tls
 from geneveil.operator.server_identity import (
     judge_server_file,
     make_server_identity,
@@ -63,13 +61,6 @@ from geneveil.pki.authority import SERIAL_BYTES
 
 LOOK_SECONDS = 0.25
 KEEP_SECONDS = 1.0
-SHUTDOWN_SECONDS = 5.0
-HANDSHAKE_SECONDS = 30.0
-ACCEPTED_AT_ONCE = 32
-"""New connections a turn of the event loop: more would all be slow instead of some being quick."""
-
-BACKLOG = 4096
-RESERVED_FILES = 256
 TLS_BUFFER_BYTES = 32 * 1024
 """A connection's read buffer; asyncio's own figure is 256 KiB, for each of thousands of watches."""
 
@@ -92,6 +83,14 @@ class RunTerms:
         return f"RunTerms(away_after_seconds={self.away_after_seconds})"
 
 
+@dataclass(frozen=True)
+class _Kept:
+    """What nodes are to be told of, and what of all that was to be done failed."""
+
+    generation: int
+    failure: GeneveilError | None
+
+
 class OperatorProcess:
     """One running operator over an open store, which it uses from one thread only."""
 
@@ -110,6 +109,7 @@ class OperatorProcess:
         self._registry = Registry(store, read_key, clock or SystemClock(), os.urandom)
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
         self._trusted: set[int] = set()
+        self._is_tls_old = False
         self._write_counts: Callable[[], None] = lambda: None
         self._keeping, self._looking = FailureLines(), FailureLines()
 
@@ -125,29 +125,40 @@ class OperatorProcess:
             loop.add_signal_handler(number, _settle, stop, number)
         sslproto.SSLProtocol.max_size = TLS_BUFFER_BYTES
         with running_lock(self._state_dir):
-            registry = self._registry
-            confirmations = Confirmations(
-                registry.tables.read_confirmations(), loop.time(), self._terms.away_after_seconds
-            )
-            keeper = self._make_keeper(confirmations)
-            generation = keeper.keep(loop.time())
-            self.renew_server_file()
-            tls = make_tls(server_path(self._state_dir), self._newly_trusted())
-            board = WatchBoard(generation)
-            queue = BatchQueue(self._store, self._executor)
-            desk = Desk(registry)
-            self._write_counts = desk.write_counts
-            members = MemberService(desk, confirmations)
-            watches = WatchHandler(members, confirmations, queue, board)
-            server = OperatorServer(EnrolmentService(desk), members, queue, watches)
-            async with _serving(server, host, port, tls, board):
-                while not stop.done():
-                    await self._look(stop, keeper, queue, board, tls)
-            keeper.write_confirmations()
-            desk.write_counts(is_end=True)
-            self._executor.shutdown()
+            await self.serve(stop, host, port)
         _log.info(log_line("stopped", signal=stop.result().name))
         return stop.result()
+
+    async def serve(self, stop: "asyncio.Future[signal.Signals]", host: str, port: int) -> None:
+        """Serve until told to stop. What can't be kept as it should be keeps nobody from being
+        answered; only an operator that can't sign, or has nothing to show in TLS, does not begin.
+        """
+        loop, registry = asyncio.get_running_loop(), self._registry
+        registry.authority(registry.state.signing)
+        confirmations = Confirmations(
+            registry.tables.read_confirmations(), loop.time(), self._terms.away_after_seconds
+        )
+        keeper = self._make_keeper(confirmations)
+        kept = self._keep(keeper, loop.time())
+        if kept.failure is not None:
+            if read_server_file(self._state_dir) is None:
+                raise kept.failure
+            _say_failure("keeping-failed", self._keeping, kept.failure, loop.time())
+        tls = make_tls(server_path(self._state_dir), self._newly_trusted())
+        self._is_tls_old = False
+        board = WatchBoard(kept.generation)
+        queue = BatchQueue(self._store, self._executor)
+        desk = Desk(registry)
+        self._write_counts = desk.write_counts
+        members = MemberService(desk, confirmations)
+        watches = WatchHandler(members, confirmations, queue, board)
+        server = OperatorServer(EnrolmentService(desk), members, queue, watches)
+        async with listening(server.make_app(), (host, port), tls, board.release):
+            while not stop.done():
+                await self._look(stop, keeper, queue, board, tls)
+        keeper.write_confirmations()
+        desk.write_counts(is_end=True)
+        self._executor.shutdown()
 
     def _make_keeper(self, confirmations: Confirmations) -> Keeper:
         secret = self._terms.passphrase
@@ -175,15 +186,17 @@ class OperatorProcess:
         loop = asyncio.get_running_loop()
         known: int | None = None
         try:
-            kept = partial(self._keep_with_server_file, keeper, loop.time())
-            generation, is_new_server_file = await queue.alone(kept)
+            kept = await queue.alone(partial(self._keep, keeper, loop.time()))
             if trusted := self._newly_trusted():
                 tls.load_verify_locations(cadata=trusted.decode("ascii"))
-            if is_new_server_file:
-                tls.load_cert_chain(server_path(self._state_dir))
-            board.announce(generation)
+            try:
+                self._show_server_file(tls)
+            finally:
+                board.announce(kept.generation)
             await queue.alone(keeper.write_confirmations)
             await queue.alone(self._write_counts)
+            if kept.failure is not None:
+                raise kept.failure
             known = board.generation
             if self._keeping.succeeded():
                 _log.info(log_line("keeping-again"))
@@ -202,10 +215,24 @@ class OperatorProcess:
             except GeneveilError as error:
                 _say_failure("looking-failed", self._looking, error, loop.time())
 
-    def _keep_with_server_file(self, keeper: Keeper, at_seconds: float) -> tuple[int, bool]:
+    def _keep(self, keeper: Keeper, at_seconds: float) -> _Kept:
         """Both in one go, and before anybody is told: a node that hears that an authority was
-        dropped comes back with the new bundle at once, and must meet a certificate of it."""
-        return keeper.keep(at_seconds), self.renew_server_file()
+        dropped comes back with the new bundle at once, and must meet a certificate of it.
+
+        If one of them fails nodes are told all the same what there is: a revocation needs neither.
+        """
+        failure = None
+        for work in (partial(keeper.keep, at_seconds), self.renew_server_file):
+            try:
+                work()
+            except GeneveilError as error:
+                failure = failure or error
+        return _Kept(self._registry.state.trust.generation, failure)
+
+    def _show_server_file(self, tls: ssl.SSLContext) -> None:
+        if self._is_tls_old:
+            load_server_file(tls, server_path(self._state_dir))
+            self._is_tls_old = False
 
     def _newly_trusted(self) -> bytes:
         """Authorities that TLS does not know yet; retired ones too, see `clients`."""
@@ -242,100 +269,17 @@ class OperatorProcess:
         record = record_certificate(
             identity.certificate, Kind.OPERATOR, names[0], serving.authority_id, now
         )
+        stage_server_file(self._state_dir, identity.pem)
         with self._store.transaction():
             self._store.add_certificate(record)
             event = AuditEvent(
                 Event.OPERATOR_CERTIFICATE, chassis=names[0], serial=record.serial, detail=reason
             )
             self._store.append_audit(event, now)
-        write_server_file(self._state_dir, identity.pem)
+        place_server_file(self._state_dir)
+        self._is_tls_old = True
         _log.info(log_line("server-certificate", reason=reason, serial=record.serial))
         return True
-
-
-class _serving:  # noqa: N801 - used as a statement
-    """The HTTPS server, listening inside the block."""
-
-    def __init__(
-        self, server: OperatorServer, host: str, port: int, tls: ssl.SSLContext, board: WatchBoard
-    ) -> None:
-        self._runner = web.AppRunner(
-            server.make_app(),
-            access_log=None,
-            keepalive_timeout=KEEPALIVE_SECONDS,
-            shutdown_timeout=SHUTDOWN_SECONDS,
-            auto_decompress=False,
-        )
-        self._address = (host, port)
-        self._tls = tls
-        self._board = board
-        self._listener: asyncio.Server | None = None
-
-    async def __aenter__(self) -> None:
-        await self._runner.setup()
-        host, port = self._address
-        try:
-            listening = await asyncio.to_thread(open_listener, host, port)
-            loop = asyncio.get_running_loop()
-            self._listener = await loop.create_server(
-                _bounded(self._runner, _raise_file_limit()),
-                sock=listening,
-                ssl=self._tls,
-                backlog=ACCEPTED_AT_ONCE,
-                ssl_handshake_timeout=HANDSHAKE_SECONDS,
-            )
-            listening.listen(BACKLOG)
-        except OSError as error:
-            await self._runner.cleanup()
-            raise ConfigError(
-                f"can't listen on {host} port {port}", why=error.strerror or str(error)
-            ) from None
-        address = listening.getsockname()
-        _log.info(log_line("listening", address=str(address[0]), port=int(address[1])))
-
-    async def __aexit__(self, *exception: object) -> None:
-        if self._listener is not None:
-            self._listener.close()
-        self._board.release()
-        await self._runner.cleanup()
-
-
-def open_listener(host: str, port: int) -> socket.socket:
-    """A listening socket at the first address that the name has.
-
-    Raises:
-        OSError: there is none, or it is taken.
-    """
-    flags = socket.AI_PASSIVE
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
-    family, address = found[0][0], found[0][4]
-    return socket.create_server(address[:2], family=family, backlog=BACKLOG)
-
-
-def _bounded(runner: web.AppRunner, most: int) -> Callable[[], asyncio.Protocol]:
-    """Makes a handler for each connection, up to a number: memory and files have an end."""
-
-    def make() -> asyncio.Protocol:
-        server = runner.server
-        if server is None or len(server.connections) >= most:
-            return _Full()
-        return server()
-
-    return make
-
-
-class _Full(asyncio.Protocol):
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if isinstance(transport, asyncio.Transport):
-            transport.abort()
-
-
-def _raise_file_limit() -> int:
-    """Let this process have as many connections as it may, and say how many."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    return max(wanted - RESERVED_FILES, 64)
 
 
 def _say_failure(event: str, lines: FailureLines, error: GeneveilError, now_seconds: float) -> None:

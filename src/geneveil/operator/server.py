@@ -29,6 +29,7 @@ from geneveil.enroll.wire import (
     RENEW_PATH,
     WATCH_PATH,
 )
+from geneveil.model.errors import TrustError
 from geneveil.operator.enrolment import EnrolmentService
 from geneveil.operator.issuing import Answer
 from geneveil.operator.limits import Gate
@@ -151,11 +152,13 @@ def client_certificate(request: web.Request) -> bytes:
 
 
 def make_tls(server_file: Path, authorities_pem: bytes) -> ssl.SSLContext:
-    """TLS 1.3 with the key and certificate in this file; load_cert_chain renews them in place.
+    """TLS 1.3 with the key and certificate in this file.
 
     Args:
         authorities_pem: who may have signed a client's certificate; more can be added later by
             load_verify_locations.
+    Raises:
+        TrustError: the file can't be used.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
@@ -164,8 +167,20 @@ def make_tls(server_file: Path, authorities_pem: bytes) -> ssl.SSLContext:
     context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_STRICT
     context.verify_flags = ssl.VerifyFlags(context.verify_flags | _NO_CHECK_TIME)
     context.load_verify_locations(cadata=authorities_pem.decode("ascii"))
-    context.load_cert_chain(server_file)
+    load_server_file(context, server_file)
     return context
+
+
+def load_server_file(context: ssl.SSLContext, server_file: Path) -> None:
+    """Show this key and certificate to whoever connects from now on.
+
+    Raises:
+        TrustError: the file can't be used.
+    """
+    try:
+        context.load_cert_chain(server_file)
+    except OSError as error:  # an SSLError is one
+        raise TrustError(f"{server_file} can't be used", why=str(error)) from None
 
 
 def _respond(answer: Answer) -> web.Response:

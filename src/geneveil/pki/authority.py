@@ -226,7 +226,7 @@ def _check_valid_now(issuer: x509.Certificate, now: datetime) -> None:
             why=f"it is valid from {issuer.not_valid_before_utc:%Y-%m-%d %H:%M:%SZ} "
             f"to {issuer.not_valid_after_utc:%Y-%m-%d %H:%M:%SZ}, "
             f"and the clock says {now:%Y-%m-%d %H:%M:%SZ}",
-            remedy="check the clock of this machine",
+            remedy="check the clock of this machine; if it is right: geneveil operator ca rotate",
         )
 
 

@@ -21,13 +21,14 @@ from geneveil.operator.backup import BackupContent, decode_backup, encode_backup
 from geneveil.operator.io import (
     CLUSTER_DIR,
     DATABASE,
+    UNFINISHED,
     key_name,
     locked,
     open_store,
     path_exists,
-    sync_directory,
-    write_private,
+    remove_unfinished,
 )
+from geneveil.operator.private_file.io import sync_directory, write_private
 from geneveil.operator.registry import read_cluster
 from geneveil.operator.store import Store
 from geneveil.operator.trust_tables import TrustTables
@@ -99,6 +100,7 @@ def restore_state(state_dir: Path, source: Path, passphrase: bytes, now: datetim
     try:
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         with locked(state_dir, "another command is making a state here"):
+            remove_unfinished(state_dir)
             if path_exists(state_dir / CLUSTER_DIR):
                 raise RefusedError(
                     "state-exists",
@@ -130,7 +132,7 @@ def _read_content(state_dir: Path, store: Store) -> BackupContent:
 
 
 def _place(state_dir: Path, content: BackupContent, now: datetime, source: Path) -> Restored:
-    unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=state_dir))
+    unfinished = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=state_dir))
     try:
         write_private(unfinished / DATABASE, content.database)
         for name, key in content.keys:

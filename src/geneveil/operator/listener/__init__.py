@@ -1,0 +1,1 @@
+"""Where the operator listens: TLS, and no more connections than it may have."""

@@ -1,0 +1,1 @@
+"""Files with secrets: made whole and durable, read by their owner alone, destroyed."""
