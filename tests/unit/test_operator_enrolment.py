@@ -298,7 +298,7 @@ def test_bodies_that_are_no_request(bench: Bench, body: bytes, reason: str) -> N
     assert bench.last_entry() == ("refused", reason, "", "192.0.2.1")
 
 
-def test_junk_is_summed_up_and_proved_tokens_are_not(bench: Bench) -> None:
+def test_junk_and_what_a_token_proved_are_each_summed_up(bench: Bench) -> None:
     token = bench.token()
     before = len(bench.store.read_audit())
     for _ in range(50):
@@ -306,10 +306,13 @@ def test_junk_is_summed_up_and_proved_tokens_are_not(bench: Bench) -> None:
         bench.enrol(token, Forgery(names=None).pem())
     entries = bench.store.read_audit()[before:]
     assert [entry.reason for entry in entries].count("request-not-json") == 1
-    assert [entry.chassis for entry in entries].count("node-1") == 50
-    bench.clock.at += timedelta(minutes=1)
+    assert [entry.chassis for entry in entries].count("node-1") == 1
+    bench.clock.at += timedelta(minutes=10)
     bench.desk.write_counts()
-    assert bench.store.read_audit()[-1].detail.startswith("and 49 more in the minute from ")
+    minute, ten_minutes = bench.store.read_audit()[-2:]
+    assert minute.detail.startswith("and 49 more in the minute from ")
+    assert ten_minutes.detail.startswith("and 49 more in the 10 minutes from ")
+    assert (ten_minutes.chassis, ten_minutes.reason) == ("node-1", "csr-alternative-name")
     assert check_chain(bench.store.read_audit(), ()) == ()
 
 

@@ -30,6 +30,7 @@ from geneveil.operator.audit import check_chain
 from geneveil.operator.clock_mark.io import FILE, open_clock_mark
 from geneveil.operator.config_check import parse_config
 from geneveil.operator.confirmations import Confirmations
+from geneveil.operator.decide_renewal import MOST_A_DAY
 from geneveil.operator.enrolment import EnrolmentService
 from geneveil.operator.issuing import Answer, Desk
 from geneveil.operator.keeper import Keeper, KeyFiles
@@ -238,6 +239,16 @@ def test_an_old_key_does_not_speak_for_the_node(bench: Bench) -> None:
     assert bench.confirmations.serial_of("node-1") == again.serial
 
 
+def test_a_node_that_uses_none_of_its_certificates_gets_no_more(bench: Bench) -> None:
+    node = bench.enrol("node-1")
+    bench.clock.at = datetime(2031, 5, 23, 12, 0, tzinfo=UTC)
+    answers = [bench.renew(node).status for _ in range(MOST_A_DAY + 5)]
+    assert answers == [200] * MOST_A_DAY + [422] * 5
+    assert bench.reason(bench.renew(node)) == (422, "too-many-certificates")
+    bench.clock.at += timedelta(days=1)
+    assert bench.renew(node).status == 200
+
+
 def test_a_renewal_of_the_old_key(bench: Bench) -> None:
     node = bench.enrol("node-1")
     bench.clock.at += timedelta(days=54 * 31)
@@ -299,6 +310,27 @@ def test_a_revocation(bench: Bench) -> None:
         bench.clock.at += timedelta(days=250)
         bench.keep()
     assert read_crl_state(bench.registry.state.crls_pem[0]).serials == frozenset()
+
+
+def test_a_revoked_node_does_not_fill_the_log(bench: Bench) -> None:
+    node, honest = bench.enrol("node-1"), bench.enrol("node-2")
+    bench.clock.at = datetime(2031, 5, 23, 12, 0, tzinfo=UTC)
+    key = make_key(KeyType.ECDSA_P256)
+    for _ in range(20):  # nor one that asks for the same again and again
+        assert bench.renew(honest, key).status == 200
+    revoke(bench, "node-1")
+    before = bench.store.read_audit()
+    assert [entry.event for entry in before].count("issued-again") == 1
+    for _ in range(300):
+        assert bench.reason(bench.renew(node)) == (403, "node-revoked")
+        bench.clock.at += timedelta(seconds=4)
+    (first, *counts) = bench.store.read_audit()[len(before) :]
+    assert (first.reason, first.chassis) == ("node-revoked", "node-1")
+    assert len(counts) < 5
+    bench.members._desk.write_counts(is_end=True)
+    told = bench.store.read_audit()[len(before) + 1 :]
+    refused = [entry.detail for entry in told if entry.reason == "node-revoked"]
+    assert 1 + sum(int(detail.split()[1]) for detail in refused) == 300
 
 
 def test_the_database_takes_no_revocation_back(bench: Bench) -> None:

@@ -16,6 +16,9 @@ from geneveil.pki.request import ReadRequest
 from geneveil.pki.request_checks import RequestTerms, judge_request
 
 MOST_CLOCK_SKEW = timedelta(hours=1)
+MOST_A_DAY = 20
+"""Certificates of one chassis. One that asks with a new key each time, and uses none of them, would
+fill the disk; a node asks once, and with the same request until it is answered."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ def _answers(earlier: CertificateRecord, view: RenewalView, csr_sha256: bytes) -
 
 def _judge(view: RenewalView, request: ReadRequest) -> tuple[Finding, ...]:
     terms = RequestTerms(view.client.chassis, view.key_type, view.key_holder)
-    own = (_check_superseded(view), _check_time(view), _check_key(view))
+    own = (_check_superseded(view), _check_time(view), _check_key(view), _check_rate(view))
     return (
         *(finding for finding in own if finding is not None),
         *judge_request(request.facts, terms),
@@ -126,3 +129,14 @@ def _check_key(view: RenewalView) -> Finding | None:
     if view.key_sha256 not in {record.key_sha256 for record in view.own}:
         return None
     return Finding(Reason.CSR_KEY_REUSED, "the node had a certificate for this key; make a new one")
+
+
+def _check_rate(view: RenewalView) -> Finding | None:
+    ages = [view.now - record.issued_at for record in view.own]
+    count = sum(timedelta(0) <= age < timedelta(days=1) for age in ages)
+    if count < MOST_A_DAY:
+        return None
+    return Finding(
+        Reason.TOO_MANY_CERTIFICATES,
+        f"the chassis got {count} certificates within a day; at most {MOST_A_DAY} are given",
+    )

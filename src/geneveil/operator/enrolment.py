@@ -15,7 +15,6 @@ from geneveil.enroll.wire import (
     parse_enrol_request,
 )
 from geneveil.model.errors import TrustError
-from geneveil.operator.audit import Event
 from geneveil.operator.decide import EnrolmentView, Issue, IssueAgain, Refuse, decide_enrolment
 from geneveil.operator.issuing import Answer, Desk
 from geneveil.operator.records import CertificateRecord
@@ -96,7 +95,7 @@ class EnrolmentService:
             case Refuse():
                 return self._desk.refuse(decision, now, remote)
             case IssueAgain(earlier):
-                self._desk.write(Event.ISSUED_AGAIN, earlier, remote, now)
+                self._desk.note_again(earlier, remote, now)
                 return self._grant(earlier)
             case Issue():
                 return self._grant(self._desk.issue(decision, now, remote))

@@ -12,7 +12,7 @@ from cryptography import x509
 from geneveil.operator.audit import AuditEvent, Event
 from geneveil.operator.decide import Issue, Refuse
 from geneveil.operator.records import CertificateRecord, Kind
-from geneveil.operator.refusal_summary import RefusalSummary
+from geneveil.operator.refusal_summary import PROVED, UNPROVED, RefusalSummary
 from geneveil.operator.registry import Registry
 from geneveil.operator.token_voiding import void_other_tokens
 from geneveil.pki.authority import (
@@ -61,7 +61,7 @@ class Desk:
 
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
-        self._unproved = RefusalSummary()
+        self._unproved, self._proved = RefusalSummary(UNPROVED), RefusalSummary(PROVED)
 
     def issue(self, issue: Issue, now: datetime, remote: str) -> CertificateRecord:
         """Sign and remember; inside a transaction.
@@ -101,7 +101,7 @@ class Desk:
         if issue.token:
             registry.store.spend_token(issue.token, issue.csr_sha256, record.serial)
         event = Event.RENEWED if issue.predecessor else Event.ISSUED
-        self.write(event, record, remote, now)
+        registry.store.append_audit(_certificate_event(event, record, remote), now)
         if issue.token:
             why = f"token {issue.token} was spent"
             void_other_tokens(registry.store, issue.chassis, why, now, remote)
@@ -110,19 +110,17 @@ class Desk:
             registry.refresh()
         return record
 
-    def write(self, event: Event, record: CertificateRecord, remote: str, now: datetime) -> None:
-        """Tell the log about a certificate; inside a transaction."""
-        detail = f"follows {record.predecessor}" if record.predecessor else ""
-        entry = AuditEvent(
-            event, chassis=record.chassis, remote=remote, serial=record.serial, detail=detail
-        )
-        self.registry.store.append_audit(entry, now)
+    def note_again(self, earlier: CertificateRecord, remote: str, now: datetime) -> None:
+        """Tell the log that an answer was given again; inside a transaction."""
+        again = _certificate_event(Event.ISSUED_AGAIN, earlier, remote)
+        for one in self._proved.note(again, now):
+            self.registry.store.append_audit(one, now)
 
     def refuse(self, refusal: Refuse, now: datetime, remote: str) -> Answer:
         """Write a refusal down; inside a transaction.
 
-        One that names a chassis was proved, by a token or a certificate, and is an entry each
-        time; what others send is summed up.
+        One that names a chassis was proved, by a token or a certificate; how others are told from
+        it, and what is an entry of its own, `refusal_summary` says.
         """
         first = refusal.findings[0]
         message = "; ".join(finding.message for finding in refusal.findings)
@@ -133,23 +131,31 @@ class Desk:
             remote=remote,
             detail=message,
         )
-        events = (event,) if refusal.chassis else self._unproved.note(event, now)
-        for one in events:
+        summary = self._proved if refusal.chassis else self._unproved
+        for one in summary.note(event, now):
             self.registry.store.append_audit(one, now)
         return refusal_answer(refusal)
 
     def write_counts(self, is_end: bool = False) -> None:
-        """Write down how many refusals were counted and not told, once their minute is over.
+        """Write down how many answers were counted and not told, once their window is over.
 
         Args:
-            is_end: the operator stops; the running minute too.
+            is_end: the operator stops; the running window too.
         """
         now = self.registry.clock.now()
-        events = self._unproved.take_counts(now, is_end)
+        counts = (one.take_counts(now, is_end) for one in (self._unproved, self._proved))
+        events = tuple(event for some in counts for event in some)
         if events:
             with self.registry.store.transaction():
                 for event in events:
                     self.registry.store.append_audit(event, now)
+
+
+def _certificate_event(event: Event, record: CertificateRecord, remote: str) -> AuditEvent:
+    detail = f"follows {record.predecessor}" if record.predecessor else ""
+    return AuditEvent(
+        event, chassis=record.chassis, remote=remote, serial=record.serial, detail=detail
+    )
 
 
 def refusal_answer(refusal: Refuse) -> Answer:

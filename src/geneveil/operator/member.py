@@ -15,7 +15,6 @@ from geneveil.enroll.watch_wire import (
     watch_document,
 )
 from geneveil.model.errors import TrustError
-from geneveil.operator.audit import Event
 from geneveil.operator.clients import ClientView, judge_client
 from geneveil.operator.confirmations import Confirmations
 from geneveil.operator.decide import Issue, IssueAgain, Refuse
@@ -70,7 +69,7 @@ class MemberService:
                     case Refuse():
                         return self._desk.refuse(decision, now, remote)
                     case IssueAgain(earlier):
-                        self._desk.write(Event.ISSUED_AGAIN, earlier, remote, now)
+                        self._desk.note_again(earlier, remote, now)
                         return self._grant(earlier)
                     case Issue():
                         return self._grant(self._desk.issue(decision, now, remote))

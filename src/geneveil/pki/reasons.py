@@ -35,6 +35,7 @@ class Reason(Enum):
     # the renewal
     RENEWAL_TOO_EARLY = "renewal-too-early"
     CSR_KEY_REUSED = "csr-key-reused"
+    TOO_MANY_CERTIFICATES = "too-many-certificates"
 
     # the certificate signing request
     CSR_MALFORMED = "csr-malformed"
@@ -60,7 +61,6 @@ class Reason(Enum):
     CSR_TOO_OLD = "csr-too-old"
     CSR_TOO_LARGE = "csr-too-large"
     TOO_MANY_WAITING = "too-many-waiting"
-    TOO_MANY_CERTIFICATES = "too-many-certificates"
 
     # the name
     NAME_INVALID = "name-invalid"

@@ -107,7 +107,7 @@ class Signer:
                 case Wait() | Refuse():
                     return self._put_off(csr, decision, view.now)
                 case IssueAgain(earlier):
-                    self._desk.write(Event.ISSUED_AGAIN, earlier, csr.name, view.now)
+                    self._desk.note_again(earlier, csr.name, view.now)
                     return Grant(csr, earlier.certificate_pem)
                 case Issue():
                     return Grant(csr, self._issue(csr, decision, view).certificate_pem)
