@@ -226,6 +226,41 @@ def test_one_operator_runs_at_a_time(tmp_path: Path) -> None:
         pass
 
 
+def test_a_command_that_looks_keeps_no_operator_from_starting(tmp_path: Path) -> None:
+    init(tmp_path)
+    looked, done = threading.Event(), threading.Event()
+
+    def look() -> None:
+        while not done.is_set():
+            operator_io.is_running(tmp_path)
+            looked.set()
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        assert looked.wait(60)
+        for _ in range(2000):
+            with operator_io.running_lock(tmp_path):
+                pass
+    finally:
+        done.set()
+        thread.join()
+    assert not operator_io.is_running(tmp_path)
+    with operator_io.running_lock(tmp_path):
+        assert operator_io.is_running(tmp_path)
+
+
+def test_the_key_of_a_retired_authority_is_overwritten_and_removed(tmp_path: Path) -> None:
+    init(tmp_path)
+    key, same = tmp_path / "cluster" / "ca-1.key", tmp_path / "same"
+    os.link(key, same)  # the bytes on the disk, by another name
+    assert b"PRIVATE" in same.read_bytes()
+    for _ in range(2):
+        operator_io.remove_authority_keys(tmp_path, [1, 2])
+    assert not key.exists()
+    assert set(same.read_bytes()) == {0}
+
+
 def test_the_server_file_is_replaced_whole(tmp_path: Path) -> None:
     init(tmp_path)
     assert operator_io.read_server_file(tmp_path) is None

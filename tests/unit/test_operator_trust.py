@@ -504,6 +504,18 @@ def test_whoever_expired_is_named_a_week_later(bench: Bench) -> None:
     assert parse_watch_answer(bench.watch(young).document).expired_chassis == ()
 
 
+def test_who_expired_long_ago_is_not_named_for_ever(bench: Bench) -> None:
+    bench.enrol("node-1")
+    named = []
+    for _ in range(14):
+        bench.clock.at += YEAR / 2
+        bench.seconds += 100.0
+        bench.keep()
+        named.append(bench.registry.expired_chassis)
+    # the authority left the bundle with the last certificate that it had made
+    assert [len(one) for one in named] == [0] * 10 + [1] * 3 + [0]
+
+
 def test_a_certificate_made_while_the_clock_was_years_ahead_is_renewed(bench: Bench) -> None:
     bench.clock.at += timedelta(days=200)
     node = bench.enrol("node-1")

@@ -263,17 +263,25 @@ def running_lock(state_dir: Path) -> Iterator[None]:
     Raises:
         ConfigError: another one runs.
     """
-    with locked(state_dir / CLUSTER_DIR, f"an operator is running on {state_dir} already"):
+    descriptor = os.open(state_dir / CLUSTER_DIR, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        while not _try_lock(descriptor, fcntl.LOCK_EX):
+            # a command that asks `is_running` shares the lock for a moment; an operator does not
+            if not _try_lock(descriptor, fcntl.LOCK_SH):
+                raise ConfigError(f"an operator is running on {state_dir} already")
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
         yield
+    finally:
+        os.close(descriptor)
 
 
 def is_running(state_dir: Path) -> bool:
-    """Say whether an `operator run` holds this state now."""
+    """Say whether an `operator run` holds this state now; hinders none that starts."""
+    descriptor = os.open(state_dir / CLUSTER_DIR, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        with running_lock(state_dir):
-            return False
-    except ConfigError:
-        return True
+        return not _try_lock(descriptor, fcntl.LOCK_SH)
+    finally:
+        os.close(descriptor)
 
 
 def remove_unfinished(state_dir: Path) -> None:
@@ -354,13 +362,19 @@ def locked(directory: Path, complaint: str) -> Iterator[None]:
     """
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError(complaint) from None
+        if not _try_lock(descriptor, fcntl.LOCK_EX):
+            raise ConfigError(complaint)
         yield
     finally:
         os.close(descriptor)
+
+
+def _try_lock(descriptor: int, kind: int) -> bool:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def path_exists(path: Path) -> bool:

@@ -43,6 +43,10 @@ EXPIRED_FOR = timedelta(days=7)
 """A certificate renews half a year before its end and warns a month before. Whoever lets it end has
 another week in which what stands goes on; then peers are told to close."""
 
+NAMED_FOR = timedelta(days=366)
+"""So long after its last authority left the bundle a chassis that expired is named to the nodes: by
+then whoever hears the operator at all has closed. Without an end the list would only grow."""
+
 _EXPIRED_REMEDY = "a new token for each that is to come back: geneveil operator token NODE"
 _log = logging.getLogger(__name__)
 
@@ -138,14 +142,17 @@ class Keeper:
         if self._pace is not None and self._pace.is_suspect:
             return
         registry = self._registry
-        expired = registry.tables.read_expired_chassis(registry.clock.now() - EXPIRED_FOR)
+        now = registry.clock.now()
+        expired = registry.tables.read_expired_chassis(now - EXPIRED_FOR, now - NAMED_FOR)
         if expired == registry.expired_chassis:
             return
         with registry.store.transaction():
             registry.tables.bump()
             registry.refresh()
+        new = sorted(set(expired) - set(registry.expired_chassis))
         registry.expired_chassis = expired
-        _log.warning(log_line("expired", chassis=",".join(expired), remedy=_EXPIRED_REMEDY))
+        if new:
+            _log.warning(log_line("expired", chassis=",".join(new), remedy=_EXPIRED_REMEDY))
 
     def _sign_lists(self) -> TrustError | None:
         """One authority whose key can't be read does not keep the others' lists from being made."""

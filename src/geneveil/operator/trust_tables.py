@@ -142,12 +142,19 @@ class TrustTables:
         )
         return tuple(str(row[0]) for row in rows)
 
-    def read_expired_chassis(self, ended_before: datetime) -> tuple[str, ...]:
-        """Chassis whose every certificate ended before a time, whether or not it was revoked."""
+    def read_expired_chassis(
+        self, ended_before: datetime, retired_before: datetime
+    ) -> tuple[str, ...]:
+        """Chassis whose every certificate ended before a time, whether or not it was revoked.
+
+        Args:
+            retired_before: none whose authorities all left the bundle before this.
+        """
         rows = self._store.read_rows(
-            "SELECT chassis FROM certificates WHERE kind = 'node' GROUP BY chassis"
-            " HAVING max(not_after) < ? ORDER BY chassis",
-            (to_seconds(ended_before),),
+            "SELECT chassis FROM certificates JOIN authorities USING (authority_id)"
+            " WHERE kind = 'node' GROUP BY chassis HAVING max(not_after) < ?"
+            " AND max(coalesce(retired_at, ?)) >= ? ORDER BY chassis",
+            (to_seconds(ended_before), to_seconds(ended_before), to_seconds(retired_before)),
         )
         return tuple(str(row[0]) for row in rows)
 

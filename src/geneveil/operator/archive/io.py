@@ -34,8 +34,6 @@ from geneveil.operator.store import Store
 from geneveil.operator.trust_tables import TrustTables
 from geneveil.pki.envelope import NONCE_BYTES, SALT_BYTES
 
-_ATTEMPTS = 3
-
 
 @dataclass(frozen=True)
 class Restored:
@@ -115,20 +113,24 @@ def restore_state(state_dir: Path, source: Path, passphrase: bytes, now: datetim
 
 
 def _read_content(state_dir: Path, store: Store) -> BackupContent:
-    """A roll-over may drop a key between the two looks; then look again."""
-    for attempt in range(_ATTEMPTS):
-        database = store.snapshot()
-        names = [key_name(record.authority_id) for record in read_cluster(store).authorities]
-        try:
+    """Database and keys as they are together: meanwhile no roll-over makes or drops one.
+
+    Raises:
+        TrustError: a key can't be read.
+    """
+    holder = open_store(state_dir)  # SQLite copies nothing for whoever may write
+    try:
+        with holder.transaction():
+            database = store.snapshot()
+            names = [key_name(record.authority_id) for record in read_cluster(store).authorities]
             keys = tuple((name, (state_dir / CLUSTER_DIR / name).read_bytes()) for name in names)
-        except OSError as error:
-            if attempt == _ATTEMPTS - 1:
-                raise TrustError(
-                    "an authority's key can't be read", why=f"{error.filename}: {error.strerror}"
-                ) from None
-            continue
-        return BackupContent(database, keys)
-    raise AssertionError("the last attempt returns or raises")
+    except OSError as error:
+        raise TrustError(
+            "an authority's key can't be read", why=f"{error.filename}: {error.strerror}"
+        ) from None
+    finally:
+        holder.close()
+    return BackupContent(database, keys)
 
 
 def _place(state_dir: Path, content: BackupContent, now: datetime, source: Path) -> Restored:

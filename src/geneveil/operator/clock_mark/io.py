@@ -11,6 +11,7 @@ from pathlib import Path
 
 from geneveil.operator.keeper import ClockMark
 from geneveil.operator.log_lines import log_line
+from geneveil.operator.private_file.io import place_private, stage_private
 
 FILE = "clock-believed"
 
@@ -35,9 +36,8 @@ def _read(path: Path) -> datetime | None:
 
 
 def _write(path: Path, at: datetime) -> None:
-    beside = path.with_name(f".{FILE}.new")
     try:
-        beside.write_text(f"{at.isoformat(timespec='seconds')}\n", encoding="ascii")
-        beside.replace(path)
+        stage_private(path, f"{at.isoformat(timespec='seconds')}\n".encode("ascii"))
+        place_private(path)
     except OSError as error:
         _log.warning(log_line("clock-mark-not-written", file=str(path), why=str(error)))
