@@ -2,7 +2,9 @@
 
 import asyncio
 import signal
+import socket
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -39,7 +41,16 @@ class OperatorThread:
     def __enter__(self) -> "OperatorThread":
         self._thread.start()
         assert self._ready.wait(DEADLINE_SECONDS)
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while not self._listens():
+            assert self._thread.is_alive(), self._failure
+            assert time.monotonic() < deadline, "it does not listen"
+            time.sleep(0.02)
         return self
+
+    def _listens(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     def __exit__(self, *exception: object) -> None:
         if self._loop is not None and self._thread.is_alive():

@@ -19,6 +19,7 @@ from geneveil.model.cluster import KeyType
 from geneveil.model.errors import OperatorUnreachableError, RefusedError, TrustError
 from geneveil.model.names import OPERATOR_IDENTITY
 from geneveil.pki.crl import read_crl_state
+from geneveil.pki.envelope import is_sealed
 from geneveil.pki.keys import build_request, encode_key, make_key
 from tests.operator_process import DEADLINE_SECONDS, Operator, geneveil, init, start
 
@@ -47,6 +48,8 @@ class Node:
     answers: list[tuple[float, WatchAnswer]] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
     stopped: bool = False
+    trusts_both: bool = True
+    renews: bool = True
     thread: threading.Thread | None = None
 
     @property
@@ -57,7 +60,8 @@ class Node:
     @property
     def trusts(self) -> tuple[str, ...]:
         bundle = x509.load_pem_x509_certificates(self.bundle)
-        return tuple(one.fingerprint(hashes.SHA256()).hex() for one in bundle)
+        shown = bundle if self.trusts_both else bundle[:1]
+        return tuple(one.fingerprint(hashes.SHA256()).hex() for one in shown)
 
     def watch(self) -> WatchAnswer:
         state = WatchState(self.generation, self.trusts, self.crls, self.serial)
@@ -78,7 +82,7 @@ class Node:
         while not self.stopped:
             try:
                 answer = self.watch()
-                if answer.renew_after is not None:
+                if answer.renew_after is not None and self.renews:
                     self.renew()
             except OperatorUnreachableError:
                 time.sleep(0.1)
@@ -198,24 +202,38 @@ def test_too_early_and_of_another_cluster(operator: Operator, tmp_path: Path) ->
         stranger.watch()
 
 
+def ask_anew(node: Node) -> None:
+    """End its watch: it asks again, says what is true now and is answered at once."""
+    node.generation = 0
+    node.client.close()
+
+
+def kill_in(operator: Operator, phase: str) -> None:
+    wait_until(lambda: operator.read("ca", "status")["phase"] == phase, f"phase {phase}")
+    restart(operator)
+    assert operator.read("ca", "status")["phase"] == phase
+
+
 def test_the_authority_is_followed_by_another_with_kills_in_every_phase(
     operator: Operator,
 ) -> None:
     nodes = [enrol(operator, f"node-{number}") for number in range(3)]
     away = enrol(operator, "away")
     old = nodes[0].trusts[0]
+    slow = nodes[0]  # each phase waits for it, however fast the others are
+    slow.trusts_both = slow.renews = False
     for node in nodes:
         node.start()
     try:
-        phases = []
-        assert operator.command("ca", "rotate", "--wave", "2s")
-        deadline = time.monotonic() + 4 * DEADLINE_SECONDS
-        while (status := operator.read("ca", "status"))["phase"] != "retire":
-            assert time.monotonic() < deadline, status
-            if status["phase"] not in phases:
-                phases.append(status["phase"])
-                restart(operator)
-        restart(operator)
+        kill_in(operator, "steady")
+        operator.command("ca", "rotate", "--wave", "2s")
+        kill_in(operator, "introduce")
+        slow.trusts_both = True
+        ask_anew(slow)
+        kill_in(operator, "switch")
+        slow.renews = True
+        ask_anew(slow)
+        kill_in(operator, "retire")
         assert "under way" in operator.command("ca", "rotate").stdout
         wait_until(lambda: operator.read("ca", "status")["missingCount"] == 1, "only the one away")
         (missing,) = operator.read("ca", "status")["missing"]
@@ -294,6 +312,29 @@ def test_a_locked_key(tmp_path: Path) -> None:
         enrol(operator, "node-1").watch()
     finally:
         operator.stop()
+
+
+def test_a_systemd_credential_locks_every_authoritys_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ca-passphrase").write_text("correct horse")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    state = init(tmp_path)
+    operator = start(state)
+    enrol(operator, "node-1")
+    operator.command("ca", "rotate")
+    keys = [state / "cluster" / f"ca-{number}.key" for number in (1, 2)]
+    wait_until(keys[1].exists, "the key of the next authority")
+    for key in keys:
+        assert is_sealed(key.read_bytes())
+        assert b"PRIVATE" not in key.read_bytes()
+    operator.stop()
+    operator = start(state)
+    assert len(operator.read("ca", "status")["authorities"]) == 2
+    operator.stop()
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY")
+    done = geneveil("run", "--state-dir", str(state), expect=1)
+    assert "locked with a passphrase" in done.stderr
 
 
 def test_who_says_nothing_is_hung_up_on(operator: Operator) -> None:
