@@ -27,6 +27,7 @@ from geneveil.model.cluster import KeyType
 from geneveil.model.errors import GeneveilError, RefusedError
 from geneveil.operator import io as operator_io
 from geneveil.operator.audit import check_chain
+from geneveil.operator.ca_view import ca_document
 from geneveil.operator.clock_mark.io import FILE, open_clock_mark
 from geneveil.operator.config_check import parse_config
 from geneveil.operator.confirmations import Confirmations
@@ -383,6 +384,24 @@ def test_a_rollover_with_a_node_that_is_away(bench: Bench) -> None:
     assert not (bench.state / "cluster" / "ca-1.key").exists()
     assert len(bench.registry.state.cluster.authorities) == 1
     assert bench.reason(bench.renew(away)) == (409, "renewal-too-early")
+
+
+def test_a_node_that_holds_up_a_roll_over_is_named_and_can_be_shut_out(bench: Bench) -> None:
+    honest, stolen = bench.enrol("honest"), bench.enrol("stolen")
+    request_rotation(bench.store, "", bench.clock.at)
+    bench.keep()
+    for _ in range(5):
+        bench.seconds += 8.0
+        bench.watch(honest)
+        state = WatchState(0, (), (), stolen.serial)  # it asks, and never says that it trusts both
+        body = json.dumps(watch_request_document(state)).encode()
+        bench.members.begin_watch(stolen.certificate, body, bench.seconds)
+        assert bench.keep() is Phase.INTRODUCE
+    bench.keeper.write_confirmations()
+    missing = ca_document(bench.store, bench.clock.at, is_running=True)["missing"]
+    assert missing == [{"chassis": "stolen", "why": "has not said yet whom it trusts"}]
+    revoke(bench, "stolen")
+    assert bench.keep() is Phase.SWITCH
 
 
 def test_ten_years_at_once(bench: Bench) -> None:
