@@ -208,6 +208,17 @@ def ask_anew(node: Node) -> None:
     node.client.close()
 
 
+def test_who_the_operator_waits_for_is_who_a_person_is_shown(operator: Operator) -> None:
+    node = enrol(operator, "node-1")
+    operator.command("ca", "rotate")
+    # it was just started, and can't know yet that the node is away
+    wait_until(lambda: operator.read("ca", "status")["phase"] == "introduce", "the first phase")
+    (missing,) = operator.read("ca", "status")["missing"]
+    assert missing["chassis"] == "node-1"
+    wait_until(lambda: operator.read("ca", "status")["phase"] == "retire", "it counts as away")
+    node.client.close()
+
+
 def kill_in(operator: Operator, phase: str) -> None:
     wait_until(lambda: operator.read("ca", "status")["phase"] == phase, f"phase {phase}")
     restart(operator)

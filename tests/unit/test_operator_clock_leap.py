@@ -8,6 +8,8 @@ import pytest
 from cryptography import x509
 
 from geneveil.enroll.watch_wire import parse_watch_answer
+from geneveil.operator.ca_view import ca_document
+from geneveil.operator.clock_mark.io import open_clock_mark
 from geneveil.operator.loop import OperatorProcess
 from tests.unit.test_operator_trust import Bench, listed, make_bench, open_bench, revoke
 
@@ -76,6 +78,19 @@ def test_the_servers_certificate_is_good_for_nodes_whose_clocks_are_right(
     certificate = x509.load_pem_x509_certificate(pem)
     assert certificate.not_valid_before_utc < right < certificate.not_valid_after_utc
     assert years > 10 or certificate.not_valid_after_utc > bench.clock.at
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_a_person_is_told_that_the_clock_is_not_believed(bench: Bench, is_kept: bool) -> None:
+    mark = open_clock_mark(bench.state / "cluster")
+    for days, is_believed in ((1, True), (BELIEVED, True), (DISBELIEVED, False)):
+        bench.clock.at += timedelta(days=days)
+        bench.keep()
+        at = mark.read() if is_kept else None
+        said = ca_document(bench.store, bench.clock.at, True, None, at)
+        assert said["isClockBelieved"] is (is_believed or not is_kept)
+    if is_kept:
+        assert said["clockBelievedAt"].startswith("2027-09-19")
 
 
 def test_who_was_revoked_is_named_until_the_end_closes_it(bench: Bench) -> None:

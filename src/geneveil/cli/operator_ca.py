@@ -1,6 +1,7 @@
 """`geneveil operator ca …`: the authority's roll-over."""
 
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,6 +24,9 @@ from geneveil.cli.operator_options import (
     print_table,
 )
 from geneveil.model.clock import SystemClock
+
+if TYPE_CHECKING:
+    from geneveil.operator.store import Store
 
 app = typer.Typer(
     help="The certificate authority, and how one follows another.", no_args_is_help=True
@@ -51,8 +55,6 @@ def rotate(
     The running operator does it, step by step, and goes on by itself. If a roll-over is under way
     already, this says where it stands.
     """
-    from geneveil.operator.ca_view import ca_document
-    from geneveil.operator.io import is_running
     from geneveil.operator.rotation_request import request_rotation
 
     now = SystemClock().now()
@@ -62,7 +64,7 @@ def rotate(
         return
     with opened(state_dir) as store:
         is_new = request_rotation(store, wave, now)
-        document = ca_document(store, now, is_running(state_dir))
+        document = _document(store, state_dir)
     if output is Output.JSON:
         print_json({"isNew": is_new, **document})
         return
@@ -85,7 +87,6 @@ def status(
 ) -> None:
     """Show where the roll-over stands, who is missing and why, and what comes next."""
     from geneveil.operator.ca_view import ca_document
-    from geneveil.operator.io import is_running
 
     if kubernetes:
         runs = is_leader_there(kubeconfig, namespace)
@@ -93,11 +94,23 @@ def status(
             document = ca_document(ledger, SystemClock().now(), runs)
     else:
         with opened(state_dir) as store:
-            document = ca_document(store, SystemClock().now(), is_running(state_dir))
+            document = _document(store, state_dir)
     if output is Output.JSON:
         print_json(document)
     else:
         _print_status(document)
+
+
+def _document(store: "Store", state_dir: Path) -> dict[str, Any]:
+    from geneveil.operator.ca_view import ca_document
+    from geneveil.operator.clock_mark.io import open_clock_mark
+    from geneveil.operator.io import is_running, server_path
+    from geneveil.operator.run_note.io import read_run_note
+
+    runs, directory = is_running(state_dir), server_path(state_dir).parent
+    terms = read_run_note(directory) if runs else None
+    believed_at = open_clock_mark(directory).read()
+    return ca_document(store, SystemClock().now(), runs, terms, believed_at)
 
 
 def _print_status(document: dict[str, Any]) -> None:
@@ -114,6 +127,12 @@ def _print_status(document: dict[str, Any]) -> None:
         typer.echo("asked for   yes; it begins as soon as the operator looks")
     if not document["isOperatorRunning"]:
         typer.echo("operator    does not run: nothing moves on")
+    if not document["isClockBelieved"]:
+        typer.echo(
+            f"clock       not believed: it was {document['clockBelievedAt']} not long ago. "
+            "For a day no authority changes. Set the clock; if it is right: "
+            "geneveil operator ca rotate"
+        )
     columns = {
         "authority": "authority",
         "isSigning": "signs",

@@ -1,15 +1,16 @@
 """What `operator ca status` shows: where the roll-over stands, who is missing, what is next.
 
-Made from the database alone, so that it works whether or not the operator runs. Who is live is
+Made from what is on the disk, so that it works whether or not the operator runs. Who is live is
 judged by the times that the operator wrote down; the operator itself judges by what it hears.
 """
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from geneveil.operator.audit import TIME_FORMAT
+from geneveil.operator.clock_leap import is_leap
 from geneveil.operator.cluster import authority_certificate, authority_sha256
-from geneveil.operator.confirmations import AWAY_AFTER_SECONDS
+from geneveil.operator.confirmations import LiveTerms
 from geneveil.operator.registry import read_trust_state
 from geneveil.operator.rollover_view import gather_rollover
 from geneveil.operator.store import Store
@@ -23,17 +24,28 @@ MOST_SHOWN = 200
 """Missing nodes that are listed; all are counted."""
 
 
-def ca_document(store: Store, now: datetime, is_running: bool) -> dict[str, Any]:
-    """Where the cluster's trust stands."""
-    state = read_trust_state(store, now)
+def ca_document(
+    store: Store,
+    now: datetime,
+    is_running: bool,
+    terms: LiveTerms | None = None,
+    believed_at: datetime | None = None,
+) -> dict[str, Any]:
+    """Where the cluster's trust stands.
+
+    Args:
+        terms: of the operator that runs; None for the defaults.
+        believed_at: the latest time that the operator believed, as far as it was kept.
+    """
+    state, live = read_trust_state(store, now), terms or LiveTerms()
     confirmations = {said.chassis: said for said in TrustTables(store).read_confirmations()}
-
-    def is_live(chassis: str) -> bool:
-        said = confirmations.get(chassis)
-        away_after = timedelta(seconds=AWAY_AFTER_SECONDS)
-        return said is not None and abs(now - said.seen_at) < away_after
-
-    view = gather_rollover(store, state, confirmations.get, is_live, now)
+    view = gather_rollover(
+        store,
+        state,
+        confirmations.get,
+        lambda chassis: live.is_live(confirmations.get(chassis), now),
+        now,
+    )
     verdict = decide_phase(view)
     trust, rule = state.trust, RULES[state.trust.phase]
     is_waiting = trust.phase is not Phase.STEADY
@@ -47,6 +59,8 @@ def ca_document(store: Store, now: datetime, is_running: bool) -> dict[str, Any]
         "nextRotation": None if is_waiting else view.rotate_at.strftime(TIME_FORMAT),
         "isRequested": trust.requested_at is not None,
         "isOperatorRunning": is_running,
+        "clockBelievedAt": believed_at.strftime(TIME_FORMAT) if believed_at else None,
+        "isClockBelieved": believed_at is None or not is_leap(believed_at, now),
         "missing": missing[:MOST_SHOWN],
         "missingCount": len(missing),
         "waveSeconds": int(trust.wave.total_seconds()),

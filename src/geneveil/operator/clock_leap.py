@@ -62,6 +62,11 @@ def first_pace(
     return Pace(min(at, noted_at) if noted_at else at, at_seconds)
 
 
+def is_leap(noted_at: datetime, now: datetime) -> bool:
+    """Whether an operator that keeps its mark up to date does not believe this time."""
+    return now - noted_at > LEAP + NOTED_EVERY
+
+
 def is_to_be_noted(pace: Pace, noted_at: datetime | None) -> bool:
     """Whether to keep the latest moment that is believed: also when it is an earlier one."""
     if pace.is_suspect:

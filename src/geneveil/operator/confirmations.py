@@ -7,12 +7,36 @@ know yet, and to take a live node for one that is away could cut it off.
 
 from collections import Counter
 from collections.abc import Iterable
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from geneveil.enroll.port import WatchState
 from geneveil.operator.records import Confirmation
 
 AWAY_AFTER_SECONDS = 600.0
+HOLD_SECONDS = 60.0
+"""How long a watch is held at most."""
+
+_HOLD = timedelta(seconds=HOLD_SECONDS)
+
+
+@dataclass(frozen=True)
+class LiveTerms:
+    """How somebody who only reads the database tells who is live, as nearly as can be.
+
+    Attributes:
+        started_at: when the operator was started; None if that is not known.
+    """
+
+    away_after_seconds: float = AWAY_AFTER_SECONDS
+    started_at: datetime | None = None
+
+    def is_live(self, said: Confirmation | None, now: datetime) -> bool:
+        """A node that holds a watch speaks once in a hold, so its last word may be that old."""
+        away_after = timedelta(seconds=self.away_after_seconds)
+        if self.started_at is not None and abs(now - self.started_at) < away_after:
+            return True
+        return said is not None and abs(now - said.seen_at) < away_after + _HOLD
 
 
 class Confirmations:

@@ -6,6 +6,7 @@
             ca-1.key                0600; one for each authority, locked if a passphrase was given
             server.pem              0600; key and certificate of the HTTPS server, replaced at will
             clock-believed          the latest time that was believed; see clock_leap
+            running.json            how the operator that runs tells who is live; see run_note
 
 Locks are taken on the directories themselves and end with the process that holds them.
 """

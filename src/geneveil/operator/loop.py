@@ -27,7 +27,7 @@ from geneveil.model.errors import ConfigError, GeneveilError
 from geneveil.operator.audit import AuditEvent, Event
 from geneveil.operator.clock_mark.io import open_clock_mark
 from geneveil.operator.cluster import authority_certificate
-from geneveil.operator.confirmations import AWAY_AFTER_SECONDS, Confirmations
+from geneveil.operator.confirmations import AWAY_AFTER_SECONDS, Confirmations, LiveTerms
 from geneveil.operator.enrolment import EnrolmentService
 from geneveil.operator.failure_lines import FailureLines
 from geneveil.operator.io import (
@@ -49,6 +49,7 @@ from geneveil.operator.member import MemberService
 from geneveil.operator.queue.loop import BatchQueue
 from geneveil.operator.records import Kind
 from geneveil.operator.registry import Registry
+from geneveil.operator.run_note.io import write_run_note
 from geneveil.operator.server import OperatorServer, load_server_file, make_tls
 from geneveil.operator.server_identity import (
     judge_server_file,
@@ -138,6 +139,9 @@ class OperatorProcess:
         confirmations = Confirmations(
             registry.tables.read_confirmations(), loop.time(), self._terms.away_after_seconds
         )
+        away_after = self._terms.away_after_seconds
+        run_note = LiveTerms(away_after, registry.clock.now())
+        write_run_note(server_path(self._state_dir).parent, run_note)
         keeper = self._make_keeper(confirmations)
         kept = self._keep(keeper, loop.time())
         if kept.failure is not None:

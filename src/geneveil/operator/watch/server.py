@@ -12,12 +12,11 @@ from functools import partial
 
 from aiohttp import web
 
-from geneveil.operator.confirmations import Confirmations
+from geneveil.operator.confirmations import HOLD_SECONDS, Confirmations
 from geneveil.operator.issuing import Answer
 from geneveil.operator.member import MemberService, WatchTicket
 from geneveil.operator.queue.loop import BatchQueue
 
-HOLD_SECONDS = 60.0
 MOST_ANSWERED_AT_ONCE = 32
 WRITE_TIMEOUT_SECONDS = 20.0
 

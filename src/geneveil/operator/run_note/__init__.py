@@ -1,0 +1,1 @@
+"""What a running operator tells the commands on its machine about its run."""
