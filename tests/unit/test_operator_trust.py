@@ -37,7 +37,7 @@ from geneveil.operator.issuing import Answer, Desk
 from geneveil.operator.keeper import Keeper, KeyFiles
 from geneveil.operator.loop import OperatorProcess
 from geneveil.operator.member import MemberService, WatchTicket
-from geneveil.operator.minting import TokenWish, make_tokens, parse_expiry
+from geneveil.operator.minting import TokenWish, authority_pin, make_tokens, parse_expiry
 from geneveil.operator.records import Standing
 from geneveil.operator.registry import Registry
 from geneveil.operator.revocation import revoke_node
@@ -384,6 +384,38 @@ def test_a_rollover_with_a_node_that_is_away(bench: Bench) -> None:
     assert not (bench.state / "cluster" / "ca-1.key").exists()
     assert len(bench.registry.state.cluster.authorities) == 1
     assert bench.reason(bench.renew(away)) == (409, "renewal-too-early")
+
+
+def test_a_token_that_was_made_in_the_last_phase_is_good_for_as_long_as_it_says(
+    bench: Bench,
+) -> None:
+    away = bench.enrol("away")
+    bench.seconds = 100.0
+    request_rotation(bench.store, "", bench.clock.at)
+    assert bench.keep() is Phase.RETIRE
+    bench.clock.at += timedelta(minutes=1)
+    token = bench.token("node-1")
+    bench.replace(away)
+    bench.watch(away)
+    assert bench.keep() is Phase.RETIRE
+    (authority, _) = bench.registry.state.cluster.authorities
+    assert token.ca_pin == authority_pin(authority)  # it is still there to be found
+    bench.clock.at += timedelta(minutes=61)
+    assert bench.keep() is Phase.STEADY
+
+
+def test_tokens_do_not_hold_a_roll_over_up_for_ever(bench: Bench) -> None:
+    bench.seconds = 100.0
+    bench.enrol("away")
+    request_rotation(bench.store, "", bench.clock.at)
+    assert bench.keep() is Phase.RETIRE
+    revoke(bench, "away")
+    for day in range(40):
+        bench.token(f"node-{day}")
+        if bench.keep() is Phase.STEADY:
+            break
+        bench.clock.at += timedelta(days=1)
+    assert 29 <= day <= 31
 
 
 def test_a_node_that_holds_up_a_roll_over_is_named_and_can_be_shut_out(bench: Bench) -> None:

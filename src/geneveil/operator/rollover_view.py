@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from geneveil.operator.cluster import SealedCluster, authority_certificate
+from geneveil.operator.minting import MAX_EXPIRY
 from geneveil.operator.records import Confirmation
 from geneveil.operator.store import Store
 from geneveil.operator.trust_state import TrustState
@@ -37,7 +38,7 @@ def gather_rollover(
     unspent = 0
     if trust.phase is Phase.RETIRE:
         old = cluster.authorities[0].authority_id
-        unspent = tables.count_unspent_tokens(old, trust.phase_since, now)
+        unspent = tables.count_unspent_tokens(old, trust.phase_since + MAX_EXPIRY, now)
     return RollOverView(
         phase=trust.phase,
         authorities=tuple(

@@ -78,8 +78,9 @@ class RollOverView:
 
     Attributes:
         authorities: of the bundle, oldest first; one in STEADY, else two.
-        unspent_tokens: join tokens that name the old authority, can still be spent and were made
-            before RETIRE began.
+        unspent_tokens: join tokens that name the old authority and can still be spent. Not those
+            that were made after RETIRE had gone on for as long as a token lives: whoever makes
+            one each day would hold it up for ever.
         rotate_at: when the signing authority is to be followed by another.
         is_requested: a person asked for a roll-over.
     """
