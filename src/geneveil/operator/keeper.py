@@ -113,12 +113,11 @@ class Keeper:
                 registry.refresh()
                 self._judge_clock(at_seconds)
                 failure = self._sign_lists()
-            for _ in Phase if failure is None else ():  # at most once round
+            for _ in Phase:  # at most once round
                 with registry.store.transaction():
                     if not self._step(at_seconds):
                         break
-                    if (failure := self._sign_lists()) is not None:
-                        raise failure
+                    failure = self._sign_lists() or failure
             self._name_expired()
         except BaseException:
             registry.forget_changes()
@@ -248,6 +247,7 @@ class Keeper:
             case Phase.INTRODUCE:
                 self._introduce(now)
             case Phase.SWITCH:
+                registry.authority(new)  # one that can't sign is not switched to
                 registry.tables.set_signing(new.authority_id)
             case Phase.STEADY:
                 registry.tables.retire_authority(old.authority_id, now)
@@ -274,7 +274,9 @@ class Keeper:
         )
         self._key_files.write(authority_id, key)
         pem = encode_certificate(made.certificate)
-        registry.store.add_authority(AuthorityRecord(authority_id, pem, False, now))
+        record = AuthorityRecord(authority_id, pem, False, now)
+        registry.authority(record)  # what was written can be read, or another one is made
+        registry.store.add_authority(record)
         event = AuditEvent(
             Event.AUTHORITY_MADE,
             serial=serial_text(made.certificate.serial_number),
