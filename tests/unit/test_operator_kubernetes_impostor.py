@@ -242,7 +242,8 @@ def test_many_that_wait_are_not_in_the_way() -> None:
     many = [_asked(f"a-{number:03}", "thief", 1) for number in range(MOST_AT_ONCE)]
     cache.replace(SIGNING_REQUESTS, many)
     duties, base, _ = _duties(memory, cache)
-    duties._sign(base)
+    assert base.registry is not None
+    duties._sign(base, base.registry)
     duties._waits.clear()  # their second is over
     cache.replace(SIGNING_REQUESTS, [*many, _asked("z", "victim", 30)])
     assert [one.name for one in duties._pending()][:2] == ["z", "a-000"]

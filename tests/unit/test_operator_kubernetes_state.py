@@ -302,11 +302,9 @@ def _row(not_after: datetime) -> tuple[Any, ...]:
     return tuple(values[name] for name in CERTIFICATES)
 
 
-def test_a_ledger_comes_back_without_what_ended_long_ago() -> None:
-    kept, old = _row(NOW - timedelta(days=29)), _row(NOW - timedelta(days=31))
-    ledger = ChassisLedger("a", Binding("node", "uid"), (old, kept), ("a", "revoked", "x", 5))
-    read = parse_ledger(ledger_document(ledger, "n", NOW))
-    assert read == ChassisLedger("a", ledger.binding, (kept,), ledger.standing)
+def test_a_ledger_comes_back() -> None:
+    ledger = ChassisLedger("a", Binding("node", "uid"), (_row(NOW),), ("a", "revoked", "x", 5))
+    assert parse_ledger(ledger_document(ledger, "n")) == ledger
 
 
 @pytest.mark.parametrize(
@@ -320,7 +318,7 @@ def test_a_ledger_comes_back_without_what_ended_long_ago() -> None:
     ],
 )
 def test_a_ledger_that_makes_no_sense_is_an_error(change: dict[str, Any]) -> None:
-    document = ledger_document(ChassisLedger("a", None, (_row(NOW),), None), "n", NOW)
+    document = ledger_document(ChassisLedger("a", None, (_row(NOW),), None), "n")
     content = json.loads(document["data"]["ledger.json"])
     document["data"]["ledger.json"] = json.dumps({**content, **change})
     with pytest.raises(TrustError, match="can't be read"):

@@ -145,7 +145,7 @@ def decide_phase(view: RollOverView) -> Verdict:
 def explain_rotation(view: RollOverView) -> str:
     """Why a roll-over begins; empty if it does not."""
     if view.is_requested:
-        return "a person asked for it"
+        return "it was asked for"
     if view.now >= view.rotate_at:
         return f"the authority's time came at {view.rotate_at:%Y-%m-%dT%H:%M:%SZ}"
     return ""

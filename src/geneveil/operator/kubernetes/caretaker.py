@@ -32,6 +32,9 @@ MOST_AT_ONCE = 64
 MOST_DELETED = 500
 """Requests of one look: one node's hundred thousand do not hold up everything else."""
 
+MOST_FORGOTTEN = 100
+"""Ledgers of one cleaning: when an authority left, thousands are over at once."""
+
 KEPT_AFTER_ANSWER = timedelta(hours=1)
 KEPT_UNANSWERED = timedelta(hours=24)
 
@@ -89,6 +92,12 @@ class Caretaker:
                 reason = RevocationReason.CESSATION_OF_OPERATION
                 revoke_node(store, chassis, Standing.REMOVED, reason, now)
                 _log.info(log_line("node-gone", chassis=chassis))
+
+    def forget_the_gone(self, store: KubeStore) -> None:
+        """Delete what is kept of chassis that left long ago; see `forgetting`."""
+        gone = store.forget_gone(lambda node: node in self._cache.nodes, MOST_FORGOTTEN)
+        if gone:
+            _log.info(log_line("ledgers-deleted", count=len(gone), first=gone[0]))
 
     def obey_people(self, store: KubeStore, now: datetime, ahead: timedelta = timedelta(0)) -> None:
         """Do what annotations of NodeIPsecs say: revoke a node, or let it back.

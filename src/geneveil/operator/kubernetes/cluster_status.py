@@ -27,6 +27,7 @@ class ClusterFacts:
         total, certified, up: Nodes; with a valid certificate; that say that they are well.
         waiting: chassis that the roll-over waits for.
         problems: what is wrong.
+        failure: why the leader's looks fail, with its remedy; empty if they do not.
     """
 
     mode: Mode
@@ -37,6 +38,7 @@ class ClusterFacts:
     up: int
     waiting: tuple[str, ...]
     problems: tuple[Problem, ...]
+    failure: str = ""
 
 
 def status_document(facts: ClusterFacts, switch: Document, now: datetime) -> Document:
@@ -93,9 +95,13 @@ def _trust(state: TrustState, waiting: tuple[str, ...]) -> dict[str, Any]:
 
 def _judge(facts: ClusterFacts) -> list[tuple[str, bool, str, str]]:
     """type, status, reason, message of each condition."""
-    if facts.problems:
-        message = "; ".join(problem.message for problem in facts.problems)
-        degraded = ("Degraded", True, facts.problems[0].reason, message)
+    problems = facts.problems
+    if facts.failure:
+        fails = f"the operator's looks fail, and are tried again: {facts.failure}"
+        problems = (Problem("LookFails", fails), *problems)
+    if problems:
+        message = "; ".join(problem.message for problem in problems)
+        degraded = ("Degraded", True, problems[0].reason, message)
     else:
         degraded = ("Degraded", False, "AsExpected", "nothing is wrong")
     if facts.mode is Mode.DISABLED or facts.state is None:
@@ -106,6 +112,8 @@ def _judge(facts: ClusterFacts) -> list[tuple[str, bool, str, str]]:
             degraded,
         ]
     available = ("Available", True, "Serving", "certificates are issued, and trust is published")
+    if facts.failure:
+        available = ("Available", False, "LookFails", problems[0].message)
     trust, missing = facts.state.trust, facts.total - facts.certified
     if trust.phase is not Phase.STEADY:
         progressing = (

@@ -6,16 +6,17 @@ a lead that changed are all made good by the next look.
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 
 from geneveil.kube.csr_wire import SigningRequest, time_text
 from geneveil.kube.errors import ExistsError, MissingError
 from geneveil.kube.kinds import CLUSTER_IPSECS
-from geneveil.model.cluster import Mode
 from geneveil.model.errors import ConfigError, GeneveilError, RefusedError
 from geneveil.operator.audit import AuditEvent, Event
 from geneveil.operator.keeper import Keeper
 from geneveil.operator.kubernetes.answers import AnswerDesk
+from geneveil.operator.kubernetes.capacity import choose_named, is_roll_over_due, judge_size
 from geneveil.operator.kubernetes.caretaker import Caretaker
 from geneveil.operator.kubernetes.census import take_census
 from geneveil.operator.kubernetes.cluster_cache import ClusterCache
@@ -85,30 +86,38 @@ class Duties:
         Raises:
             GeneveilError: a duty failed; the next look begins from what is.
         """
-        failure = self._keep_objects(base)
+        failures = [self._keep_objects(base)]
         is_busy = False
         if base.registry is not None and base.keeper is not None:
             self._hear(base.registry, base.store)
             if self._is_whole_due(base):
-                self._look_at_all(base, base.registry, base.keeper)
-            is_busy = self._sign(base)
-        if failure is not None:
-            raise failure
+                failures.append(self._look_at_all(base, base.registry, base.keeper))
+            is_busy, unpublished = self._sign(base, base.registry)
+            failures.append(unpublished)
+        for failure in failures:
+            if failure is not None:
+                raise failure
         return is_busy
 
     def _is_whole_due(self, base: Foundation) -> bool:
         is_old = self._seconds() - self._whole_at >= WHOLE_SECONDS
         return is_old or self._cache.is_urgent or base is not self._whole_of
 
-    def _look_at_all(self, base: Foundation, registry: Registry, keeper: Keeper) -> None:
+    def _look_at_all(
+        self, base: Foundation, registry: Registry, keeper: Keeper
+    ) -> GeneveilError | None:
+        """Returns: why the trust could not be published; nothing else waits for that."""
         self._whole_of = None  # until it is done
         self.obey(base)
+        self._ask_for_roll_over(base, registry)
         self._caretaker.revoke_the_gone(base.store, self._means.clock.now())
         self._look_for_restoration(registry)
         keeper.keep(self._seconds())
-        self._publish(registry)
-        self._whole_of, self._whole_at = base, self._seconds()
-        self._cache.is_urgent = False
+        failure = self._publish(base, registry)
+        if failure is None:
+            self._whole_of, self._whole_at = base, self._seconds()
+            self._cache.is_urgent = False
+        return failure
 
     def clean(self, base: Foundation) -> None:
         """What is done once a minute."""
@@ -119,15 +128,27 @@ class Duties:
             base.signer.write_counts()
         self._protection.look(self._seconds(), now)
         base.store.write_log()
+        self._caretaker.forget_the_gone(base.store)
 
-    def report(self, base: Foundation) -> None:
-        """Tell people, in the ClusterIPsec's status."""
+    def report(self, base: Foundation, failure: GeneveilError | None = None) -> None:
+        """Tell people, in the ClusterIPsec's status.
+
+        Args:
+            failure: why looks have been failing.
+        """
         if self._cache.switch is None:
             return
         now = self._means.clock.now()
+        full = judge_size(self._publisher.told_bytes)
         facts = take_census(
-            base.store, base.registry, self._means, self._seconds(), self._protection.problems
+            base.store,
+            base.registry,
+            self._means,
+            self._seconds(),
+            (*((full,) if full else ()), *self._protection.problems),
         )
+        if failure is not None:
+            facts = replace(facts, failure=failure.render())
         self._publisher.publish_status(facts, self._cache.switch, now)
 
     def report_unusable(self, error: GeneveilError) -> None:
@@ -229,18 +250,36 @@ class Duties:
         registry.forget_changes()
         _log.error(log_line("restored", why=why))
 
-    def _publish(self, registry: Registry) -> None:
-        state = registry.state
-        published = self._publisher.publish_trust(state, registry.expired_chassis)
-        if published > state.trust.generation:
-            self._begin_epoch(registry, "the published trust is newer than the ledger")
+    def _ask_for_roll_over(self, base: Foundation, registry: Registry) -> None:
+        """Have an authority followed by another when its list has grown long: see `capacity`."""
+        registry.refresh()
+        trust, now = registry.state.trust, self._means.clock.now()
+        revoked = base.store.count_revoked(registry.state.signing.authority_id)
+        is_requested, believed_at = trust.requested_at is not None, base.store.believed_at
+        if is_roll_over_due(revoked, trust.phase, is_requested, believed_at, now):
+            request_rotation(base.store, "", now)
+            _log.warning(log_line("rollover-requested", revoked=revoked, why="many are revoked"))
 
-    def _sign(self, base: Foundation) -> bool:
-        if base.signer is None or base.mode is not Mode.FULL:
-            return False
+    def _publish(self, base: Foundation, registry: Registry) -> GeneveilError | None:
+        """Returns: why it could not be done: certificates and revocations go on all the same."""
+        state = registry.state
+        named = choose_named(state.revoked_chassis, registry.tables.read_nodes)
+        try:
+            told = replace(state, revoked_chassis=named)
+            published = self._publisher.publish_trust(told, registry.expired_chassis)
+            if published > state.trust.generation:
+                self._begin_epoch(registry, "the published trust is newer than the ledger")
+        except GeneveilError as error:
+            if base.store.is_stale:
+                raise
+            return error
+        return None
+
+    def _sign(self, base: Foundation, registry: Registry) -> tuple[bool, GeneveilError | None]:
+        """Returns: whether more requests wait, and why the trust could not be published."""
         pending = self._pending()
-        if not pending:
-            return False
+        if base.signer is None or not pending:
+            return False, None
         batch = pending[:MOST_AT_ONCE]
         decisions = base.signer.answer(batch, self._earlier)
         at_seconds = self._seconds()
@@ -252,11 +291,10 @@ class Duties:
                 answers.append(decision)
         written = self._desk.write(answers, self._means.clock.now())
         self._answered.update(dict.fromkeys(written.uids, at_seconds))
-        if base.registry is not None:
-            self._publish(base.registry)  # a readmitted chassis is revoked no more
+        failure = self._publish(base, registry)  # a readmitted chassis is revoked no more
         if written.error is not None:
             raise written.error
-        return len(pending) > len(batch)
+        return len(pending) > len(batch), failure
 
     def _put_off(self, waiting: Waiting, at_seconds: float) -> None:
         uid, name = waiting.csr.uid, waiting.csr.name

@@ -14,7 +14,7 @@ from geneveil.model.errors import TrustError
 from geneveil.operator.cluster import authority_certificate
 from geneveil.operator.confirmations import Confirmations
 from geneveil.operator.issuing import Desk
-from geneveil.operator.keeper import Keeper, KeyFiles
+from geneveil.operator.keeper import ClockMark, Keeper, KeyFiles
 from geneveil.operator.kubernetes.cluster_cache import ClusterCache
 from geneveil.operator.kubernetes.signer import Signer
 from geneveil.operator.kubernetes.store import KubeStore, Place, load_store
@@ -59,6 +59,20 @@ class Means:
     confirmations: Confirmations
     server_now: Callable[[datetime], datetime] = lambda own: own
 
+    @property
+    def server_clock(self) -> Clock:
+        """The API server's clock, as far as it is known."""
+        return _ServerTime(self.clock, self.server_now)
+
+
+@dataclass(frozen=True)
+class _ServerTime:
+    own: Clock
+    of_server: Callable[[datetime], datetime]
+
+    def now(self) -> datetime:
+        return self.of_server(self.own.now())
+
 
 def lay_foundation(means: Means) -> Foundation | None:
     """Read the state, or make it from the switch; None while nobody has said what to do.
@@ -66,7 +80,7 @@ def lay_foundation(means: Means) -> Foundation | None:
     Raises:
         GeneveilError: it can't be read, or the API server did not answer: try again.
     """
-    store = load_store(means.place, means.clock)
+    store = load_store(means.place, means.server_clock)
     if store is None:
         switch = means.cache.switch or ask_openshift(means.place.port)
         if switch is None:
@@ -80,7 +94,8 @@ def lay_foundation(means: Means) -> Foundation | None:
         return Foundation(store, Mode.DISABLED, None, None, None)
     registry = Registry(store, lambda record: _authority(store, record), means.clock, means.draw)
     files = KeyFiles(write=store.stage_key, remove=store.drop_keys)
-    keeper = Keeper(registry, means.confirmations, files)
+    mark = ClockMark(read=lambda: store.believed_at, write=store.note_believed)
+    keeper = Keeper(registry, means.confirmations, files, mark)
     desk, claims = Desk(registry), means.cache.claims
     signer = Signer(desk, store, claims, means.place.namespace, means.server_now)
     return Foundation(store, Mode.FULL, registry, keeper, signer)
@@ -108,7 +123,7 @@ def ask_openshift(port: KubePort) -> Document | None:
 
 def _seal(means: Means, switch: Document) -> KubeStore | None:
     config = read_switch(switch)
-    store = KubeStore(means.place, means.clock)
+    store = KubeStore(means.place, means.server_clock)
     try:
         store.load()
         now: datetime = means.clock.now()

@@ -17,11 +17,13 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
+from geneveil.kube.csr_wire import parse_time, time_text
 from geneveil.kube.port import Document
 from geneveil.model.errors import TrustError
+from geneveil.operator.kubernetes.capacity import MOST_BYTES, REMEDY
 from geneveil.operator.tables import SCHEMA_VERSION
 
 CA_SECRET = "geneveil-ca"  # noqa: S105 - a name
@@ -29,11 +31,7 @@ LEDGER_PREFIX = "geneveil-ledger-"
 LOG_CONFIG_MAP = f"{LEDGER_PREFIX}operator"
 LEDGER_LABEL = "geneveil.io/ledger"
 STATE_KEY, LEDGER_KEY, LOG_KEY = "state.json", "ledger.json", "audit.json"
-FORGOTTEN_AFTER = timedelta(days=30)
-"""A certificate that ended so long ago is no longer kept: no CRL and no answer needs it."""
-
 MOST_LOG_ENTRIES = 500
-_MOST_BYTES = 900_000
 
 Row = tuple[Any, ...]
 
@@ -116,11 +114,13 @@ class ClusterState:
         tables: rows of each of `CLUSTER_TABLES`.
         keys: authority_id -> PKCS #8 PEM.
         heard_wish: the last wish for a roll-over that was heard; empty for none.
+        believed_at: the latest moment of a leader's clock that was believed; see `clock_leap`.
     """
 
     tables: Mapping[str, tuple[Row, ...]]
     keys: Mapping[int, bytes]
     heard_wish: str = ""
+    believed_at: datetime | None = None
 
     def __repr__(self) -> str:
         return "ClusterState(…)"
@@ -131,21 +131,18 @@ def ledger_name(chassis: str) -> str:
     return LEDGER_PREFIX + hashlib.sha256(chassis.encode()).hexdigest()[:20]
 
 
-def ledger_document(ledger: ChassisLedger, namespace: str, now: datetime) -> Document:
+def ledger_document(ledger: ChassisLedger, namespace: str) -> Document:
     """The object of one chassis.
 
     Raises:
         TrustError: it would be too large; nothing is dropped to make it fit.
     """
-    oldest = int((now - FORGOTTEN_AFTER).timestamp())
-    end = CERTIFICATES.index("not_after")
-    kept = [row for row in ledger.certificates if row[end] >= oldest]
     content = {
         "chassis": ledger.chassis,
         "node": ledger.binding.node if ledger.binding else "",
         "nodeUID": ledger.binding.uid if ledger.binding else "",
         "standing": _encode(NODES, ledger.standing) if ledger.standing else None,
-        "certificates": [_encode(CERTIFICATES, row) for row in kept],
+        "certificates": [_encode(CERTIFICATES, row) for row in ledger.certificates],
     }
     return {
         "metadata": {
@@ -188,8 +185,14 @@ def state_document(state: ClusterState, namespace: str) -> Document:
         TrustError: it would be too large.
     """
     content: dict[str, Any] = {"schema": SCHEMA_VERSION, "heardWish": state.heard_wish}
+    if state.believed_at is not None:
+        content["believedAt"] = time_text(state.believed_at)
     for table, columns in CLUSTER_TABLES.items():
         content[table] = [_encode(columns, row) for row in state.tables[table]]
+    retired = {row["authority_id"] for row in content["authorities"] if row["retired_at"]}
+    for row in content["crls"]:
+        if row["authority_id"] in retired:
+            row["crl_pem"] = ""  # nobody is told it any more; its number stays
     data = {STATE_KEY: _dump(content, "the cluster's state").encode()}
     data.update({f"ca-{number}.key": pem for number, pem in state.keys.items()})
     return {
@@ -221,9 +224,11 @@ def parse_state(document: Document) -> ClusterState:
             for name, pem in data.items()
             if name.startswith("ca-") and name.endswith(".key")
         }
+        believed = content.get("believedAt")
+        believed_at = parse_time(believed) if believed else None
     except _UNREADABLE as error:
         raise _unreadable(f"the Secret {CA_SECRET}", error) from None
-    return ClusterState(tables, keys, str(content.get("heardWish", "")))
+    return ClusterState(tables, keys, str(content.get("heardWish", "")), believed_at)
 
 
 def log_document(entries: Iterable[Row], namespace: str) -> Document:
@@ -278,8 +283,9 @@ def _decode(columns: tuple[str, ...], document: Mapping[str, Any]) -> Row:
 
 def _dump(content: Any, what: str) -> str:
     text = json.dumps(content, separators=(",", ":"))
-    if len(text) > _MOST_BYTES:
-        raise TrustError(f"{what} is too large for an object of the API", why=f"{len(text)} bytes")
+    if len(text) > MOST_BYTES:
+        why = f"{len(text)} bytes"
+        raise TrustError(f"{what} is too large for an object of the API", why=why, remedy=REMEDY)
     return text
 
 

@@ -7,13 +7,19 @@ from typing import Any
 from geneveil.kube.errors import ConflictError, ExistsError, MissingError
 from geneveil.kube.kinds import CLUSTER_IPSECS, CONFIG_MAPS, TRUST_CONFIG_MAP
 from geneveil.kube.port import Document, KubePort
+from geneveil.model.errors import TrustError
+from geneveil.operator.kubernetes.capacity import MOST_BYTES, REMEDY
 from geneveil.operator.kubernetes.cluster_status import (
     STATUS_MANAGER,
     ClusterFacts,
     status_document,
     unusable_document,
 )
-from geneveil.operator.kubernetes.publication import published_generation, trust_document
+from geneveil.operator.kubernetes.publication import (
+    TRUST_KEY,
+    published_generation,
+    trust_document,
+)
 from geneveil.operator.log_lines import log_line
 from geneveil.operator.trust_state import TrustState
 from geneveil.operator.trust_tables import RESTORE_STEP
@@ -25,13 +31,18 @@ _log = logging.getLogger(__name__)
 
 
 class Publisher:
-    """Remembers what it wrote."""
+    """Remembers what it wrote.
+
+    Attributes:
+        told_bytes: how large what every node is told is, or was to be, last.
+    """
 
     def __init__(self, port: KubePort, namespace: str) -> None:
         self._port, self._namespace = port, namespace
         self._trust: Document | None = None
         self._data: Any = None
         self._status: Any = None
+        self.told_bytes = 0
 
     def publish_trust(self, state: TrustState, expired_chassis: tuple[str, ...] = ()) -> int:
         """Write the ConfigMap if it differs; always over the version that was read.
@@ -41,8 +52,17 @@ class Publisher:
             which is left: what nodes have seen is never taken back.
         Raises:
             ConflictError: somebody else wrote it; the next call reads it anew.
+            TrustError: it is too large; what was published stays.
         """
         wanted = trust_document(state, self._namespace, expired_chassis)
+        self.told_bytes = len(wanted["data"][TRUST_KEY])
+        if self.told_bytes > MOST_BYTES:
+            raise TrustError(
+                "what every node is told is too large for an object of the API",
+                why=f"{self.told_bytes} bytes, of at most {MOST_BYTES}; newer revocations are "
+                "not told",
+                remedy=REMEDY,
+            )
         if self._trust is not None and wanted["data"] == self._data:
             return state.trust.generation
         if self._trust is None:

@@ -12,18 +12,21 @@ Secret last. A kill in between leaves certificates or revocations that the Secre
 not tell of yet; the next leader's first look makes that good, because it compares what is.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
-from geneveil.kube.errors import ConflictError, MissingError
+from geneveil.kube.errors import ApiRefusedError, ConflictError, MissingError
 from geneveil.kube.kinds import CONFIG_MAPS, SECRETS
 from geneveil.kube.port import Document, Kind, KubePort, Selection
 from geneveil.model.clock import Clock
 from geneveil.model.errors import DaemonError, GeneveilError, TrustError
-from geneveil.model.names import name_key
+from geneveil.operator.kubernetes.bindings import Bindings
+from geneveil.operator.kubernetes.changes import change_script
+from geneveil.operator.kubernetes.forgetting import Past, find_forgotten, find_past
 from geneveil.operator.kubernetes.ledger import (
     AUDIT,
     CA_SECRET,
@@ -38,6 +41,7 @@ from geneveil.operator.kubernetes.ledger import (
     ClusterState,
     Row,
     ledger_document,
+    ledger_name,
     log_document,
     parse_ledger,
     parse_log,
@@ -48,12 +52,6 @@ from geneveil.operator.store import Store
 from geneveil.pki.keys import PrivateKey, encode_key
 
 WRITERS = 8
-
-# Which objects a transaction changes; rolled back with it.
-_CHANGES = """
-CREATE TEMP TABLE changed (chassis TEXT PRIMARY KEY);
-CREATE TEMP TABLE changed_state (id INTEGER PRIMARY KEY);
-"""
 
 
 @dataclass(frozen=True)
@@ -70,18 +68,23 @@ class Place:
 
 
 class KubeStore(Store):
-    """The rows of one cluster; not safe for several threads."""
+    """The rows of one cluster; not safe for several threads.
+
+    Args:
+        clock: the API server's, as far as it is known; see `forgetting`.
+
+    Attributes:
+        believed_at: the latest moment of a leader's clock that was believed; None for none yet.
+    """
 
     def __init__(self, place: Place, clock: Clock) -> None:
         super().__init__(Path(f"{place.namespace}/{CA_SECRET}"), uri="file::memory:")
         self._place, self._clock = place, clock
         self._versions: dict[str, str] = {}
-        self._bindings: dict[str, Binding] = {}
-        self._staged: dict[str, Binding] = {}
-        self._of_node: dict[str, set[str]] = {}  # may name too many
-        self._spelled: dict[str, set[str]] = {}
+        self._bindings = Bindings()
         self.keys: dict[int, bytes] = {}
         self.heard_wish = ""
+        self.believed_at: datetime | None = None
         self.is_stale = False
         self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="ledger")
         self._told_seq = 0
@@ -147,37 +150,45 @@ class KubeStore(Store):
         self.heard_wish = text
         self._mark_state()
 
+    def note_believed(self, at: datetime) -> None:
+        """Keep the latest moment that was believed, for whoever leads next; in a transaction."""
+        self.believed_at = at
+        self._mark_state()
+
     def bind(self, chassis: str, binding: Binding) -> None:
         """Remember which Node a chassis is; inside a transaction."""
-        if self._bindings.get(chassis) != binding:
-            self._staged[chassis] = binding
-            self._index(chassis, binding)
+        if self._bindings.stage(chassis, binding):
             self.write_row("INSERT OR IGNORE INTO changed VALUES (?)", (chassis,))
 
     def find_binding(self, chassis: str) -> Binding | None:
         """The Node that a chassis is, as the open transaction has it."""
-        return self._staged.get(chassis) or self._bindings.get(chassis)
+        return self._bindings.find(chassis)
 
     def chassis_of(self, node: str) -> tuple[str, ...]:
         """Every chassis that a Node is or was, ascending, as the open transaction has it."""
-        names = sorted(self._of_node.get(node, ()))
-        bound = ((name, self.find_binding(name)) for name in names)
-        return tuple(name for name, binding in bound if binding and binding.node == node)
+        return self._bindings.chassis_of(node)
 
     def nodes_spelled(self, chassis: str) -> tuple[str, ...]:
         """Nodes that are a chassis of this name in other letters: for IKE the same name."""
-        names = self._spelled.get(name_key(chassis), set()) - {chassis}
-        found = (self.find_binding(name) for name in names)
-        return tuple(sorted(binding.node for binding in found if binding))
-
-    def _index(self, chassis: str, binding: Binding) -> None:
-        self._of_node.setdefault(binding.node, set()).add(chassis)
-        self._spelled.setdefault(name_key(chassis), set()).add(chassis)
+        return self._bindings.nodes_spelled(chassis)
 
     @property
     def bindings(self) -> dict[str, Binding]:
-        """Chassis -> Node."""
-        return self._bindings
+        """Chassis -> Node, as it is durable."""
+        return self._bindings.known
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing: also of what is not in the tables."""
+        staged, keys = self._bindings.staged, dict(self.keys)
+        heard_wish, believed_at = self.heard_wish, self.believed_at
+        try:
+            with super().transaction():
+                yield
+        except BaseException:
+            self._bindings.staged, self.keys = staged, keys
+            self.heard_wish, self.believed_at = heard_wish, believed_at
+            raise
 
     def write_through(self) -> None:
         """Write every object that the transaction changed, or fail and be stale."""
@@ -188,8 +199,10 @@ class KubeStore(Store):
         if not chassis and not is_state:
             return
         try:
-            namespace, now = self._place.namespace, self._clock.now()
-            documents = [ledger_document(self._ledger(name), namespace, now) for name in chassis]
+            namespace, past = self._place.namespace, self._find_past()
+            for name in chassis:
+                self._forget(name, past)
+            documents = [ledger_document(self._ledger(name), namespace) for name in chassis]
             tasks = [self._writers.submit(self._put, CONFIG_MAPS, one) for one in documents]
             for task in tasks:
                 with suppress(GeneveilError):
@@ -201,10 +214,66 @@ class KubeStore(Store):
         except BaseException:
             self.is_stale = True
             raise
-        self._bindings.update(self._staged)
-        self._staged.clear()
+        self._bindings.commit()
         self.write_row("DELETE FROM changed", ())
         self.write_row("DELETE FROM changed_state", ())
+
+    def count_revoked(self, authority_id: int) -> int:
+        """How many certificates stand on an authority's list, or will."""
+        ((count,),) = self.read_rows(
+            "SELECT count(*) FROM certificates WHERE authority_id = ? AND revoked_at IS NOT NULL",
+            (authority_id,),
+        )
+        return int(count)
+
+    def forget_gone(self, is_there: Callable[[str], bool], most: int) -> tuple[str, ...]:
+        """Delete the objects of chassis whose Node is gone and whose certificates are all over.
+
+        One that a person revoked is remembered: it comes back by a person's word alone.
+
+        Args:
+            is_there: whether there is a Node of this name.
+            most: so many at most.
+        Returns:
+            Those that were forgotten.
+        Raises:
+            ApiRefusedError: the operator may not; nothing was changed.
+            GeneveilError: an object is not as it was read: the store is to be read anew.
+        """
+        past = self._find_past()
+        gone: list[str] = []
+        for chassis, binding in self.bindings.items():
+            if len(gone) < most and not is_there(binding.node) and self._is_over(chassis, past):
+                gone.append(chassis)
+        for chassis in gone:
+            self._drop(chassis)
+        return tuple(gone)
+
+    def _is_over(self, chassis: str, past: Past) -> bool:
+        own = self.find_certificates_of(chassis)
+        if len(find_forgotten(own, past)) < len(own):
+            return False
+        revoked = "SELECT 1 FROM nodes WHERE chassis = ? AND standing = 'revoked'"
+        return not self.read_rows(revoked, (chassis,))
+
+    def _drop(self, chassis: str) -> None:
+        name = ledger_name(chassis)
+        if self.is_stale or not self._place.may_write():
+            raise DaemonError("this operator leads no more", remedy="the leader goes on")
+        try:
+            self._place.port.delete(
+                CONFIG_MAPS, name, self._place.namespace, version=self._versions.get(name, "")
+            )
+        except ApiRefusedError:
+            raise
+        except BaseException:
+            self.is_stale = True
+            raise
+        with self.transaction():
+            for table in ("certificates", "nodes"):
+                self.write_row(f"DELETE FROM {table} WHERE chassis = ?", (chassis,))  # noqa: S608
+        self._bindings.forget(chassis)
+        self._versions.pop(name, None)
 
     def take_told(self) -> tuple[Row, ...]:
         """Entries of the log since the last call, for the operator's own log lines."""
@@ -242,6 +311,7 @@ class KubeStore(Store):
         state = parse_state(secret)
         self._note(secret)
         self.keys, self.heard_wish = dict(state.keys), state.heard_wish
+        self.believed_at = state.believed_at
         with self._db:  # begins nothing by itself: these rows are written nowhere else
             self.write_row("DELETE FROM trust", ())
             for table, columns in CLUSTER_TABLES.items():
@@ -250,8 +320,7 @@ class KubeStore(Store):
                 ledger = parse_ledger(document)
                 self._note(document)
                 if ledger.binding is not None:
-                    self._bindings[ledger.chassis] = ledger.binding
-                    self._index(ledger.chassis, ledger.binding)
+                    self._bindings.load(ledger.chassis, ledger.binding)
                 self._insert("certificates", CERTIFICATES, ledger.certificates)
                 if ledger.standing is not None:
                     self._insert("nodes", NODES, (ledger.standing,))
@@ -264,12 +333,7 @@ class KubeStore(Store):
 
     def _watch_changes(self) -> None:
         # the log itself is this process' output; the rows are a copy of its newest entries
-        script = [_CHANGES, "DROP TRIGGER audit_is_never_deleted;\n"]
-        for table in ("certificates", "nodes"):
-            script += [_trigger(table, verb, "changed", "NEW.chassis") for verb in _VERBS]
-        for table in CLUSTER_TABLES:
-            script += [_trigger(table, verb, "changed_state", "1") for verb in _VERBS]
-        self._db.executescript("".join(script))
+        self._db.executescript("DROP TRIGGER audit_is_never_deleted;\n" + change_script())
 
     def _mark_state(self) -> None:
         self.write_row("INSERT OR IGNORE INTO changed_state VALUES (1)", ())
@@ -291,7 +355,14 @@ class KubeStore(Store):
             table: tuple(self.read_rows(f"SELECT {', '.join(columns)} FROM {table}"))  # noqa: S608
             for table, columns in CLUSTER_TABLES.items()
         }
-        return ClusterState(tables, self.keys, self.heard_wish)
+        return ClusterState(tables, self.keys, self.heard_wish, self.believed_at)
+
+    def _find_past(self) -> Past:
+        return find_past(self.believed_at, self._clock.now(), self.read_authorities())
+
+    def _forget(self, chassis: str, past: Past) -> None:
+        for serial in find_forgotten(self.find_certificates_of(chassis), past):
+            self.write_row("DELETE FROM certificates WHERE serial = ?", (serial,))
 
     def _put(self, kind: Kind, document: Document) -> None:
         if not self._place.may_write():
@@ -307,18 +378,6 @@ class KubeStore(Store):
     def _note(self, document: Document) -> None:
         metadata = document["metadata"]
         self._versions[str(metadata["name"])] = str(metadata["resourceVersion"])
-
-
-_VERBS = ("INSERT", "UPDATE")
-
-
-def _trigger(table: str, verb: str, changes: str, value: str) -> str:
-    # no OR IGNORE: SQLite lets the statement that fires a trigger overrule it, an upsert with ABORT
-    note = (
-        f"INSERT INTO {changes} SELECT {value}"  # noqa: S608
-        f" WHERE {value} NOT IN (SELECT * FROM {changes});"
-    )
-    return f"CREATE TEMP TRIGGER {table}_{verb} AFTER {verb} ON {table} BEGIN {note} END;\n"
 
 
 def load_store(place: Place, clock: Clock) -> KubeStore | None:

@@ -13,7 +13,7 @@ from geneveil.kube.errors import MissingError
 from geneveil.kube.kinds import CLUSTER_IPSECS, GROUP, NODE_IPSECS, NODES, SIGNING_REQUESTS
 from geneveil.kube.loop import Sink, start_following
 from geneveil.kube.port import Change, Document, Kind, KubePort, Listing, Selection
-from geneveil.model.errors import GeneveilError, OperatorUnreachableError, TrustError
+from geneveil.model.errors import GeneveilError, OperatorUnreachableError
 from geneveil.operator.failure_lines import FailureLines
 from geneveil.operator.kubernetes.duties import Duties
 from geneveil.operator.kubernetes.foundation import Foundation, Means, lay_foundation
@@ -24,6 +24,9 @@ LOOK_SECONDS = 1.0
 REPORT_SECONDS = 2.0
 CLEAN_SECONDS = 30.0
 LONGEST_PAUSE_SECONDS = 10.0
+FAILING_SECONDS = 30.0
+"""A failure that may pass by itself is told in the ClusterIPsec when it has lasted so long."""
+
 REQUESTS_OF_A_PAGE = 50
 """Each may be as large as etcd takes it, 1.5 MiB; a node's has 2 KiB."""
 
@@ -70,7 +73,9 @@ class Session:
         self._over = threading.Event()
         self._base: Foundation | None = None
         self._pause = 0.0
-        self._told = {what: FailureLines() for what in ("look", "tell", "report", "clean")}
+        self._failure: GeneveilError | None = None
+        self._failing_since = self._reported = float("-inf")
+        self._told = {what: FailureLines() for what in ("look", "report", "clean")}
         self.looked_at = time.monotonic()
         self.is_ready = False
 
@@ -79,7 +84,7 @@ class Session:
         duties = Duties(self._means, time.monotonic, self._signer_name)
         for selection in self._selections:
             start_following(self._followed, selection, self._sink(selection.kind), self._over)
-        reported = cleaned = 0.0
+        cleaned = 0.0
         try:
             is_busy = False
             while not stop.is_set() and self._means.place.may_write():
@@ -88,12 +93,11 @@ class Session:
                 if not self._means.cache.is_whole:
                     continue
                 is_busy = self._look(duties)
+                if not is_busy:
+                    self._report(duties)
                 base = self._base
-                if base is None or base.store.is_stale or self._pause:
+                if base is None or base.store.is_stale:
                     continue
-                if not is_busy and time.monotonic() - reported > REPORT_SECONDS:
-                    reported = time.monotonic()
-                    self._try("report", partial(duties.report, base))
                 if time.monotonic() - cleaned > CLEAN_SECONDS:
                     cleaned = time.monotonic()
                     self._try("clean", partial(duties.clean, base))
@@ -110,16 +114,28 @@ class Session:
             is_busy = duties.do(base)
         except GeneveilError as error:
             self._fail(error)
-            if isinstance(error, TrustError) and self._means.place.may_write():
-                self._try("tell", partial(duties.report_unusable, error))
             return False
         finally:
             if self._base is not None:
                 tell_audit(self._base.store)
-        self._pause, self.is_ready = 0.0, True
+        self._pause, self._failure, self.is_ready = 0.0, None, True
         if self._told["look"].succeeded():
             _log.info(log_line("looking-again"))
         return is_busy
+
+    def _report(self, duties: Duties) -> None:
+        """Tell people how it is, also while looks fail: an old `all is well` would be a lie."""
+        at_seconds, failure, base = time.monotonic(), self._failure, self._base
+        if at_seconds - self._reported <= REPORT_SECONDS or not self._means.place.may_write():
+            return
+        may_pass = failure is not None and failure.retryable
+        if may_pass and at_seconds - self._failing_since < FAILING_SECONDS:
+            return
+        self._reported = at_seconds
+        if base is not None and not base.store.is_stale:
+            self._try("report", partial(duties.report, base, failure))
+        elif failure is not None:
+            self._try("report", partial(duties.report_unusable, failure))
 
     def _found_anew(self) -> Foundation | None:
         if self._base is not None:
@@ -144,6 +160,9 @@ class Session:
         text = error.render()
         if times := self._told["look"].failed(text, time.monotonic()):
             _log.error(log_line("look-failed", error=text, times=times))
+        if self._failure is None:
+            self._failing_since = time.monotonic()
+        self._failure = error
         asked = error.retry_after_seconds if isinstance(error, OperatorUnreachableError) else 0.0
         self._pause = max(min(2 * self._pause or 0.25, LONGEST_PAUSE_SECONDS), asked)
 
