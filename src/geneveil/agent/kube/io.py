@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from geneveil.agent.kube.follow.io import TrustFollower
 from geneveil.agent.kube.news import News, parse_news, plan_due
@@ -186,25 +185,18 @@ class KubeEnrolment:
 
 
 class KubeConnector:
-    """Makes the client when it is needed, and anew when the CA file was replaced."""
+    """Makes the client when it is needed: the agent may be there before its files are."""
 
     def __init__(self, place: Place) -> None:
         self._access = place.access
         self._lock = threading.Lock()
         self._client: KubeClient | None = None
-        self._authority_changed_at: float | None = None
 
     def connect(self) -> KubePort:
         """The client; ConfigError when the CA file cannot be used."""
         with self._lock:
-            try:
-                changed_at = Path(self._access.authority.path).stat().st_mtime
-            except OSError:
-                changed_at = None
-            if self._client is None or changed_at != self._authority_changed_at:
-                # The one before may still be in use by another thread, which closes it by ending.
+            if self._client is None:
                 self._client = KubeClient(self._access)
-                self._authority_changed_at = changed_at
             return self._client
 
 

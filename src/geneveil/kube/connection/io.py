@@ -1,7 +1,8 @@
 """HTTPS to one API server: connections that are kept, a token that is read again, and streams.
 
 A connection serves one request at a time and is kept for the next. One that the server closed
-meanwhile is noticed before it is used, so that a write is not lost to a dead connection.
+meanwhile is noticed before it is used, so that a write is not lost to a dead connection. A new one
+believes what the files say now: clusters change their authority while our processes run.
 """
 
 import http.client
@@ -56,7 +57,7 @@ class Rest:
         self._busy: set[http.client.HTTPSConnection] = set()
         self._is_closed = False
         self._credential = _Credential(access)
-        self._tls = _make_tls(access, self._credential)
+        self._tls = _Tls(access, self._credential)
 
     def send(self, request: Request) -> bytes:
         """Send it and read the whole answer.
@@ -138,9 +139,8 @@ class Rest:
                     self._busy.add(connection)
                     return connection
                 connection.close()
-            fresh = _Connection(
-                self._host, self._port, self._tls, self._access.server_name or self._host
-            )
+            tls_name = self._access.server_name or self._host
+            fresh = _Connection(self._host, self._port, self._tls.context(), tls_name)
             self._busy.add(fresh)
             return fresh
 
@@ -295,23 +295,53 @@ def _shut(connection: http.client.HTTPSConnection) -> None:
             return
 
 
-def _make_tls(access: KubeAccess, credential: _Credential) -> ssl.SSLContext:
-    try:
+class _Tls:
+    """Whom to believe and how to prove ourselves, as the files say it now; under `Rest`'s lock.
+
+    Raises:
+        ConfigError: they can't be used, and never could be.
+    """
+
+    def __init__(self, access: KubeAccess, credential: _Credential) -> None:
+        self._access, self._credential = access, credential
+        self._material = self._read()
+        self._context = _make_tls(self._material, access.server)
+
+    def context(self) -> ssl.SSLContext:
+        """For the next connection. Files that can't be used, as one that is half written, change
+        nothing: the server's certificate says whether what was read before is still good.
+        """
+        try:
+            material = self._read()
+            if material != self._material:
+                self._context = _make_tls(material, self._access.server)
+                self._material = material
+        except ConfigError:
+            return self._context
+        return self._context
+
+    def _read(self) -> tuple[bytes, bytes, bytes]:
+        access, own = self._access, self._credential.client_certificate
         authority = _bytes(access.authority)
+        if access.authority.path and not authority:
+            # OpenSSL would take the machine's own list instead
+            raise ConfigError(f"{access.authority.path} is empty")
+        if own is not None:
+            return authority, own[0].encode(), own[1].encode()
+        return authority, _bytes(access.certificate), _bytes(access.key)
+
+
+def _make_tls(material: tuple[bytes, bytes, bytes], server: str) -> ssl.SSLContext:
+    authority, certificate, key = material
+    try:
         tls = ssl.create_default_context(cadata=authority.decode("ascii") if authority else None)
         # Python 3.13 asks for key identifiers (RFC 5280) that clusters' own authorities leave out,
         # and that kubectl does not ask for.
         tls.verify_flags &= ~ssl.VERIFY_X509_STRICT
-        certificate: bytes = _bytes(access.certificate)
-        key: bytes = _bytes(access.key)
-        if credential.client_certificate is not None:
-            certificate, key = (part.encode() for part in credential.client_certificate)
         if certificate and key:
             _load_pair(tls, certificate, key)
     except (ssl.SSLError, ValueError) as error:
-        raise ConfigError(
-            f"the certificates for {access.server} can't be used", why=str(error)
-        ) from None
+        raise ConfigError(f"the certificates for {server} can't be used", why=str(error)) from None
     return tls
 
 

@@ -5,10 +5,10 @@ import threading
 import time
 from datetime import UTC, datetime
 
-from geneveil.kube.errors import ConflictError
+from geneveil.kube.errors import ApiUnavailableError, ConflictError
 from geneveil.kube.kinds import LEASES
 from geneveil.kube.port import KubePort
-from geneveil.model.errors import GeneveilError
+from geneveil.model.errors import GeneveilError, TrustError
 from geneveil.operator.kubernetes.election import (
     ACT_SECONDS,
     LEASE_NAME,
@@ -40,6 +40,7 @@ class Elector:
         self._changed = threading.Condition()
         self._leads_until = float("-inf")
         self._sighting: Sighting | None = None
+        self._distrusted_since: float | None = None
         self._thread = threading.Thread(target=self._run, name="elector", daemon=True)
 
     def start(self) -> None:
@@ -49,6 +50,11 @@ class Elector:
     def leads(self) -> bool:
         """This process may act now, and for some seconds more."""
         return time.monotonic() < self._leads_until
+
+    def distrusted_seconds(self) -> float:
+        """For how long whoever answers has not been believed to be the API server."""
+        since = self._distrusted_since
+        return 0.0 if since is None else time.monotonic() - since
 
     def wait_to_lead(self, seconds: float) -> bool:
         """Wait so long at most."""
@@ -73,14 +79,7 @@ class Elector:
     def _run(self) -> None:
         told = False
         while not self._stop.is_set():
-            try:
-                self._step()
-            except ConflictError:
-                pass  # another was faster; look again soon
-            except GeneveilError as error:
-                _log.warning(log_line("lease-failed", error=error.render()))
-            except Exception as error:  # a broken Lease must not end the candidate
-                _log.error(log_line("lease-broken", error=repr(error)))
+            self._try_step()
             leads = self.leads()
             if leads != told:
                 _log.info(log_line("leads" if leads else "leads-no-more"))
@@ -88,6 +87,21 @@ class Elector:
             with self._changed:
                 self._changed.notify_all()
             self._stop.wait(RENEW_SECONDS if self._is_fresh() else RETRY_SECONDS)
+
+    def _try_step(self) -> None:
+        try:
+            self._step()
+            self._distrusted_since = None
+        except ConflictError:
+            self._distrusted_since = None  # another was faster; look again soon
+        except GeneveilError as error:
+            if not isinstance(error, TrustError | ApiUnavailableError):
+                self._distrusted_since = None
+            elif isinstance(error, TrustError) and self._distrusted_since is None:
+                self._distrusted_since = time.monotonic()
+            _log.warning(log_line("lease-failed", error=error.render()))
+        except Exception as error:  # a broken Lease must not end the candidate
+            _log.error(log_line("lease-broken", error=repr(error)))
 
     def _is_fresh(self) -> bool:
         return self._leads_until - time.monotonic() > ACT_SECONDS - RETRY_SECONDS

@@ -28,6 +28,9 @@ AWAY_AFTER_SECONDS = 900.0
 """Three heartbeats of an agent."""
 
 STUCK_AFTER_SECONDS = 120.0
+DISTRUST_SECONDS = 300.0
+"""The file with the API server's authority is read again by itself; where that does not help for so
+long, a new process with a new mount may."""
 
 _log = logging.getLogger(__name__)
 
@@ -86,6 +89,9 @@ class KubernetesOperator:
 
     def judge_health(self, is_readiness: bool) -> str:
         """Empty if all is well, else what is wrong; for probes."""
+        distrusted = self._elector.distrusted_seconds()
+        if distrusted > DISTRUST_SECONDS:
+            return f"for {distrusted:.0f} s nobody who answered was believed to be the API server"
         session = self._session
         if session is None:
             return ""  # stands by
