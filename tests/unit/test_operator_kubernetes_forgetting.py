@@ -6,7 +6,11 @@ from datetime import datetime, timedelta
 import pytest
 
 from geneveil.kube.errors import ApiRefusedError, ConflictError
+from geneveil.kube.kinds import NODES
+from geneveil.kube.port import Document
 from geneveil.model.errors import DaemonError
+from geneveil.operator.kubernetes.caretaker import Caretaker
+from geneveil.operator.kubernetes.cluster_cache import ClusterCache
 from geneveil.operator.kubernetes.forgetting import FORGOTTEN_AFTER, Past, find_forgotten
 from geneveil.operator.kubernetes.ledger import Binding
 from geneveil.operator.kubernetes.store import KubeStore, Place, load_store
@@ -218,3 +222,44 @@ def test_a_retired_authoritys_list_is_not_kept() -> None:
     _retire_and_leave(_sealed(memory))
     (crl,) = TrustTables(_loaded(memory)).read_crls()
     assert (crl.number, crl.crl_pem) == (9, b"")
+
+
+def _node(number: int, uid: str) -> Document:
+    return {"metadata": {"name": f"node-{number}", "uid": uid}}
+
+
+REMADE: dict[str, tuple[Document | None, Document | None, bool]] = {
+    "as it was": (_node(1, "uid-1"), _node(1, "uid-1"), False),
+    "gone": (None, None, True),
+    "gone, and made again unobserved": (_node(1, "another"), _node(1, "another"), True),
+    "only not heard of yet": (None, _node(1, "uid-1"), False),
+    "as it was, and what was heard is old": (_node(1, "another"), _node(1, "uid-1"), False),
+}
+
+
+@pytest.mark.parametrize("case", REMADE)
+def test_a_node_is_gone_also_if_another_has_its_name(case: str) -> None:
+    heard, there, is_revoked = REMADE[case]
+    memory = Memory()
+    store = _sealed(memory)
+    certify(store, 1)
+    cache = ClusterCache()
+    cache.replace(NODES, [heard] if heard else [])
+    if there:
+        memory.create(NODES, there)
+    caretaker = Caretaker(memory, cache)
+    for _ in range(2):
+        caretaker.revoke_the_gone(store, NOW)
+    caretaker.close()
+    said = TrustTables(_loaded(memory)).find_node("chassis-1")
+    assert (said is not None and said.standing is Standing.REMOVED) is is_revoked
+
+
+def test_a_node_that_was_made_again_brings_a_look_at_everything() -> None:
+    cache = ClusterCache()
+    cache.replace(NODES, [_node(1, "uid-1")])
+    cache.is_urgent = False
+    cache.replace(NODES, [_node(1, "uid-1")])
+    assert not cache.is_urgent
+    cache.replace(NODES, [_node(1, "another")])  # after a watch that was cut
+    assert cache.is_urgent

@@ -17,6 +17,7 @@ from geneveil.kube.kinds import NODE_IPSECS, NODES, SIGNING_REQUESTS
 from geneveil.kube.port import Change, Document, KubePort
 from geneveil.operator.audit import AuditEvent, Event
 from geneveil.operator.kubernetes.cluster_cache import ClusterCache
+from geneveil.operator.kubernetes.ledger import Binding
 from geneveil.operator.kubernetes.orders import READMIT, REVOKE, read_orders
 from geneveil.operator.kubernetes.store import KubeStore
 from geneveil.operator.log_lines import log_line
@@ -67,12 +68,14 @@ class Caretaker:
                 cache.change(NODE_IPSECS, Change.DELETED, document)
 
     def revoke_the_gone(self, store: KubeStore, now: datetime) -> None:
-        """Shut out every chassis whose Node is gone."""
+        """Shut out every chassis whose Node is gone, also where another of its name was made since:
+        its agent asks anew, and is let in.
+        """
         tables = TrustTables(store)
         away = sorted(
             chassis
             for chassis, binding in store.bindings.items()
-            if binding.node not in self._cache.nodes
+            if not is_that_node(self._cache.nodes.get(binding.node), binding)
         )
         if not away:
             return
@@ -83,7 +86,7 @@ class Caretaker:
             if chassis not in shut_out
             # not those whose last certificate is forgotten
             and store.find_certificates_of(chassis)
-            and self._is_gone(store.bindings[chassis].node)
+            and self._has_left(store.bindings[chassis])
         ]
         if not gone:
             return
@@ -141,6 +144,17 @@ class Caretaker:
 
     def _is_gone(self, node: str) -> bool:
         return self._port.find(NODES, node) is None
+
+    def _has_left(self, binding: Binding) -> bool:
+        return not is_that_node(self._port.find(NODES, binding.node), binding)
+
+
+def is_that_node(node: Document | None, binding: Binding) -> bool:
+    """A Node is the one that a chassis was bound to, and not a later one of its name.
+
+    A binding without a UID is of any Node of that name.
+    """
+    return node is not None and binding.uid in ("", str(node["metadata"]["uid"]))
 
 
 def node_ipsec_document(node: Document) -> Document:

@@ -95,6 +95,9 @@ class ClusterCache:
         elif kind == SIGNING_REQUESTS:
             self._ask(name, parse_signing_request(document))
         elif kind == NODES:
+            before = self.nodes.get(name)
+            if before is not None and before["metadata"]["uid"] != document["metadata"]["uid"]:
+                self.is_urgent = True  # it was deleted, and made again before that was heard
             self.nodes[name] = document
             self._claim(name)
         else:
