@@ -44,9 +44,7 @@ from geneveil.operator.kubernetes.restoration import MOST_BELIEVED, explain_rest
 from geneveil.operator.kubernetes.store import KubeStore, Place, load_store
 from geneveil.operator.kubernetes.switch import (
     judge_switch,
-    read_switch,
     restored_document,
-    switch_of_openshift,
 )
 from geneveil.operator.records import NodeRecord, Standing
 from geneveil.operator.registry import read_trust_state
@@ -379,26 +377,6 @@ def test_the_switch_is_compared_with_the_seal() -> None:
     nonsense = judge_switch({**document, "spec": {"mode": "full"}}, seal)
     assert nonsense is not None
     assert nonsense.reason == "SwitchUnreadable"
-
-
-@pytest.mark.parametrize(
-    ("config", "ports"),
-    [
-        ({"ipsecConfig": {}}, (6081,)),
-        ({"ipsecConfig": {"mode": "Full"}, "genevePort": 6082}, (6082,)),
-        ({"ipsecConfig": {"mode": "Disabled"}}, None),
-        ({"ipsecConfig": {"mode": "External"}}, None),
-        ({}, None),
-    ],
-)
-def test_okds_switch(config: dict[str, Any], ports: tuple[int, ...] | None) -> None:
-    network = {"spec": {"defaultNetwork": {"ovnKubernetesConfig": config}}}
-    made = switch_of_openshift(network)
-    if ports is None:
-        assert made is None
-    else:
-        assert made is not None
-        assert read_switch(made).spec.geneve_ports == ports
 
 
 def _said(generation: int, crls: tuple[tuple[str, int], ...] = ()) -> list[tuple[str, WatchState]]:

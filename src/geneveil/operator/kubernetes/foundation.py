@@ -6,8 +6,14 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from geneveil.kube.errors import ApiRefusedError, ExistsError, MissingError
-from geneveil.kube.kinds import CLUSTER_IPSECS, CLUSTER_NAME, OPENSHIFT_NETWORKS
-from geneveil.kube.port import Document, KubePort
+from geneveil.kube.kinds import (
+    CLUSTER_IPSECS,
+    CLUSTER_NAME,
+    DEFINITIONS,
+    OPENSHIFT_NETWORKS,
+    OWN_DEFINITIONS,
+)
+from geneveil.kube.port import Document
 from geneveil.model.clock import Clock
 from geneveil.model.cluster import Mode
 from geneveil.model.errors import TrustError
@@ -18,7 +24,7 @@ from geneveil.operator.keeper import ClockMark, Keeper, KeyFiles
 from geneveil.operator.kubernetes.cluster_cache import ClusterCache
 from geneveil.operator.kubernetes.signer import Signer
 from geneveil.operator.kubernetes.store import KubeStore, Place, load_store
-from geneveil.operator.kubernetes.switch import read_switch, switch_of_openshift
+from geneveil.operator.kubernetes.switch import is_installing, read_switch, switch_of_openshift
 from geneveil.operator.log_lines import log_line
 from geneveil.operator.records import AuthorityRecord
 from geneveil.operator.registry import Registry, read_cluster
@@ -82,7 +88,7 @@ def lay_foundation(means: Means) -> Foundation | None:
     """
     store = load_store(means.place, means.server_clock)
     if store is None:
-        switch = means.cache.switch or ask_openshift(means.place.port)
+        switch = means.cache.switch or ask_openshift(means)
         if switch is None:
             return None
         _check_never_sealed(switch)
@@ -101,23 +107,32 @@ def lay_foundation(means: Means) -> Foundation | None:
     return Foundation(store, Mode.FULL, registry, keeper, signer)
 
 
-def ask_openshift(port: KubePort) -> Document | None:
-    """Make the ClusterIPsec that OKD's switch asks for; None where there is no such API or it asks
-    for nothing.
+def ask_openshift(means: Means) -> Document | None:
+    """Make the ClusterIPsec that OKD's switch asks for; None where there is no such API, and while
+    it is off and geneveil is being installed: somebody may be about to make one.
+
+    Raises:
+        ConfigError: it can't be obeyed.
     """
+    port = means.place.port
     try:
         network = port.find(OPENSHIFT_NETWORKS, CLUSTER_NAME)
     except ApiRefusedError as error:
         _log.warning(log_line("openshift-not-readable", error=error.render()))
         return None
-    wanted = switch_of_openshift(network) if network is not None else None
-    if wanted is None:
+    if network is None:
         return None
+    wanted = switch_of_openshift(network)
+    if wanted["spec"]["mode"] == Mode.DISABLED.value:
+        definition = port.find(DEFINITIONS, OWN_DEFINITIONS[0])
+        if is_installing(definition, means.server_clock.now()):
+            return None
     try:
         made = port.create(CLUSTER_IPSECS, wanted)
     except (ExistsError, MissingError):
         return None
-    _log.info(log_line("switch-made", source="Network.operator.openshift.io"))
+    mode = wanted["spec"]["mode"]
+    _log.info(log_line("switch-made", source="Network.operator.openshift.io", mode=mode))
     return made
 
 

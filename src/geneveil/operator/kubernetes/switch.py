@@ -5,14 +5,20 @@ What was sealed stays, whatever the objects say later: `judge_switch` only says 
 
 import json
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
+from geneveil.install.okd import parse_okd_manifest
+from geneveil.kube.csr_wire import parse_time
 from geneveil.kube.kinds import CLUSTER_NAME
 from geneveil.kube.port import Document
 from geneveil.model.errors import ConfigError, RefusedError
 from geneveil.operator.config import ClusterIPsec
 from geneveil.operator.config_check import parse_config
 from geneveil.operator.seal import Seal, check_change, make_seal
+
+INSTALLING = timedelta(hours=1)
+"""So long after its CRDs geneveil counts as being installed; see docs/decisions/0014."""
 
 RESTORED = "geneveil.io/restored"
 """On a ClusterIPsec that the operator made again after somebody deleted it."""
@@ -77,17 +83,27 @@ def restored_document(sealed: Seal, at: str) -> Document:
     return {"metadata": {"name": CLUSTER_NAME, "annotations": {RESTORED: at}}, "spec": spec}
 
 
-def switch_of_openshift(network: Document) -> Document | None:
-    """The ClusterIPsec that OKD's Network.operator.openshift.io asks for; None if IPsec is off.
+def switch_of_openshift(network: Document) -> Document:
+    """The ClusterIPsec that OKD's Network.operator.openshift.io asks for, on or off: read by the
+    same rules as the installer's manifest.
 
-    `ipsecConfig: {}` is how older installers write Full.
+    Raises:
+        ConfigError: it leaves IPsec to somebody else, or is of another network.
     """
-    default = (network.get("spec") or {}).get("defaultNetwork") or {}
-    ovn = default.get("ovnKubernetesConfig") or {}
-    ipsec = ovn.get("ipsecConfig")
-    if not isinstance(ipsec, dict) or ipsec.get("mode", "Full") != "Full":
-        return None
-    spec: dict[str, Any] = {"mode": "Full"}
-    if type(ovn.get("genevePort")) is int:
-        spec["genevePorts"] = [ovn["genevePort"]]
-    return {"metadata": {"name": CLUSTER_NAME}, "spec": spec}
+    plain = {name: network.get(name) for name in ("apiVersion", "kind", "spec")}
+    plain["metadata"] = {"name": network["metadata"]["name"]}
+    wish = parse_okd_manifest(json.dumps(plain), f"network.operator.openshift.io/{CLUSTER_NAME}")
+    return {"metadata": {"name": CLUSTER_NAME}, "spec": {"mode": wish.mode.value, **wish.spec}}
+
+
+def is_installing(definition: Document | None, server_now: datetime) -> bool:
+    """Whether geneveil is so new here that a ClusterIPsec may still be on its way.
+
+    Args:
+        definition: our CustomResourceDefinition; None if there is none.
+        server_now: of the clock that stamped it.
+    """
+    if definition is None:
+        return True
+    made = parse_time(str(definition["metadata"]["creationTimestamp"]))
+    return server_now - made < INSTALLING
