@@ -90,7 +90,7 @@ def test_without_its_crds_the_cluster_goes_on_and_is_told_so(
     with replica(server, tmp_path, "after") as operator:
         agent.enrol()
         (told,) = wait_for("the Event", lambda: _events(admin))
-        assert f"CustomResourceDefinition {', '.join(CRDS)} gone" in told
+        assert f"CustomResourceDefinition gone: {', '.join(CRDS)}" in told
         assert "encryption goes on" in told
         assert "geneveil install" in told  # the remedy
         assert operator.said('event="protection-not-whole" message="CustomResourceDefinition')

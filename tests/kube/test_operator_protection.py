@@ -13,7 +13,7 @@ from lab.kube.cluster import make_namespace
 from lab.kube.server import ApiServer
 from tests.kube.operator_bench import condition, install, replica, switch_on, wait_for
 
-POLICY = "geneveil-keep-switch"
+POLICY, DEFINITION = "geneveil-keep-switch", "clusteripsecs.geneveil.io"
 
 
 @pytest.fixture
@@ -63,6 +63,11 @@ def test_policies_gone_altered_and_back(
     assert "geneveil install" in told  # the remedy
     install(server, kube_programs.helm)
     _look_anew(server, tmp_path, "healed", "False", "AsExpected")
+    rules = "/spec/versions/0/schema/openAPIV3Schema/x-kubernetes-validations"
+    change = json.dumps([{"op": "remove", "path": rules}])
+    _kubectl(server, "patch", "crd", DEFINITION, "--type=json", f"-p={change}")
+    told = _look_anew(server, tmp_path, "ruleless", "True", "DefinitionsAltered")
+    assert DEFINITION in told
 
 
 def test_the_namespace_and_signer_of_a_cluster_are_no_change(kube_programs: Programs) -> None:

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
+from geneveil.kube.kinds import OWN_DEFINITIONS
 from geneveil.operator.kubernetes.protection import (
+    DEFINITION_DIGESTS,
     POLICY_DIGESTS,
     Protection,
     judge_definitions,
@@ -17,6 +19,7 @@ from geneveil.operator.kubernetes.protection import (
 )
 
 MANIFEST = Path(__file__).parents[2] / "deploy/manifests/full.yaml"
+CRDS = Path(__file__).parents[2] / "deploy/crds"
 NAMESPACE, SIGNER = "geneveil-system", "geneveil.io/node"
 Pair = tuple[dict[str, Any], dict[str, Any]]
 
@@ -46,23 +49,86 @@ def test_every_policy_of_the_manifests_is_known(installed: dict[str, Pair]) -> N
     assert _judge(installed) == ("", "")
 
 
-GOING = {"metadata": {"deletionTimestamp": "2026-05-01T12:00:00Z"}}
-DEFINITIONS: dict[str, tuple[dict[str, Any], str]] = {
-    "both are there": ({"a": {"metadata": {}}, "b": {"metadata": {}}}, ""),
-    "one is gone": ({"a": {"metadata": {}}, "b": None}, "CustomResourceDefinition b gone"),
-    "both are": ({"b": None, "a": None}, "CustomResourceDefinition a, b gone"),
-    "one is going": ({"a": GOING, "b": {"metadata": {}}}, "CustomResourceDefinition a gone"),
-}
+@pytest.fixture(scope="module")
+def definitions() -> dict[str, Any]:
+    """Name -> CRD, as the manifests have them."""
+    found = [yaml.safe_load(path.read_text()) for path in sorted(CRDS.glob("*.yaml"))]
+    return {one["metadata"]["name"]: one for one in found}
 
 
-@pytest.mark.parametrize("case", DEFINITIONS)
-def test_crds_that_are_gone_or_going(case: str) -> None:
-    found, words = DEFINITIONS[case]
-    problem = judge_definitions(found)
-    assert (problem is not None) is bool(words)
+def test_every_crd_of_the_manifests_is_known(definitions: dict[str, Any]) -> None:
+    assert definitions.keys() == DEFINITION_DIGESTS.keys() == set(OWN_DEFINITIONS)
+    assert judge_definitions(definitions) is None
+
+
+def _version(definition: dict[str, Any]) -> dict[str, Any]:
+    version: dict[str, Any] = definition["spec"]["versions"][0]
+    return version
+
+
+def _no_mode_rule(definition: dict[str, Any]) -> None:
+    spec = _version(definition)["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    spec["x-kubernetes-validations"][0]["rule"] = "true"
+
+
+def _no_seal_rules(definition: dict[str, Any]) -> None:
+    del _version(definition)["schema"]["openAPIV3Schema"]["x-kubernetes-validations"]
+
+
+def _going(definition: dict[str, Any]) -> None:
+    definition["metadata"]["deletionTimestamp"] = "2026-05-01T12:00:00Z"
+
+
+def _not_served(definition: dict[str, Any]) -> None:
+    _version(definition)["served"] = False
+
+
+def _another_version(definition: dict[str, Any]) -> None:
+    _version(definition)["name"] = "v2"
+
+
+def _no_status(definition: dict[str, Any]) -> None:
+    del _version(definition)["subresources"]
+
+
+def _other_words(definition: dict[str, Any]) -> None:
+    schema = _version(definition)["schema"]["openAPIV3Schema"]
+    schema["description"] = "in other words"
+    schema["x-kubernetes-validations"][0]["message"] = "no"
+    definition["status"] = {"acceptedNames": {}}
+
+
+@pytest.mark.parametrize(
+    ("alter", "reason"),
+    [
+        (_going, "DefinitionsMissing"),
+        (_not_served, "DefinitionsNotServed"),
+        (_another_version, "DefinitionsNotServed"),
+        (_no_mode_rule, "DefinitionsAltered"),
+        (_no_seal_rules, "DefinitionsAltered"),
+        (_no_status, "DefinitionsAltered"),
+        (_other_words, ""),
+    ],
+)
+def test_crds_that_are_not_whole(
+    definitions: dict[str, Any], alter: Callable[[dict[str, Any]], None], reason: str
+) -> None:
+    changed = copy.deepcopy(definitions)
+    alter(changed["clusteripsecs.geneveil.io"])
+    problem = judge_definitions(changed)
+    assert (problem.reason if problem else "") == reason
     if problem is not None:
-        assert problem.message.startswith(words)
-        assert "encryption goes on" in problem.message
+        assert "clusteripsecs.geneveil.io" in problem.message
+        assert "geneveil install" in problem.message
+        assert "goes on" in problem.message
+
+
+def test_crds_that_are_gone(definitions: dict[str, Any]) -> None:
+    for gone in definitions:
+        problem = judge_definitions({**definitions, gone: None})
+        assert problem is not None
+        assert problem.reason == "DefinitionsMissing"
+        assert problem.message.startswith(f"CustomResourceDefinition gone: {gone}: nodes can't")
 
 
 def test_namespace_and_signer_are_a_clusters_own(installed: dict[str, Pair]) -> None:

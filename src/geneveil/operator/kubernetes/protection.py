@@ -12,10 +12,11 @@ Source: admissionregistration.k8s.io/v1.
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from geneveil.kube.kinds import VERSION
 from geneveil.kube.port import Document
 from geneveil.operator.kubernetes.switch import Problem
 
@@ -28,6 +29,12 @@ POLICY_DIGESTS: Mapping[str, str] = {
     "geneveil-operator-limits": "c70948a539474ffb90f21dff3760cf802eca3d9f18cb1c0d25e91a46ee3d3c53",
 }
 """Name of each policy, which is its binding's too, and the digest of what it decides by."""
+
+DEFINITION_DIGESTS: Mapping[str, str] = {
+    "clusteripsecs.geneveil.io": "3bd7be55e2e742aea16ac2bc73dc65ba32b1d7675b7edab1709f4d6ccb61e345",
+    "nodeipsecs.geneveil.io": "6c9962410603638690d5640c31c8a234a8d193ba3e6408648f2736557099df92",
+}
+"""Of each CustomResourceDefinition's rules; see `definition_digest`."""
 
 _RULE = ("apiGroups", "apiVersions", "operations", "resources", "resourceNames")
 _REMEDY = "apply the manifests of this version again (geneveil install, or helm upgrade)"
@@ -72,27 +79,69 @@ def judge_protection(
 
 
 def judge_definitions(found: Mapping[str, Document | None]) -> Problem | None:
-    """Which of our CustomResourceDefinitions are gone, or about to be; None if all are there.
+    """What is wrong with our CustomResourceDefinitions; None if all are there and whole.
 
-    Without them nobody can be told of anything by a ClusterIPsec: whoever asks this says it in the
-    log, as an Event and in `geneveil status --cluster`.
+    One that is gone, about to be, or no longer served leaves no object to tell people by: whoever
+    asks this says it in the log, as an Event and in `geneveil status --cluster`. One whose rules
+    were taken away keeps nobody from changing what was sealed.
 
     Args:
         found: each by its name; None where the API server says that there is none.
     """
-    gone = sorted(
-        name
-        for name, one in found.items()
-        if one is None or _mapping(one.get("metadata")).get("deletionTimestamp")
-    )
-    if not gone:
+    gone, unserved, altered = [], [], []
+    for name, one in sorted(found.items()):
+        version = _served_version(one or {})
+        if one is None or _mapping(one.get("metadata")).get("deletionTimestamp"):
+            gone.append(name)
+        elif version is None:
+            unserved.append(name)
+        elif definition_digest(version) != DEFINITION_DIGESTS[name]:
+            altered.append(name)
+    parts = [f"gone: {', '.join(gone)}"] if gone else []
+    parts += [f"{VERSION} not served: {', '.join(unserved)}"] if unserved else []
+    parts += [f"not as this version installs it: {', '.join(altered)}"] if altered else []
+    if not parts:
         return None
+    what = f"CustomResourceDefinition {'; '.join(parts)}"
+    if not gone and not unserved:
+        return Problem(
+            "DefinitionsAltered",
+            f"{what}: what keeps the sealed settings, or what nodes report, may be lacking; the "
+            f"cluster goes on as it was sealed; find out who did it, then {_REMEDY}",
+        )
     return Problem(
-        "DefinitionsMissing",
-        f"CustomResourceDefinition {', '.join(gone)} gone: nodes can't report, and wishes such as "
+        "DefinitionsMissing" if gone else "DefinitionsNotServed",
+        f"{what}: nodes can't report, and wishes such as "
         "revoke and readmit are not heard; encryption goes on as it was sealed, certificates are "
         f"issued, and trust is published; find out who did it, then {_REMEDY}",
     )
+
+
+def definition_digest(version: Document) -> str:
+    """SHA-256 (hexadecimal) of the rules of a version of a definition, and of its subresources.
+
+    Words for people, defaults and descriptions do not count.
+    """
+    schema = _mapping(version.get("schema")).get("openAPIV3Schema")
+    decisive = [sorted(_mapping(version.get("subresources"))), list(_find_rules(schema, ""))]
+    return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()
+
+
+def _served_version(definition: Document) -> Document | None:
+    for one in _mapping(definition.get("spec")).get("versions") or ():
+        if _mapping(one).get("name") == VERSION and _mapping(one).get("served"):
+            return _mapping(one)
+    return None
+
+
+def _find_rules(schema: object, path: str) -> Iterator[list[str]]:
+    """Path and expression of every rule (`x-kubernetes-validations`), in the order of paths."""
+    for name, value in sorted(_mapping(schema).items()):
+        if name == "x-kubernetes-validations":
+            for rule in value or ():
+                yield [path, str(_mapping(rule).get("rule", "")).strip()]
+        elif isinstance(value, dict):
+            yield from _find_rules(value, f"{path}/{name}")
 
 
 def unreadable_protection(why: str) -> Problem:

@@ -59,29 +59,31 @@ class ProtectionWatch:
                 )
                 for name in POLICY_DIGESTS
             ]
-            gone = judge_definitions(definitions)
-            altered = judge_protection(found, self._namespace, self._signer_name)
+            defined = judge_definitions(definitions)
+            guarded = judge_protection(found, self._namespace, self._signer_name)
         except ApiRefusedError as error:
-            gone, altered = None, unreadable_protection(error.render())
+            defined, guarded = None, unreadable_protection(error.render())
         before = {problem.reason for problem in self.problems}
-        self.problems = tuple(problem for problem in (gone, altered) if problem is not None)
+        self.problems = tuple(problem for problem in (defined, guarded) if problem is not None)
         self._looked_at = at_seconds
         self._told.keep_only({problem.reason for problem in self.problems})
         for problem in self.problems:
             if self._told.is_worth_telling(problem.reason, problem.message, at_seconds):
                 _log.error(log_line("protection-not-whole", message=problem.message))
-        if gone is not None and gone.reason not in before:
-            self._tell(gone, now)
+        if defined is not None and defined.reason not in before:
+            self._tell(defined, now)
 
-    def _tell(self, gone: Problem, now: datetime) -> None:
+    def _tell(self, problem: Problem, now: datetime) -> None:
         try:
-            self._port.create(EVENTS, missing_event(gone, now))
+            self._port.create(EVENTS, definition_event(problem, now))
         except GeneveilError as error:  # the log says the same
             _log.warning(log_line("event-failed", error=error.render()))
 
 
-def missing_event(gone: Problem, now: datetime) -> Document:
-    """The Event that CRDs are gone: what else would tell people has no object to say it on."""
+def definition_event(problem: Problem, now: datetime) -> Document:
+    """The Event that CRDs are not whole: what else would tell people may have no object to say it
+    on.
+    """
     name = OWN_DEFINITIONS[0]
     return {
         "metadata": {"name": f"{name}.{int(now.timestamp()):x}", "namespace": "default"},
@@ -91,8 +93,8 @@ def missing_event(gone: Problem, now: datetime) -> Document:
             "name": name,
         },
         "type": "Warning",
-        "reason": gone.reason,
-        "message": gone.message[:1000],
+        "reason": problem.reason,
+        "message": problem.message[:1000],
         "action": "Look",
         "reportingComponent": "geneveil-operator",
         "reportingInstance": "geneveil-operator",
