@@ -1,6 +1,6 @@
 """A stand-in for an API server, for what a real one does not do at a test's word: 410, 429.
 
-The same client talks to a real API server in tests/real.
+What it offers it does as a real one: see `tests.kube_port_contract`.
 """
 
 import copy
@@ -63,7 +63,9 @@ class FakeKubeApi:
     def remove(self, path: str) -> None:
         with self.changed:
             self.version += 1
-            self.events.append((self.version, "DELETED", path, self.objects.pop(path)))
+            gone = copy.deepcopy(self.objects.pop(path))
+            gone["metadata"]["resourceVersion"] = str(self.version)
+            self.events.append((self.version, "DELETED", path, gone))
             self.changed.notify_all()
 
     def bookmark(self, path: str) -> None:
@@ -190,8 +192,9 @@ def _handler(api: FakeKubeApi) -> type[BaseHTTPRequestHandler]:
                 return
             with api.changed:
                 api.applied.append((path, parse_qs(parts.query)["fieldManager"][0], document))
-                api.changed.notify_all()
-            self._answer(200, api.objects[path], {})
+                there = api.objects[path]
+            status = {**(there.get("status") or {}), **(document.get("status") or {})}
+            self._answer(200, api.put(path, {**there, "status": status}), {})
 
     return Handler
 

@@ -128,13 +128,14 @@ def test_the_other_takes_over_within_the_lease_time(cluster: Cluster) -> None:
             assert last["holderIdentity"] == held["holderIdentity"]
             before = other.text().count(LEADS)
             wait_for("the other leads", lambda: other.text().count(LEADS) > before)
-            # not before the lease was over, and nobody else took it: how long it took depends on
-            # how busy the machine is
+            # not before the lease was over, and nobody else took it
             taken = _lease(cluster)
             assert taken["leaseTransitions"] == last["leaseTransitions"] + 1
             assert taken["leaseDurationSeconds"] == 15
             waited = _seconds(taken["renewTime"]) - _seconds(last["renewTime"])
             assert waited > taken["leaseDurationSeconds"], "it did not wait for its end"
+            # ready a second later; the rest is for a machine with much else to do
+            assert waited < 3 * taken["leaseDurationSeconds"], "it waited too long"
             print(f"taken over {waited:.1f} s after it was renewed last")
             wait_for("a certificate", lambda: agent.certificate(name))
             # and one that is told to stop gives the lead up

@@ -17,7 +17,7 @@ from geneveil.operator.kubernetes.process.loop import (
     KubernetesTerms,
 )
 from tests.fake_kube_api import FakeKubeApi, _certificate, fake_kube_api
-from tests.unit.test_operator_kubernetes_state import Memory
+from tests.memory_kube_api import Memory
 
 NODE = "/api/v1/nodes/a"
 

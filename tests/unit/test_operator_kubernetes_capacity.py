@@ -30,12 +30,13 @@ from geneveil.operator.records import NodeRecord, Standing
 from geneveil.operator.registry import read_trust_state
 from geneveil.operator.trust_tables import TrustTables
 from geneveil.pki.rollover import Phase
+from tests.memory_kube_api import Memory
 from tests.unit.test_operator_kubernetes_forgetting import (
     YEAR,
     Settable,
     certify,
 )
-from tests.unit.test_operator_kubernetes_state import NOW, Memory, _loaded, _sealed
+from tests.unit.test_operator_kubernetes_state import NOW, _loaded, _sealed
 
 
 class Leader:

@@ -18,7 +18,8 @@ from geneveil.operator.records import CertificateRecord, Kind, Standing
 from geneveil.operator.revocation import revoke_node
 from geneveil.operator.trust_tables import CrlRecord, TrustTables
 from geneveil.pki.crl import RevocationReason
-from tests.unit.test_operator_kubernetes_state import NOW, Memory, _loaded, _sealed
+from tests.memory_kube_api import Memory
+from tests.unit.test_operator_kubernetes_state import NOW, _loaded, _sealed
 
 YEAR = timedelta(days=365)
 ENDS = NOW + 5 * YEAR

@@ -24,7 +24,8 @@ from geneveil.operator.kubernetes.store import KubeStore, Place
 from geneveil.operator.records import CertificateRecord, Kind, Standing
 from geneveil.operator.registry import read_trust_state
 from geneveil.operator.trust_tables import TrustTables
-from tests.unit.test_operator_kubernetes_state import NOW, Fixed, Memory, _loaded, _sealed
+from tests.memory_kube_api import Memory
+from tests.unit.test_operator_kubernetes_state import NOW, Fixed, _loaded, _sealed
 
 SERIALS = {"victim": "1" * 40, "thief": "2" * 40}
 

@@ -21,7 +21,8 @@ from geneveil.operator.kubernetes.orders import READMIT, REVOKE
 from geneveil.operator.kubernetes.session.loop import Session, _News
 from geneveil.operator.kubernetes.signer import Denial
 from geneveil.operator.kubernetes.store import Place
-from tests.unit.test_operator_kubernetes_state import NOW, Fixed, Memory, _sealed
+from tests.memory_kube_api import Memory
+from tests.unit.test_operator_kubernetes_state import NOW, Fixed, _sealed
 
 
 def _object(name: str, **more: Any) -> Document:

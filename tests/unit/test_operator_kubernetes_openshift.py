@@ -16,8 +16,9 @@ from geneveil.operator.kubernetes.foundation import Means, lay_foundation
 from geneveil.operator.kubernetes.store import Place
 from geneveil.operator.kubernetes.switch import INSTALLING, read_switch, switch_of_openshift
 from geneveil.operator.registry import read_cluster
+from tests.memory_kube_api import Memory
 from tests.unit.test_operator_kubernetes_forgetting import YEAR, Settable
-from tests.unit.test_operator_kubernetes_state import NOW, Memory
+from tests.unit.test_operator_kubernetes_state import NOW
 
 ALWAYS = {"ipsecConfig": {"mode": "Full", "full": {"encapsulation": "Always"}}}
 

@@ -1,7 +1,7 @@
 """Rows as objects, the store that writes them through, the Lease, the switch, the restoration."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,9 +10,9 @@ import pytest
 from geneveil.agent.kube.news import parse_news
 from geneveil.enroll.port import WatchState
 from geneveil.kube.csr_wire import SigningRequest, parse_signing_request
-from geneveil.kube.errors import ApiUnavailableError, ConflictError, ExistsError, MissingError
+from geneveil.kube.errors import ApiUnavailableError, ConflictError, MissingError
 from geneveil.kube.kinds import CONFIG_MAPS
-from geneveil.kube.port import Document, Kind, Listing, Selection, WatchEvent
+from geneveil.kube.port import Document
 from geneveil.model.errors import DaemonError, TrustError
 from geneveil.operator.audit import AuditEvent, Event
 from geneveil.operator.config_check import parse_config
@@ -51,6 +51,7 @@ from geneveil.operator.registry import read_trust_state
 from geneveil.operator.seal import make_seal
 from geneveil.operator.sealing import seal_cluster
 from geneveil.operator.trust_tables import CrlRecord, TrustTables
+from tests.memory_kube_api import Memory
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 CONFIG = parse_config(
@@ -63,82 +64,6 @@ CONFIG = parse_config(
 class Fixed:
     def now(self) -> datetime:
         return NOW
-
-
-class Memory:
-    """An API server's memory, as far as the store uses it: versions, and 409s.
-
-    Beside it, tests/kube runs the same store on the real API server.
-    """
-
-    def __init__(self) -> None:
-        self.objects: dict[tuple[str, str], Document] = {}
-        self.writes: list[str] = []
-        self.fail_after = 10**9
-        self._version = 0
-
-    def read(self, kind: Kind, name: str, namespace: str = "") -> Document:
-        found = self.find(kind, name)
-        if found is None:
-            raise MissingError(name)
-        return found
-
-    def find(self, kind: Kind, name: str, namespace: str = "") -> Document | None:
-        found = self.objects.get((kind.plural, name))
-        return json.loads(json.dumps(found)) if found else None
-
-    def list_all(self, selection: Selection) -> Listing:
-        label, _, value = selection.labels.partition("=")
-        items = [
-            one
-            for (plural, _), one in self.objects.items()
-            if plural == selection.kind.plural
-            and (not label or (one["metadata"].get("labels") or {}).get(label) == value)
-        ]
-        return Listing(tuple(json.loads(json.dumps(items))), str(self._version))
-
-    def watch(self, selection: Selection, version: str, seconds: int = 300) -> Iterator[WatchEvent]:
-        return iter(())
-
-    def create(self, kind: Kind, document: Document) -> Document:
-        if (kind.plural, document["metadata"]["name"]) in self.objects:
-            raise ExistsError("there")
-        return self._put(kind, document)
-
-    def replace(self, kind: Kind, document: Document, subresource: str = "") -> Document:
-        there = self.read(kind, document["metadata"]["name"])
-        if document["metadata"]["resourceVersion"] != there["metadata"]["resourceVersion"]:
-            raise ConflictError("changed")
-        return self._put(kind, document)
-
-    def apply(
-        self, kind: Kind, document: Document, manager: str, subresource: str = ""
-    ) -> Document:
-        return self._put(kind, document)
-
-    def patch(
-        self, kind: Kind, name: str, change: Document, namespace: str = "", subresource: str = ""
-    ) -> Document:
-        raise NotImplementedError
-
-    def delete(
-        self, kind: Kind, name: str, namespace: str = "", uid: str = "", version: str = ""
-    ) -> None:
-        del self.objects[kind.plural, name]
-
-    def close(self) -> None:
-        return
-
-    def _put(self, kind: Kind, document: Document) -> Document:
-        if len(self.writes) >= self.fail_after:
-            raise ApiUnavailableError("away")
-        self._version += 1
-        kept = json.loads(json.dumps(document))
-        kept["metadata"]["resourceVersion"] = str(self._version)
-        name = str(kept["metadata"]["name"])
-        self.objects[kind.plural, name] = kept
-        self.writes.append(name)
-        return kept  # type: ignore[no-any-return]
 
 
 @pytest.fixture
