@@ -215,6 +215,26 @@ def test_a_deleted_node_is_revoked_and_may_come_back(cluster: Cluster) -> None:
         assert revoked_serials(trust) == {serial}
 
 
+def test_a_node_made_again_while_no_operator_ran_is_revoked(cluster: Cluster) -> None:
+    """Its name is there all the time that an operator looks; its UID is another."""
+    agent = FakeAgent(cluster.server, "again", "chassis-again")
+    with replica(cluster.server, cluster.folder, "a") as operator:
+        serial = _serial(agent.enrol())
+        assert operator.stop() == 0
+    done = cluster.server.kubectl("delete", "node", "again")
+    assert done.returncode == 0, done.stderr
+    anew = FakeAgent(cluster.server, "again", "chassis-again", pod="anew")
+    with replica(cluster.server, cluster.folder, "b"):
+        wait_for("it is revoked", lambda: revoked_serials(read_trust(cluster.admin)) == {serial})
+        anew.enrol()
+        trust = wait_for("it is back", lambda: _if_not(read_trust(cluster.admin), "chassis-again"))
+        assert revoked_serials(trust) == {serial}
+        stays = anew.enrol()
+        certificates = _ledgers(cluster.admin)["chassis-again"]
+        assert [bool(one["revoked_at"]) for one in certificates] == [True, False, False]
+        assert _serial(stays) == int(certificates[-1]["serial"], 16)
+
+
 def _if(trust: dict[str, object], chassis: str) -> dict[str, object]:
     names = trust.get("revokedChassis")
     return trust if isinstance(names, list) and chassis in names else {}
