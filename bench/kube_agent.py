@@ -22,7 +22,7 @@ from geneveil.agent.kube.follow.io import stream_seconds
 from geneveil.agent.kube.io import UNCONFIRMED_HOLD_SECONDS
 from geneveil.agent.kube.news import TRUST_KEY, News, parse_news
 from geneveil.agent.kube.node_ipsec import TRUST_MANAGER, confirmation_document
-from geneveil.agent.kube.pace import decision_seconds
+from geneveil.agent.kube.pace import confirmation_wait_seconds, decision_seconds
 from geneveil.agent.kube.place import Place
 from geneveil.agent.kube.request import judge_request, request_document, request_name
 from geneveil.enroll.backoff import backoff_seconds
@@ -47,7 +47,8 @@ class KubeMember:
     Attributes:
         latency_seconds: from its first attempt to its certificate, waiting included.
         turned_away: how often it was told to come back later, or got no answer.
-        is_served: it holds the watch, and the operator can know what it has.
+        is_served: it holds the watch, and has heard what there is.
+        has_said: and the operator can know that it has.
         heard_at: when its watch told of a newer trust; a clock that nobody moves.
     """
 
@@ -59,6 +60,7 @@ class KubeMember:
     latency_seconds: float = 0.0
     turned_away: int = 0
     is_served: bool = False
+    has_said: bool = False
     heard_at: float = 0.0
     refusal: str = ""
 
@@ -77,6 +79,7 @@ class SimulatedAgent:
         self._place = member.place
         self._follower = _Follower(member.place, http)
         self._confirmed: WatchState | None = None
+        self._unsaid_since: float | None = None
         self._undecided = 0
         self._report = PlayedReport(member.place.node, member.chassis, http, peers)
 
@@ -150,9 +153,7 @@ class SimulatedAgent:
         return parse_known(await self._http.send(_trust_request(self._place)))
 
     async def _hold(self, bundle_pem: bytes) -> None:
-        """Say what it has, hear what is news, and say that it has that: twice, for what is on the
-        disk is said before charon has it.
-        """
+        """Say what it has, hear what is news, and say that it has that when it is due."""
         member = self.member
         state = WatchState(0, _fingerprints(bundle_pem), (), member.serial)
         while True:
@@ -161,19 +162,18 @@ class SimulatedAgent:
                 continue
             if state.generation:
                 member.heard_at = time.monotonic()
-            state = replace(state, generation=news.answer.generation)
-            await self._insist(state, is_held=False)
-            state = replace(state, crls=_numbers(news))
-            await self._insist(state, is_held=False)
+            state = replace(state, generation=news.answer.generation, crls=_numbers(news))
             member.is_served = True
 
-    async def _insist(self, state: WatchState, is_held: bool = True) -> News:
+    async def _insist(self, state: WatchState) -> News:
         attempts = 0
         while True:
             try:
-                if await self._confirm(state):
-                    return await self._follower.await_news(state.generation if is_held else 0)
-                await asyncio.sleep(UNCONFIRMED_HOLD_SECONDS)
+                hold_seconds = await self._confirm(state)
+                self.member.has_said = bool(state.generation) and state == self._confirmed
+                with suppress(TimeoutError):
+                    news = self._follower.await_news(state.generation)
+                    return await asyncio.wait_for(news, hold_seconds)
             except GeneveilError as error:
                 self._confirmed = None
                 attempts += 1
@@ -182,15 +182,25 @@ class SimulatedAgent:
                 seed = f"watch {self.member.chassis}"
                 await asyncio.sleep(backoff_seconds(seed, attempts, asked))
 
-    async def _confirm(self, state: WatchState) -> bool:
-        if state != self._confirmed:
-            document = confirmation_document(self._place.node, state)
-            try:
-                await self._http.send(apply_request(NODE_IPSECS, document, TRUST_MANAGER, "status"))
-            except MissingError:
-                return False
-            self._confirmed = state
-        return True
+    async def _confirm(self, state: WatchState) -> float | None:
+        """See `KubeEnrolment`; None for no end of the wait."""
+        if state == self._confirmed:
+            self._unsaid_since = None
+            return None
+        now_seconds = time.monotonic()
+        if self._unsaid_since is None:
+            self._unsaid_since = now_seconds
+        age_seconds = now_seconds - self._unsaid_since
+        wait = confirmation_wait_seconds(self._place.node, state, self._confirmed, age_seconds)
+        if wait > 0:
+            return wait
+        document = confirmation_document(self._place.node, state)
+        try:
+            await self._http.send(apply_request(NODE_IPSECS, document, TRUST_MANAGER, "status"))
+        except MissingError:
+            return UNCONFIRMED_HOLD_SECONDS
+        self._confirmed, self._unsaid_since = state, None
+        return None
 
 
 class _Follower:

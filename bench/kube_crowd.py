@@ -135,13 +135,18 @@ class Crowd:
 
     @property
     def served(self) -> int:
-        """How many hold their watch and have said all that they have."""
+        """How many hold their watch and have heard what there is."""
         return sum(member.is_served for member in self.members)
+
+    @property
+    def said(self) -> int:
+        """How many have said that they have it: see `CONFIRMATION_SECONDS`."""
+        return sum(member.has_said for member in self.members)
 
     def forget(self) -> None:
         """Nobody has heard of anything, nor said so."""
         for member in self.members:
-            member.heard_at, member.is_served = 0.0, False
+            member.heard_at, member.is_served, member.has_said = 0.0, False, False
 
     def heard(self, seconds: float) -> float:
         """Wait until all heard of a newer trust since `forget`; when the last of them did."""

@@ -217,7 +217,7 @@ def _measure_revocation(scene: Scene, crowd: Crowd) -> dict[str, Any]:
     scene.admin.delete(NODES, crowd.members[0].place.node)
     heard_at = crowd.heard(scene.patience)
     # the one that was deleted has no object left to say it in
-    scene.wait("all have said so", lambda: crowd.served >= len(crowd.members) - 1)
+    scene.wait("all have said so", lambda: crowd.said >= len(crowd.members) - 1)
     scene.wait("the operator rests", scene.rests)
     asked = count_requests(read_events(scene.server.layout.audit_log), since)
     return {

@@ -42,7 +42,7 @@ _ALL_ASKED = {
     ("POST", "certificatesigningrequests"): 1,
     ("GET", "certificatesigningrequests"): 1,  # the watch
     ("GET", "configmaps"): 1,  # the watch
-    ("PATCH", "nodeipsecs/NODE/status"): 5,  # trust: unheard, heard, in charon; status: two
+    ("PATCH", "nodeipsecs/NODE/status"): 4,  # trust: unheard, in charon; status: two
     ("GET", "nodeipsecs/NODE"): 1,
 }
 
@@ -103,9 +103,7 @@ def _agent(member: KubeMember, folder: Path, voice: Callable[[], Voice]) -> Iter
     bundle = parse_bundle(NamedBytes("bundle", got.trust_bundle_pem))
     has = Confirmation(member.chassis, fingerprints(bundle), (), member.serial, ())
     watcher.update(has)
-    _wait_for_writings(voice, TRUST_MANAGER, 2)
-    crls = parse_crls(store.read(CRLS) or b"", bundle, "crls")
-    assert crls
+    crls = wait_for("lists", lambda: parse_crls(store.read(CRLS) or b"", bundle, "crls"))
     watcher.update(replace(has, crls=((has.trusts[0], crls[0].number),)))
     # at each turn, as the loop does
     status = replace(played_status(True, True), chassis=member.chassis)

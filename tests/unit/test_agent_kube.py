@@ -16,7 +16,13 @@ from geneveil.agent.kube.node_ipsec import (
     status_document,
     status_fields,
 )
-from geneveil.agent.kube.pace import decision_seconds, heartbeat_seconds, is_due
+from geneveil.agent.kube.pace import (
+    CONFIRMATION_SECONDS,
+    confirmation_wait_seconds,
+    decision_seconds,
+    heartbeat_seconds,
+    is_due,
+)
 from geneveil.agent.kube.place import find_place
 from geneveil.agent.kube.remedies import reword
 from geneveil.agent.kube.request import judge_request, request_document, request_name
@@ -261,3 +267,27 @@ def test_no_remedy_speaks_of_join_tokens() -> None:
         assert "token" not in reword(told).remedy
     other = Finding("guard-missing", Severity.ERROR, "x", "y", "z")
     assert reword(other) == other
+
+
+SAID = WatchState(5, ("ab" * 32,), (("ab" * 32, 3),), "01" * 20, ("02" * 20,))
+CONFIRMATIONS: dict[str, tuple[WatchState, WatchState | None, bool]] = {
+    "nothing was said yet": (SAID, None, True),
+    "the same": (SAID, SAID, True),
+    "another generation": (replace(SAID, generation=6), SAID, False),
+    "another list": (replace(SAID, crls=(("ab" * 32, 4),)), SAID, False),
+    "another authority": (replace(SAID, generation=6, trusts=()), SAID, True),
+    "another certificate": (replace(SAID, serial="03" * 20), SAID, True),
+    "one less in use": (replace(SAID, in_use=()), SAID, True),
+}
+
+
+@pytest.mark.parametrize("case", CONFIRMATIONS)
+def test_what_is_confirmed_at_once_and_what_within_a_minute(case: str) -> None:
+    state, confirmed, is_at_once = CONFIRMATIONS[case]
+    wait = confirmation_wait_seconds("node1", state, confirmed, 0.0)
+    assert (wait == 0) is is_at_once
+    if not is_at_once:
+        assert CONFIRMATION_SECONDS / 2 <= wait <= CONFIRMATION_SECONDS
+        assert confirmation_wait_seconds("node1", state, confirmed, wait) == 0
+        others = {confirmation_wait_seconds(f"n{n}", state, confirmed, 0.0) for n in range(9)}
+        assert len(others) == 9  # not all together

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from geneveil.agent.kube import io as kube_io
+from geneveil.agent.kube import pace
 from geneveil.agent.kube.io import KubeConnector, KubeEnrolment
 from geneveil.agent.kube.news import TRUST_KEY
 from geneveil.agent.kube.place import Place
@@ -186,10 +187,45 @@ def test_a_watch_confirms_and_brings_news(api: FakeKubeApi, enrolment: KubeEnrol
     second = enrolment.watch(replace(STATE, generation=1), CREDENTIAL, BUNDLE)
     operator.join()
     assert (second.generation, second.revoked_chassis) == (2, ("node9",))
-    # The same confirmation is not written again; nothing was read but through one watch.
-    enrolment.watch(replace(STATE, generation=1), CREDENTIAL, BUNDLE)
-    assert len(api.applied) == 2
+    # Another generation is not said at once; nothing was read but through one watch.
+    assert len(api.applied) == 1
     assert sum(path == TRUST for _, path in api.asked) == 1
+
+
+def test_generations_that_follow_one_another_are_said_once(
+    api: FakeKubeApi, enrolment: KubeEnrolment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enrolment.watch(STATE, CREDENTIAL, BUNDLE)
+    for generation in range(2, 12):
+        api.put(TRUST, trust(generation))
+        state = replace(STATE, generation=generation - 1)
+        assert enrolment.watch(state, CREDENTIAL, BUNDLE).generation == generation
+    assert len(api.applied) == 1
+    # the watch is held no longer than until it is due, and asked again by the agent
+    now = replace(STATE, generation=11)
+    assert 0 < enrolment._confirm(now) <= pace.CONFIRMATION_SECONDS
+    monkeypatch.setattr(pace, "CONFIRMATION_SECONDS", 0.0)
+    api.put(TRUST, trust(12))
+    enrolment.watch(now, CREDENTIAL, BUNDLE)
+    assert [said["status"]["trust"]["generation"] for _, _, said in api.applied] == [0, 11]
+
+
+def test_whom_a_node_trusts_is_said_at_once_and_all_after_a_failure(
+    api: FakeKubeApi, enrolment: KubeEnrolment
+) -> None:
+    enrolment.watch(STATE, CREDENTIAL, BUNDLE)
+    renewed = replace(STATE, serial="03" * 20)
+    enrolment.watch(renewed, CREDENTIAL, BUNDLE)
+    assert len(api.applied) == 2
+    api.put(TRUST, trust(2))
+    enrolment.watch(replace(renewed, generation=1), CREDENTIAL, BUNDLE)
+    assert len(api.applied) == 2
+    api.cut_watches()  # the server that comes back may be an older one
+    while not enrolment._follower.failures:
+        _hear(enrolment, 1, renewed)
+    _hear(enrolment, 1, renewed)
+    assert len(api.applied) == 3
+    assert api.applied[-1][2]["status"]["trust"]["generation"] == 1
 
 
 def test_a_held_watch_ends_when_it_is_closed(api: FakeKubeApi, enrolment: KubeEnrolment) -> None:
@@ -229,11 +265,11 @@ def test_what_was_missed_is_read_anew(api: FakeKubeApi, enrolment: KubeEnrolment
     assert _hear(enrolment, 5).generation == 6
 
 
-def _hear(enrolment: KubeEnrolment, generation: int) -> WatchAnswer:
+def _hear(enrolment: KubeEnrolment, generation: int, state: WatchState = STATE) -> WatchAnswer:
     """The next answer. A cut is told if it meets somebody who waits; either will do."""
     while True:
         with contextlib.suppress(OperatorUnreachableError):
-            return enrolment.watch(replace(STATE, generation=generation), CREDENTIAL, BUNDLE)
+            return enrolment.watch(replace(state, generation=generation), CREDENTIAL, BUNDLE)
 
 
 def test_a_bookmark_moves_the_version_on(api: FakeKubeApi, enrolment: KubeEnrolment) -> None:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from geneveil.agent.kube.follow.io import TrustFollower
 from geneveil.agent.kube.news import News, parse_news, plan_due
 from geneveil.agent.kube.node_ipsec import TRUST_MANAGER, confirmation_document
-from geneveil.agent.kube.pace import decision_seconds
+from geneveil.agent.kube.pace import confirmation_wait_seconds, decision_seconds
 from geneveil.agent.kube.place import Place
 from geneveil.agent.kube.request import judge_request, request_document, request_name
 from geneveil.enroll.port import (
@@ -52,6 +52,8 @@ class KubeEnrolment:
         self._connect = connect
         self._follower = TrustFollower(place, connect)
         self._confirmed: WatchState | None = None
+        self._unsaid_since: float | None = None
+        self._failures_seen = 0
         self._undecided = 0
 
     def fetch_bootstrap(self, ca_pin: bytes) -> Bootstrap:
@@ -79,17 +81,17 @@ class KubeEnrolment:
     def watch(
         self, state: WatchState, identity: NodeCredential, trust_bundle_pem: bytes
     ) -> WatchAnswer:
-        """See `EnrolmentPort.watch`: the confirmation is written if it changed, then the ConfigMap
+        """See `EnrolmentPort.watch`: the confirmation is written if it is due, then the ConfigMap
         is waited for. Fails closed: yes."""
         self._follower.calm()
+        if self._follower.failures != self._failures_seen:
+            self._forget_confirmation()
         try:
             with _allowed():
-                is_confirmed = self._confirm(state)
-                hold_seconds = HOLD_SECONDS if is_confirmed else UNCONFIRMED_HOLD_SECONDS
+                hold_seconds = min(self._confirm(state), HOLD_SECONDS)
                 news, held_seconds = self._follower.await_news(state.generation, hold_seconds)
         except GeneveilError:
-            # whoever was away may have come back as an older one, from a snapshot
-            self._confirmed = None
+            self._forget_confirmation()
             raise
         answer = news.answer
         return WatchAnswer(
@@ -118,16 +120,34 @@ class KubeEnrolment:
                 "the operator has not published the cluster's trust yet", why=error.why
             ) from None
 
-    def _confirm(self, state: WatchState) -> bool:
+    def _forget_confirmation(self) -> None:
+        """Whoever was away may have come back as an older one, from a snapshot."""
+        self._failures_seen = self._follower.failures
+        self._confirmed = None
+
+    def _confirm(self, state: WatchState) -> float:
+        """Write it if it is due.
+
+        Returns:
+            How long to wait for news before this is asked again, in seconds.
+        """
         if state == self._confirmed:
-            return True
+            self._unsaid_since = None
+            return HOLD_SECONDS
+        now_seconds = time.monotonic()
+        if self._unsaid_since is None:
+            self._unsaid_since = now_seconds
+        age_seconds = now_seconds - self._unsaid_since
+        wait = confirmation_wait_seconds(self._place.node, state, self._confirmed, age_seconds)
+        if wait > 0:
+            return wait
         document = confirmation_document(self._place.node, state)
         try:
             self._connect().apply(NODE_IPSECS, document, TRUST_MANAGER, "status")
         except MissingError:
-            return False
-        self._confirmed = state
-        return True
+            return UNCONFIRMED_HOLD_SECONDS
+        self._confirmed, self._unsaid_since = state, None
+        return HOLD_SECONDS
 
     def _ask(self, csr_pem: bytes) -> bytes:
         """Make the request, or find the one that was made; wait for the decision."""

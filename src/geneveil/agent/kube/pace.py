@@ -1,4 +1,4 @@
-"""When the node's status is written to the API, and how long a decision is waited for. Pure.
+"""When the node's status and confirmation are written, and how long a decision is waited for. Pure.
 
 News of the node itself at once; of its peers the later the more of them there are; mere counting
 seldom; a sign of life slowly, and not by all nodes together.
@@ -10,7 +10,10 @@ square of their number.
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
+
+from geneveil.enroll.port import WatchState
 
 NEWS_SECONDS = 2.0
 """Between two writings that tell of something: a storm of changes makes a few writings."""
@@ -21,6 +24,10 @@ they kept an API server on two busy cores from anything else."""
 
 DECISION_SECONDS = 60.0
 _MOST_DOUBLINGS = 4
+
+CONFIRMATION_SECONDS = 60.0
+"""Within so long a node says which generation and lists it has, not before half of it: a generation
+that is followed by others is said once, and all nodes do not say it together."""
 
 COUNTING_SECONDS = 60.0
 HEARTBEAT_SECONDS = 300.0
@@ -67,16 +74,42 @@ def decision_seconds(undecided: int) -> float:
     return DECISION_SECONDS * 2.0 ** min(undecided, _MOST_DOUBLINGS)
 
 
+def confirmation_wait_seconds(
+    node: str, state: WatchState, confirmed: WatchState | None, age_seconds: float
+) -> float:
+    """How long to wait before the node's confirmation is written; 0 for now, or if there is nothing
+    to write.
+
+    Whom it trusts and which certificates it uses is what a roll-over waits for: at once. Generation
+    and lists show whether the operator's memory is an older one, and after every failure are said
+    at once as well: the caller forgets what was confirmed.
+
+    Args:
+        confirmed: what was written last; None for nothing.
+        age_seconds: since the node has had something else than that.
+    """
+    if confirmed is None or state == confirmed:
+        return 0.0
+    if replace(confirmed, generation=state.generation, crls=state.crls) != state:
+        return 0.0
+    due = CONFIRMATION_SECONDS * (1 + _fraction(f"geneveil confirmation {node}")) / 2
+    return max(0.0, due - age_seconds)
+
+
 def heartbeat_seconds(node: str) -> float:
     """How long this node stays silent at most: 4 to 6 minutes, the same every time."""
-    digest = hashlib.sha256(f"geneveil heartbeat {node}".encode()).digest()
-    fraction = int.from_bytes(digest[:6]) / 2**48
+    fraction = _fraction(f"geneveil heartbeat {node}")
     return HEARTBEAT_SECONDS * (1 + HEARTBEAT_JITTER * (2 * fraction - 1))
 
 
 def peer_news_seconds(peers: int) -> float:
     """Between two writings of a node that tell of nothing but its peers."""
     return max(NEWS_SECONDS, peers / PEER_NEWS_A_SECOND)
+
+
+def _fraction(seed: str) -> float:
+    """0 to 1, the same for a seed every time."""
+    return int.from_bytes(hashlib.sha256(seed.encode()).digest()[:6]) / 2**48
 
 
 def _news(fields: Mapping[str, Any]) -> dict[str, Any]:

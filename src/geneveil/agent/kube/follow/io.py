@@ -25,7 +25,11 @@ _log = logging.getLogger("geneveil.agent")
 
 
 class TrustFollower:
-    """The latest content of the ConfigMap. Its methods may be called from any thread."""
+    """The latest content of the ConfigMap. Its methods may be called from any thread.
+
+    Attributes:
+        failures: how often it could not follow, also while nobody waited.
+    """
 
     def __init__(self, place: Place, connect: Callable[[], KubePort]) -> None:
         self._place = place
@@ -35,6 +39,7 @@ class TrustFollower:
         self._failure: GeneveilError | None = None
         self._is_interrupted = False
         self._thread: threading.Thread | None = None
+        self.failures = 0
 
     def await_news(self, generation: int, seconds: float) -> tuple[News, float]:
         """Wait until the generation is another than this, at most so long.
@@ -92,6 +97,7 @@ class TrustFollower:
     def _fail(self, error: GeneveilError) -> None:
         with self._changed:
             self._failure = error
+            self.failures += 1
             self._news = None  # what is not followed is not told as news
             self._thread = None
             self._changed.notify_all()
