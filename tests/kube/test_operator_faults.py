@@ -409,6 +409,10 @@ def test_one_authority_follows_another(cluster: Cluster) -> None:
     agents = [FakeAgent(cluster.server, f"node-{n}", f"chassis-{n}") for n in range(3)]
     with replica(cluster.server, cluster.folder, "a") as operator:
         serials = {agent.node: _serial(agent.enrol()) for agent in agents}
+        FakeAgent(cluster.server, "gone", "chassis-gone").enrol()
+        done = cluster.server.kubectl("delete", "node", "gone")
+        assert done.returncode == 0, done.stderr
+        wait_for("it is revoked", lambda: _if(read_trust(cluster.admin), "chassis-gone"))
         old = read_trust(cluster.admin)
         wish = f"geneveil.io/rotate={time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} 2s"
         done = cluster.server.kubectl("annotate", "clusteripsec", "cluster", wish)
@@ -431,6 +435,9 @@ def test_one_authority_follows_another(cluster: Cluster) -> None:
             time.sleep(0.3)
         else:
             pytest.fail(f"the roll-over did not end\n{operator.text()[-3000:]}")
+        # what was revoked is forgotten with its authority
+        wait_for("its ledger goes", lambda: "chassis-gone" not in _ledgers(cluster.admin))
+        assert not revoked_serials(read_trust(cluster.admin))
         second.__exit__(None, None, None)
         assert is_killed
     _check_nothing_twice(cluster.admin)

@@ -28,13 +28,16 @@ from geneveil.operator.kubernetes.session.loop import FAILING_SECONDS, Session
 from geneveil.operator.kubernetes.store import Place
 from geneveil.operator.records import NodeRecord, Standing
 from geneveil.operator.registry import read_trust_state
+from geneveil.operator.revocation import revoke_node
 from geneveil.operator.trust_tables import TrustTables
 from geneveil.pki.rollover import Phase
 from tests.memory_kube_api import Memory
 from tests.unit.test_operator_kubernetes_forgetting import (
+    REASON,
     YEAR,
     Settable,
     certify,
+    record,
 )
 from tests.unit.test_operator_kubernetes_state import NOW, _loaded, _sealed
 
@@ -252,3 +255,16 @@ def test_looks_that_fail_are_told(
     assert leader.conditions()["Degraded"]["reason"] != "LookFails"
     for one in (leader.duties, duties):
         one.close()
+
+
+def test_a_node_that_a_person_shut_out_is_no_stranger_after_a_roll_over() -> None:
+    """It goes on to say that it uses the certificate that was revoked."""
+    memory = Memory()
+    store = _sealed(memory)
+    certify(store, 1)
+    revoke_node(store, "chassis-1", Standing.REVOKED, REASON, NOW)
+    with store.transaction():
+        TrustTables(store).retire_authority(1, NOW)
+    with store.transaction():
+        TrustTables(store).put_node(NodeRecord("chassis-1", Standing.REVOKED, "again", NOW))
+    assert record(1).serial in _loaded(memory).read_serials()

@@ -149,7 +149,14 @@ FORGOTTEN: dict[str, tuple[tuple[CertificateRecord, ...], tuple[int, ...]]] = {
     ),
     "ended lately": ((record(1, not_after=NOW - timedelta(days=29)),), ()),
     "revoked": ((record(1, revoked_at=NOW),), ()),
-    "revoked, of a retired authority": ((record(1, authority_id=7, revoked_at=NOW),), (1,)),
+    "revoked, of a retired authority": (
+        (record(1, authority_id=7, revoked_at=NOW), record(2)),
+        (1,),
+    ),
+    "the newest, revoked, of a retired authority": (
+        (record(1, authority_id=7, revoked_at=NOW),),
+        (),
+    ),
     "replaced, of a retired authority": ((record(1, authority_id=7), record(2)), (1,)),
     "the newest, of a retired authority": ((record(1, authority_id=7),), ()),
     "none": ((), ()),

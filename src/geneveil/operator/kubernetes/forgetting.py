@@ -48,12 +48,20 @@ def find_forgotten(own: Sequence[CertificateRecord], past: Past) -> tuple[str, .
     """Serials of a chassis' certificates that are needed no more.
 
     Args:
-        own: all of them, in the order of issue. The newest, unless it was revoked, outlives its
-            authority here: it is what a node that is away goes on to say that it uses.
+        own: all of them, in the order of issue. The newest outlives its authority here: it is what
+            a node that is away, or shut out, goes on to say that it uses.
     """
     return tuple(
         one.serial
         for number, one in enumerate(own, 1)
-        if (past.ended_before is not None and one.not_after < past.ended_before)
-        or (one.authority_id in past.retired and (one.revoked_at is not None or number < len(own)))
+        if _ended(one, past) or (one.authority_id in past.retired and number < len(own))
     )
+
+
+def is_over(own: Iterable[CertificateRecord], past: Past) -> bool:
+    """Nothing of a chassis counts any more: if its Node is gone, nothing need be kept of it."""
+    return all(_ended(one, past) or one.authority_id in past.retired for one in own)
+
+
+def _ended(one: CertificateRecord, past: Past) -> bool:
+    return past.ended_before is not None and one.not_after < past.ended_before

@@ -26,7 +26,7 @@ from geneveil.model.clock import Clock
 from geneveil.model.errors import DaemonError, GeneveilError, TrustError
 from geneveil.operator.kubernetes.bindings import Bindings
 from geneveil.operator.kubernetes.changes import change_script
-from geneveil.operator.kubernetes.forgetting import Past, find_forgotten, find_past
+from geneveil.operator.kubernetes.forgetting import Past, find_forgotten, find_past, is_over
 from geneveil.operator.kubernetes.ledger import (
     AUDIT,
     CA_SECRET,
@@ -250,8 +250,7 @@ class KubeStore(Store):
         return tuple(gone)
 
     def _is_over(self, chassis: str, past: Past) -> bool:
-        own = self.find_certificates_of(chassis)
-        if len(find_forgotten(own, past)) < len(own):
+        if not is_over(self.find_certificates_of(chassis), past):
             return False
         revoked = "SELECT 1 FROM nodes WHERE chassis = ? AND standing = 'revoked'"
         return not self.read_rows(revoked, (chassis,))
