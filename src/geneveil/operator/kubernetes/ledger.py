@@ -193,7 +193,7 @@ def state_document(state: ClusterState, namespace: str) -> Document:
     for row in content["crls"]:
         if row["authority_id"] in retired:
             row["crl_pem"] = ""  # nobody is told it any more; its number stays
-    data = {STATE_KEY: _dump(content, "the cluster's state").encode()}
+    data = {STATE_KEY: _dump(content, "the cluster's state", REMEDY).encode()}
     data.update({f"ca-{number}.key": pem for number, pem in state.keys.items()})
     return {
         "metadata": {"name": CA_SECRET, "namespace": namespace},
@@ -281,11 +281,11 @@ def _decode(columns: tuple[str, ...], document: Mapping[str, Any]) -> Row:
     return tuple(values)
 
 
-def _dump(content: Any, what: str) -> str:
+def _dump(content: Any, what: str, remedy: str = "") -> str:
     text = json.dumps(content, separators=(",", ":"))
     if len(text) > MOST_BYTES:
         why = f"{len(text)} bytes"
-        raise TrustError(f"{what} is too large for an object of the API", why=why, remedy=REMEDY)
+        raise TrustError(f"{what} is too large for an object of the API", why=why, remedy=remedy)
     return text
 
 
