@@ -17,6 +17,7 @@ RENDERINGS: dict[str, tuple[tuple[str, ...], str]] = {
     "full.yaml": (_ON, ""),
     "full-openshift.yaml": ((*_ON, "openshift=true"), ""),
     "disabled.yaml": (_OFF, ""),
+    "disabled-openshift.yaml": ((*_OFF, "openshift=true"), ""),
     "clusteripsec-full.yaml": (("mode=Full", "clusterIPsec.create=true"), _SWITCH),
     "clusteripsec-disabled.yaml": (("mode=Disabled", "clusterIPsec.create=true"), _SWITCH),
 }

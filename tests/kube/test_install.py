@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from lab.kube.server import ApiServer
+from tests.kube import openshift_api
 
 OKD = """\
 apiVersion: operator.openshift.io/v1
@@ -75,6 +76,7 @@ def test_an_installation_from_its_first_try_to_its_upgrade(own_api_server: ApiSe
 def test_okds_manifest_becomes_ours(own_api_server: ApiServer, tmp_path: Path) -> None:
     manifest = tmp_path / "cluster-network-03-config.yml"
     manifest.write_text(OKD)
+    openshift_api.serve(own_api_server, *openshift_api.CONSTRAINTS)
     done = _install(own_api_server, "--from", str(manifest), "--yes")
     assert done.returncode == 0, done.stderr
     found = own_api_server.kubectl_json("get", "clusteripsec", "cluster")

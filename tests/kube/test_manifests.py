@@ -15,6 +15,7 @@ from lab import manifests
 from lab.kube.arguments import Programs
 from lab.kube.cluster import await_established
 from lab.kube.server import ApiServer
+from tests.kube import openshift_api
 from tests.kube.operator_bench import WAIT_SECONDS
 
 
@@ -47,7 +48,15 @@ def test_install_makes_what_helm_makes(kube_programs: Programs, openshift: bool)
 
 
 @pytest.mark.parametrize(
-    "value", ["mode=On", "genevePorts={0}", "operator.replicas=0", "signerName=node", "typo=1"]
+    "value",
+    [
+        "mode=On",
+        "genevePorts={0}",
+        "operator.replicas=0",
+        "signerName=node",
+        "typo=1",
+        "operator.antiAffinity=Preferred",
+    ],
 )
 def test_helm_refuses_values_that_make_no_sense(kube_programs: Programs, value: str) -> None:
     with pytest.raises(subprocess.CalledProcessError) as refused:
@@ -55,12 +64,14 @@ def test_helm_refuses_values_that_make_no_sense(kube_programs: Programs, value: 
     assert value.split("=")[0].split(".")[-1] in refused.value.stderr
 
 
-@pytest.mark.parametrize("mode", ["full", "full-openshift", "disabled"])
+@pytest.mark.parametrize("mode", ["full", "full-openshift", "disabled", "disabled-openshift"])
 def test_plain_manifests_are_applied_and_applied_again(
     own_api_server: ApiServer, mode: str
 ) -> None:
     server = own_api_server
-    switch = "full" if mode.startswith("full") else mode
+    switch, _, openshift = mode.partition("-")
+    if openshift:
+        openshift_api.serve(server, *openshift_api.CONSTRAINTS)
     for file in (
         manifests.TOP / "deploy/crds",
         manifests.FOLDER / f"{mode}.yaml",
@@ -73,7 +84,13 @@ def test_plain_manifests_are_applied_and_applied_again(
 def test_helm_template_is_applied_with_its_switch(own_api_server: ApiServer) -> None:
     server = own_api_server
     _applied(server, manifests.CHART / "crds/")
-    values = ("mode=Full", "clusterIPsec.create=true", "operator.antiAffinity=Preferred")
+    values = (
+        "mode=Full",
+        "clusterIPsec.create=true",
+        "operator.antiAffinity=Preferred",
+        "operator.hostNetwork=false",
+        "operator.apiServer=https://[2001:db8::1]:6443",
+    )
     text = manifests.render(server.programs.helm, values)
     done = server.kubectl("apply", "--server-side", "-f", "-", stdin=text)
     assert done.returncode == 0, done.stderr

@@ -209,6 +209,36 @@ def test_the_operator_makes_no_secret_but_its_own(installed: ApiServer) -> None:
     assert made.returncode == 0, made.stderr
 
 
+def test_the_operator_writes_no_config_map_but_its_own(installed: ApiServer) -> None:
+    """Agents are root in the nodes' network, and run by what geneveil-agent says."""
+    config = _config(installed, OPERATOR)
+    words = "geneveil's operator writes no ConfigMap but geneveil-trust and geneveil-ledger-*"
+    dry = ("--dry-run=server", "-f", "-")
+    # as a controller manager puts it into every namespace; agents believe the API server by it
+    authority = ("kube-root-ca.crt", "--from-literal=ca.crt=x")
+    assert installed.kubectl("create", "configmap", *authority, *HERE).returncode == 0
+    for name in ("geneveil-agent", "kube-root-ca.crt"):
+        there = installed.kubectl_json("get", "configmap", name, *HERE)
+        there["data"]["agent.yaml"] = "mode: Disabled"
+        refused = installed.kubectl("replace", *dry, stdin=json.dumps(there), config=config)
+        assert words in refused.stderr, name
+        path = f"/api/v1/namespaces/{NAMESPACE}/configmaps/{name}?dryRun=All"
+        refused = installed.kubectl("delete", "--raw", path, config=config)
+        assert "and deletes only the latter" in refused.stderr, name
+    for metadata in (
+        {"name": "another", "namespace": NAMESPACE},
+        {"generateName": "another-", "namespace": NAMESPACE},
+    ):
+        new = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
+        refused = installed.kubectl("create", *dry, stdin=json.dumps(new), config=config)
+        assert words in refused.stderr, metadata
+    for name in ("geneveil-trust", "geneveil-ledger-operator", "geneveil-ledger-0123"):
+        metadata = {"name": name, "namespace": NAMESPACE}
+        new = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
+        made = installed.kubectl("create", *dry, stdin=json.dumps(new), config=config)
+        assert made.returncode == 0, made.stderr
+
+
 def test_the_operator_deletes_and_approves_only_its_own_requests(installed: ApiServer) -> None:
     config = _config(installed, OPERATOR)
     ours, theirs = "ours", "theirs"

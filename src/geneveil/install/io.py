@@ -24,6 +24,7 @@ _GLOBAL = {
     "ValidatingAdmissionPolicyBinding": "validatingadmissionpolicybindings",
     "FlowSchema": "flowschemas",
     "ClusterIPsec": "clusteripsecs",
+    "SecurityContextConstraints": "securitycontextconstraints",
 }
 _NAMESPACED = {
     "ServiceAccount": "serviceaccounts",

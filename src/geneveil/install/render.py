@@ -23,9 +23,8 @@ _FIRST = {"CustomResourceDefinition": -3, "Namespace": -2, "ServiceAccount": -1}
 
 def manifest_files(wish: InstallWish) -> tuple[str, ...]:
     """Names of the shipped files that this wish is made of."""
-    if wish.mode is Mode.DISABLED:
-        return (*_CRDS, "disabled.yaml")
-    return (*_CRDS, "full-openshift.yaml" if wish.openshift else "full.yaml")
+    mode = "disabled" if wish.mode is Mode.DISABLED else "full"
+    return (*_CRDS, f"{mode}{'-openshift' if wish.openshift else ''}.yaml")
 
 
 def render_objects(wish: InstallWish, texts: Iterable[str]) -> list[Document]:
