@@ -9,8 +9,8 @@ TOP = Path(__file__).parents[1]
 CHART = TOP / "deploy/chart/geneveil"
 FOLDER = TOP / "deploy/manifests"
 NAMESPACE = "geneveil-system"
-_ON = ("mode=Full", "createNamespace=true")
-_OFF = ("mode=Disabled", "createNamespace=true")
+_ON = ("mode=Full", "createNamespace=true", "clusterIPsec.create=false")
+_OFF = ("mode=Disabled", "createNamespace=true", "clusterIPsec.create=false")
 _SWITCH = "templates/clusteripsec.yaml"
 # The switch is a file of its own: no object of a kind can be applied with the kind.
 RENDERINGS: dict[str, tuple[tuple[str, ...], str]] = {
@@ -18,8 +18,8 @@ RENDERINGS: dict[str, tuple[tuple[str, ...], str]] = {
     "full-openshift.yaml": ((*_ON, "openshift=true"), ""),
     "disabled.yaml": (_OFF, ""),
     "disabled-openshift.yaml": ((*_OFF, "openshift=true"), ""),
-    "clusteripsec-full.yaml": (("mode=Full", "clusterIPsec.create=true"), _SWITCH),
-    "clusteripsec-disabled.yaml": (("mode=Disabled", "clusterIPsec.create=true"), _SWITCH),
+    "clusteripsec-full.yaml": (("mode=Full",), _SWITCH),
+    "clusteripsec-disabled.yaml": (("mode=Disabled",), _SWITCH),
 }
 
 

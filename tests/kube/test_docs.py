@@ -28,8 +28,15 @@ spec:
 MOST_SECONDS = 400
 
 
-def commands() -> list[str]:
-    found = re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)
+WAYS = ("With geneveil itself", "As plain manifests", "With Helm")
+
+
+def commands(section: str = "") -> list[str]:
+    """Of a section of the page, or of all of it."""
+    text = PAGE
+    if section:
+        (text,) = re.findall(rf"^### {section}\n(.*?)(?=^##)", PAGE, re.DOTALL | re.MULTILINE)
+    found = re.findall(r"```console\n(.*?)```", text, re.DOTALL)
     return [line for block in found for line in block.splitlines() if line.strip()]
 
 
@@ -76,12 +83,34 @@ def shell(own_api_server: ApiServer, kube_programs: Programs, tmp_path: Path) ->
     yield Shell(own_api_server, kube_programs, tmp_path)
 
 
+@pytest.fixture
+def fresh(kube_programs: Programs, tmp_path: Path) -> Iterator[Shell]:
+    """A cluster where nothing of ours is: no namespace, no kind, no service account."""
+    with ApiServer.start(tmp_path / "fresh", kube_programs) as server:
+        yield Shell(server, kube_programs, tmp_path)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_each_way_by_itself_installs_all_of_it(fresh: Shell, way: str) -> None:
+    for line in commands(way):
+        fresh.run(line)
+    switch = "{.spec.mode} {.spec.encapsulation} {.spec.genevePorts[*]}"
+    assert fresh.run(f"kubectl get clusteripsec cluster -o 'jsonpath={switch}'") == "Full Auto 6081"
+    there = ("daemonset/geneveil-agent", "deployment/geneveil-operator", "configmap/geneveil-agent")
+    for one in there:
+        fresh.run(f"kubectl get {one} -n geneveil-system")
+    fresh.run("kubectl get validatingadmissionpolicybinding geneveil-keep-switch")
+    label = "pod-security.kubernetes.io/enforce"
+    assert "geneveil-system" in fresh.run(f"kubectl get namespace -l {label}=privileged")
+
+
 def test_every_command_of_the_page_works(
     shell: Shell, own_api_server: ApiServer, tmp_path: Path
 ) -> None:
-    lines = commands()
+    others = {line for way in WAYS[1:] for line in commands(way)}
+    lines = [line for line in commands() if line not in others]
     assert len(lines) >= 20
-    at = next(i for i, line in enumerate(lines) if line.startswith("kubectl wait"))
+    at = next(i for i, line in enumerate(lines) if line.startswith("kubectl wait clusteripsec"))
     said = {line: shell.run(line) for line in lines[:at]}
     with replica(own_api_server, tmp_path, "one"):
         for node in ("node1", "node2", "node3"):

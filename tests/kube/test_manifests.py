@@ -108,7 +108,7 @@ def _await_refusal(server: ApiServer, seconds: float = WAIT_SECONDS) -> None:
 
 def test_helm_does_not_turn_a_cluster_over(own_api_server: ApiServer) -> None:
     server = own_api_server
-    first = _helm(server, "install", "mode=Full,clusterIPsec.create=true")
+    first = _helm(server, "install", "mode=Full")
     assert first.returncode == 0, first.stderr
     second = _helm(server, "upgrade", "mode=Disabled")
     assert second.returncode != 0
@@ -120,6 +120,35 @@ def test_helm_does_not_turn_a_cluster_over(own_api_server: ApiServer) -> None:
     _await_refusal(server)
     refused = server.kubectl("delete", "clusteripsec", "cluster")
     assert "never off again" in refused.stderr
+
+
+def test_helm_makes_no_agents_without_a_switch(own_api_server: ApiServer) -> None:
+    server = own_api_server
+    refused = _helm(server, "install", "mode=Full,clusterIPsec.create=false")
+    assert "there is no ClusterIPsec" in refused.stderr
+    assert server.kubectl("get", "daemonset", "-A", "-o", "name").stdout == ""
+    # one that somebody made stays his, with his settings
+    switch = {
+        "apiVersion": "geneveil.io/v1alpha1",
+        "kind": "ClusterIPsec",
+        "metadata": {"name": "cluster"},
+        "spec": {"mode": "Full", "encapsulation": "Always"},
+    }
+    server.kubectl_json("create", "-f", "-", stdin=switch)
+    made = _helm(server, "install", "mode=Full")
+    assert made.returncode == 0, made.stderr
+    found = server.kubectl_json("get", "clusteripsec", "cluster")
+    assert found["spec"]["encapsulation"] == "Always"
+
+
+def test_helm_does_not_leave_okds_switch_unheard(own_api_server: ApiServer) -> None:
+    server = own_api_server
+    openshift_api.serve(server, *openshift_api.NETWORK)
+    server.kubectl_json("create", "-f", "-", stdin=openshift_api.network(ipsecConfig={}))
+    refused = _helm(server, "install", "mode=Disabled")
+    assert "installed with IPsec on; give mode: Full" in refused.stderr
+    made = _helm(server, "install", "mode=Full")
+    assert made.returncode == 0, made.stderr
 
 
 def test_the_api_server_serves_the_operator_before_ordinary_pods(own_api_server: ApiServer) -> None:
