@@ -85,6 +85,74 @@ def test_okds_manifest_becomes_ours(own_api_server: ApiServer, tmp_path: Path) -
     assert found["spec"]["genevePorts"] == [6082]
 
 
+def test_an_upgrade_keeps_what_it_is_not_asked_to_change(
+    own_api_server: ApiServer, tmp_path: Path
+) -> None:
+    server = own_api_server
+    manifest = tmp_path / "cluster-network-03-config.yml"
+    manifest.write_text(OKD)
+    openshift_api.serve(server, *openshift_api.CONSTRAINTS)
+    first = ("--signer-name", "example.test/signer", "--namespace", "elsewhere")
+    image = ("--image", "example.test/g:1")
+    done = _install(server, "--from", str(manifest), *first, *image, "--yes")
+    assert done.returncode == 0, done.stderr
+
+    assert set(_actions(_install(server, "-o", "json", "--yes")).values()) == {"unchanged"}
+    upgrade = _actions(_install(server, "--image", "example.test/g:2", "-o", "json", "--yes"))
+    assert {name for name, action in upgrade.items() if action != "unchanged"} == {
+        "Deployment/geneveil-operator",
+        "DaemonSet/geneveil-agent",
+    }
+    pods = server.kubectl_json("get", "daemonset", "geneveil-agent", "-n", "elsewhere")
+    spec = pods["spec"]["template"]["spec"]
+    assert spec["securityContext"]["seLinuxOptions"] == {"type": "spc_t"}
+    assert {one["image"] for one in spec["containers"]} == {"example.test/g:2"}
+
+    refused = _install(server, "--namespace", "geneveil-system", "--yes")
+    assert "geneveil is in namespace elsewhere already" in refused.stderr
+
+
+def test_okds_own_switch_is_followed(own_api_server: ApiServer) -> None:
+    server = own_api_server
+    for kind in (openshift_api.NETWORK, openshift_api.CONSTRAINTS):
+        openshift_api.serve(server, *kind)
+    switch = openshift_api.network(genevePort=6082, ipsecConfig={"mode": "Full"})
+    server.kubectl_json("create", "-f", "-", stdin=switch)
+
+    refused = _install(server, "--mode", "Disabled", "--yes")
+    assert refused.returncode == 1
+    assert "this cluster was installed with IPsec on" in refused.stderr
+    assert server.kubectl("get", "crd", "clusteripsecs.geneveil.io").returncode != 0
+
+    done = _install(server, "--yes")
+    assert done.returncode == 0, done.stderr
+    found = server.kubectl_json("get", "clusteripsec", "cluster")
+    assert (found["spec"]["mode"], found["spec"]["genevePorts"]) == ("Full", [6082])
+    role = ("role", "geneveil-operator-scc", "-n", "geneveil-system")
+    assert server.kubectl("get", *role).returncode == 0
+
+
+def test_ipsec_that_okd_leaves_to_somebody_else_is_refused(own_api_server: ApiServer) -> None:
+    server = own_api_server
+    openshift_api.serve(server, *openshift_api.NETWORK)
+    switch = openshift_api.network(ipsecConfig={"mode": "External"})
+    server.kubectl_json("create", "-f", "-", stdin=switch)
+    refused = _install(server, "--mode", "Full", "--yes")
+    assert refused.returncode == 2
+    assert "Network.operator.openshift.io cluster" in refused.stderr
+    assert "geneveil cannot stand beside it" in refused.stderr
+
+
+def test_machine_configs_are_objects(own_api_server: ApiServer) -> None:
+    server = own_api_server
+    openshift_api.serve(server, *openshift_api.MACHINE_CONFIG)
+    made = _install(server, "--mode", "Full", "--render-machine-config")
+    assert made.returncode == 0, made.stderr
+    done = server.kubectl("apply", "--server-side", "-f", "-", stdin=made.stdout)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("serverside-applied") == 2
+
+
 def test_off_by_default(own_api_server: ApiServer) -> None:
     done = _install(own_api_server, "--yes")
     assert "IPsec is off (mode: Disabled), and cannot be switched on later" in done.stdout

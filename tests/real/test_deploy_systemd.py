@@ -14,6 +14,7 @@ TOP = Path(__file__).parents[2] / "deploy/systemd"
 STOCK = Path("/lib/systemd/system")
 EARLY = "[Unit]\nDefaultDependencies=no\n"
 ONCE = "[Service]\nType=oneshot\nExecStart=/usr/bin/geneveil\n"
+OURS = ("geneveil-guard.service", "geneveil-agent.service", "geneveil-boot-guard.service")
 OTHERS = {
     "nftables": f"{EARLY}Before=network-pre.target\nWants=network-pre.target\n{ONCE}",
     "systemd-networkd": f"{EARLY}After=network-pre.target\nBefore=network.target\n{ONCE}",
@@ -41,18 +42,20 @@ def root(tmp_path: Path) -> Path:
         (stock / f"{name}.service").write_text(text)
     for made in ("multi-user.target.wants/geneveil-agent.service",
                  "multi-user.target.wants/geneveil-guard.service",
+                 "multi-user.target.wants/geneveil-boot-guard.service",
                  "ovs-vswitchd.service.requires/geneveil-guard.service"):  # fmt: skip
         (units / made).parent.mkdir(exist_ok=True)
         (units / made).symlink_to(f"../{Path(made).name}")
-    program = tmp_path / "usr/bin/geneveil"
-    program.parent.mkdir(parents=True)
-    program.write_text("#!/bin/sh\n")
-    program.chmod(0o755)
+    for name in ("usr/bin/geneveil", "usr/sbin/nft"):
+        program = tmp_path / name
+        program.parent.mkdir(parents=True)
+        program.write_text("#!/bin/sh\n")
+        program.chmod(0o755)
     return tmp_path
 
 
 def verify(root: Path) -> tuple[int, str]:
-    units = ["geneveil-guard.service", "geneveil-agent.service", "strongswan.service"]
+    units = [*OURS, "strongswan.service"]
     command = [*command_of("systemd-analyze"), f"--root={root}", "verify", "--man=no", *units]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     return done.returncode, done.stdout + done.stderr
@@ -98,8 +101,21 @@ def test_the_order_is_guard_network_charon_and_open_vswitch_agent() -> None:
     assert settings(drop_in, "Before") == {"geneveil-agent.service"}
 
 
+def test_the_guard_of_a_host_that_runs_pods_comes_as_early() -> None:
+    unit = "geneveil-boot-guard.service"
+    assert settings("geneveil-guard.service", "Before") - settings(unit, "Before") == {
+        "strongswan.service",
+        "geneveil-agent.service",
+    }
+    on_okd = {"ovs-configuration.service", "crio.service", "kubelet.service"}
+    assert on_okd <= settings(unit, "Before")
+    assert settings("geneveil-guard.service", "After") <= settings(unit, "After")
+    assert settings(unit, "DefaultDependencies") == {"no"}
+    assert settings(unit, "WantedBy") == {"multi-user.target"}
+
+
 def test_nothing_takes_the_guard_out_and_open_vswitch_needs_it() -> None:
-    for unit in ("geneveil-guard.service", "geneveil-agent.service"):
+    for unit in OURS:
         assert not any(settings(unit, key) for key in ("ExecStop", "ExecStopPost", "Conflicts"))
     assert settings("geneveil-guard.service", "DefaultDependencies") == {"no"}
     assert settings("geneveil-guard.service", "RequiredBy") == {"ovs-vswitchd.service"}

@@ -52,7 +52,7 @@ def test_every_wish_shows_in_the_objects() -> None:
     assert "geneveil-system" not in text
     assert "geneveil.io/node" not in text
     assert "genevePorts: [6082,6083]" in text
-    assert text.count("image: example.test/geneveil:9") == 4
+    assert text.count("image: example.test/geneveil:9") == 5
     assert "spc_t" in text
 
 
@@ -133,10 +133,25 @@ def test_containers_have_only_what_they_need() -> None:
             assert holds_identity == (one["name"] in ("operator", "agent"))
 
 
-def test_the_guard_is_first_and_the_host_lends_two_folders() -> None:
+def _lent(pod: dict[str, Any], *containers: str) -> set[tuple[str, bool]]:
+    """Folders of the host that these containers see, and whether they may write there."""
+    folders = {one["name"]: one["hostPath"]["path"] for one in pod["volumes"] if "hostPath" in one}
+    return {
+        (folders[mount["name"]], not mount.get("readOnly", False))
+        for one in [*pod["initContainers"], *pod["containers"]]
+        for mount in one["volumeMounts"]
+        if mount["name"] in folders and one["name"] in containers
+    }
+
+
+def test_the_guard_is_first_and_the_host_lends_few_folders() -> None:
     pod = _pods()["DaemonSet"]
     assert pod["initContainers"][0]["name"] == "guard"
     assert pod["hostNetwork"] is True
     assert pod["priorityClassName"] == "system-node-critical"
-    lent = sorted(one["hostPath"]["path"] for one in pod["volumes"] if "hostPath" in one)
-    assert lent == ["/run/openvswitch", "/var/lib/geneveil"]
+    assert _lent(pod, "agent") == {("/run/openvswitch", False), ("/var/lib/geneveil", True)}
+    assert _lent(pod, "charon") == set()
+    # only what ends before anything else runs may write into the host's /etc and /proc/sys
+    boot = {("/etc/geneveil", True), ("/etc/systemd/system", True)}
+    assert _lent(pod, "guard") == {("/var/lib/geneveil", True), *boot}
+    assert _lent(pod, "acq-expires") == {("/proc/sys/net/core", True)}

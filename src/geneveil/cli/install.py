@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from geneveil.install.plan import Step
     from geneveil.install.port import ClusterPort
     from geneveil.install.render import Document
+    from geneveil.install.standing import Asked
     from geneveil.install.wish import InstallWish
 
 _HELP = """Put geneveil into a Kubernetes cluster, or bring it up to date.
@@ -46,13 +47,29 @@ _Config = Annotated[
 ]
 _Image = Annotated[str, typer.Option("--image", help="Where nodes find the image of deploy/image.")]
 _Namespace = Annotated[
-    str, typer.Option("--namespace", "-n", help="Where operator and agents run.")
+    str | None,
+    typer.Option(
+        "--namespace",
+        "-n",
+        help="Where operator and agents run; geneveil-system if they run nowhere yet.",
+        show_default=False,
+    ),
 ]
 _SignerName = Annotated[
-    str, typer.Option("--signer-name", help="By which nodes ask for certificates.")
+    str | None,
+    typer.Option(
+        "--signer-name",
+        help="By which nodes ask for certificates; geneveil.io/node if there is none yet.",
+        show_default=False,
+    ),
 ]
 _Openshift = Annotated[
-    bool, typer.Option("--openshift", help="Add what OpenShift and OKD need; --from does too.")
+    bool | None,
+    typer.Option(
+        "--openshift/--no-openshift",
+        help="Add what OpenShift and OKD need; if not said, where the cluster is one, or --from.",
+        show_default=False,
+    ),
 ]
 _Kubeconfig = Annotated[
     Path | None, typer.Option("--kubeconfig", help="Instead of KUBECONFIG and ~/.kube/config.")
@@ -60,6 +77,13 @@ _Kubeconfig = Annotated[
 _Context = Annotated[str, typer.Option("--context", help="Of the kubeconfig.")]
 _Render = Annotated[
     bool, typer.Option("--render", help="Print what would be applied; ask no cluster.")
+]
+_RenderMachineConfig = Annotated[
+    bool,
+    typer.Option(
+        "--render-machine-config",
+        help="Print MachineConfigs that guard OKD's nodes from their first boot on.",
+    ),
 ]
 _DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Let the API server check it; change nothing.")
@@ -92,61 +116,74 @@ def install(
     okd_manifest: _OkdManifest = None,
     config: _Config = None,
     image: _Image = "",
-    namespace: _Namespace = "geneveil-system",
-    signer_name: _SignerName = "geneveil.io/node",
-    openshift: _Openshift = False,
+    namespace: _Namespace = None,
+    signer_name: _SignerName = None,
+    openshift: _Openshift = None,
     kubeconfig: _Kubeconfig = None,
     context: _Context = "",
     render: _Render = False,
+    render_machine_config: _RenderMachineConfig = False,
     dry_run: _DryRun = False,
     force_conflicts: _Force = False,
     yes: _Yes = False,
     output: OutputOption = Output.TEXT,
 ) -> None:
     from geneveil.install.render import render_yaml
-    from geneveil.install.wish import InstallWish, check_wish
+    from geneveil.install.standing import Asked, settle_wish
+    from geneveil.install.wish import check_wish
 
-    asked, spec = _asked_for(mode, okd_manifest, config)
-    wish = InstallWish(
-        mode=asked or Mode.DISABLED,
-        spec=spec,
-        namespace=namespace,
-        signer_name=signer_name,
-        image=image,
-        openshift=openshift or okd_manifest is not None,
-    )
+    if okd_manifest is not None and openshift is None:
+        openshift = True
+    asked_mode, spec = _asked_for(mode, okd_manifest, config)
+    asked = Asked(asked_mode, spec, namespace, signer_name, image, openshift)
+    wish = settle_wish(asked, None, is_openshift=False)
     check_wish(wish)
-    if render:
-        typer.echo(render_yaml(_documents(wish)), nl=False)
+    if render or render_machine_config:
+        documents = _machine_configs(wish) if render_machine_config else _documents(wish)
+        typer.echo(render_yaml(documents), nl=False)
         return
     from geneveil.install.io import open_cluster
 
     cluster = open_cluster(kubeconfig, context)
-    _install(cluster, wish, asked, _Terms(dry_run, force_conflicts, yes, output))
+    _install(cluster, asked, _Terms(dry_run, force_conflicts, yes, output))
 
 
-def _install(
-    cluster: "ClusterPort", wish: "InstallWish", asked: Mode | None, terms: _Terms
-) -> None:
+def _install(cluster: "ClusterPort", asked: "Asked", terms: _Terms) -> None:
     from geneveil.install.apply import plan_installation
-    from geneveil.install.plan import Action, settle_mode
-    from geneveil.install.render import switch_object
+    from geneveil.install.plan import Action
 
-    there = cluster.read(switch_object(wish))
-    wish = replace(wish, mode=settle_mode(asked, there))
-    if there is not None and not wish.spec:
-        # what it was installed with, and not the defaults
-        wish = replace(wish, spec={k: v for k, v in there["spec"].items() if k != "mode"})
+    wish, is_first = _settle(cluster, asked)
     documents = _documents(wish)
     steps = plan_installation(cluster, documents, force=terms.force)
     if terms.output is Output.TEXT:
-        _show(wish, steps, is_first=there is None)
+        _show(wish, steps, is_first=is_first)
     if terms.dry_run or all(step.action is Action.UNCHANGED for step in steps):
         _finish(wish, steps, terms, applied=False)
         return
     _confirm(terms.yes)
     _apply(cluster, documents, steps, terms.force)
     _finish(wish, steps, terms, applied=True)
+
+
+def _settle(cluster: "ClusterPort", asked: "Asked") -> "tuple[InstallWish, bool]":
+    """What to install, by what was asked and what the cluster has; whether it has no switch yet."""
+    from geneveil.install.apply import read_standing
+    from geneveil.install.okd import parse_okd_network
+    from geneveil.install.plan import settle_mode
+    from geneveil.install.render import switch_object
+    from geneveil.install.standing import NETWORK, follow_okd, settle_wish
+
+    network = cluster.read(NETWORK)
+    wish = settle_wish(asked, read_standing(cluster), is_openshift=network is not None)
+    there = cluster.read(switch_object(wish))
+    if there is None and network is not None:
+        asked = follow_okd(asked, parse_okd_network(network))
+    spec = asked.spec
+    if there is not None and not spec:
+        # what it was installed with, and not the defaults
+        spec = {k: v for k, v in there["spec"].items() if k != "mode"}
+    wish = replace(wish, mode=settle_mode(asked.mode, there), spec=spec)
+    return wish, there is None
 
 
 def _asked_for(
@@ -188,6 +225,23 @@ def _documents(wish: "InstallWish") -> "list[Document]":
     from geneveil.install.render import manifest_files, render_objects
 
     return render_objects(wish, [read_manifest(name) for name in manifest_files(wish)])
+
+
+def _machine_configs(wish: "InstallWish") -> "list[Document]":
+    from geneveil.agent.boot_files.io import boot_files
+    from geneveil.agent.boot_files.plan import Owner
+    from geneveil.agent.config import AgentConfig
+    from geneveil.install.machine_config import HostUnit, render_machine_configs
+    from geneveil.model.guard import GuardSpec
+
+    if wish.mode is not Mode.FULL:
+        raise ConfigError(
+            "with mode: Disabled nodes have no guard", remedy="give --mode Full, --from or --config"
+        )
+    ports = wish.spec.get("genevePorts", AgentConfig().geneve_ports)
+    files = boot_files(GuardSpec(tuple(sorted(set(ports)))), Owner.MACHINE_CONFIG)
+    unit = HostUnit(files.paths.unit.name, files.unit, f"/{files.paths.script}", files.script)
+    return render_machine_configs(unit)
 
 
 def _show(wish: "InstallWish", steps: "list[Step]", *, is_first: bool) -> None:

@@ -1,11 +1,17 @@
 """Commands of a node: agent, status, guard."""
 
+from __future__ import annotations
+
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from geneveil.model.errors import ConfigError
+
+if TYPE_CHECKING:
+    from geneveil.model.guard import GuardSpec
 
 DEFAULT_CONFIG = Path("/etc/geneveil/agent.yaml")
 
@@ -29,6 +35,9 @@ _UNDERLAY = typer.Option(1500, min=68, max=65535, help="MTU of the nodes' underl
 _RUN_DIR = typer.Option(Path("/run/geneveil"), "--run-dir", help="Where the agent writes.")
 
 
+_BOOT_GUARD = typer.Option(
+    None, "--boot-guard", help="Where the host's /etc is seen, as etc below this folder."
+)
 _CLUSTER = typer.Option(False, "--cluster", help="All nodes of a Kubernetes cluster.")
 _KUBECONFIG = typer.Option(
     None, "--kubeconfig", help="With --cluster: instead of KUBECONFIG, or of a Pod's own access."
@@ -149,10 +158,18 @@ def mtu(underlay: int = _UNDERLAY, output: Output = _OUTPUT) -> None:
     "so and does nothing. With a configuration file that cannot be used it fails with status 78, "
     "and sets the guard all the same, unless the file says `mode: Disabled`, or is not there, on a "
     "node that was never told to encrypt. Any other status but 0: a guard may be needed and does "
-    "not stand.\n\n"
+    "not stand.
+
+"
+    "With --boot-guard it also has the host set the same guard by itself at its next boot, for a "
+    "container that runs only long after Open vSwitch.
+
+"
     "Example: geneveil guard apply --config /etc/geneveil/agent.yaml",
 )
-def guard_apply(config: Path = _CONFIG, output: Output = _OUTPUT) -> None:
+def guard_apply(
+    config: Path = _CONFIG, output: Output = _OUTPUT, boot_guard: Path | None = _BOOT_GUARD
+) -> None:
     from geneveil.agent.boot_guard import plan_boot_guard
     from geneveil.agent.fallback.io import guard_without_config
     from geneveil.agent.store import SETTINGS, NodeStore, read_agent_config
@@ -181,16 +198,32 @@ def guard_apply(config: Path = _CONFIG, output: Output = _OUTPUT) -> None:
         _say(output, {"mode": "Disabled", "changed": False}, "mode is Disabled: no guard is set")
         return
     # Never less than what stands: the running agent may have widened it for a tunnel.
-    spec, changed = NftGuard().cover(plan.spec)
+    guard = NftGuard()
+    was_there = guard.is_there()
+    spec, changed = guard.cover(plan.spec)
     if plan.must_seal:
         # After the guard, never in its way: a full disk must not open the node.
         store.write_seal()
+    if boot_guard is not None:
+        _have_the_host_set_it(spec, boot_guard, was_there=was_there)
     ports = ", ".join(str(port) for port in spec.ports)
     _say(
         output,
         {"mode": "Full", "changed": changed, "ports": list(spec.ports)},
         f"the guard {'now stands' if changed else 'stood already'} for UDP port {ports}",
     )
+
+
+def _have_the_host_set_it(spec: GuardSpec, root: Path, *, was_there: bool) -> None:
+    from geneveil.agent.boot_files.io import are_installed, install_boot_files
+
+    if are_installed(root) and not was_there:
+        _complain(
+            "no guard stood although this host is to set one at boot: either somebody took it out, "
+            "or Geneve could leave in clear from the boot until now (systemctl status "
+            "geneveil-boot-guard says why; it needs nft on the host)"
+        )
+    install_boot_files(spec, root)
 
 
 @guard_app.command(

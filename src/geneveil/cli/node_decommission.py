@@ -18,6 +18,10 @@ node_app = typer.Typer(help="This node's part in the cluster.", no_args_is_help=
 _CONFIG = typer.Option(DEFAULT_CONFIG, "--config", "-c", help="The agent's configuration file.")
 _OUTPUT = typer.Option(Output.TABLE, "--output", "-o", help="For people or for machines.")
 
+_HOST_ROOT = typer.Option(
+    Path("/"), "--host-root", help="Where the host's /etc is seen, as etc below this folder."
+)
+
 
 @node_app.command(
     "decommission",
@@ -27,6 +31,7 @@ def decommission(
     yes: bool = typer.Option(False, "--yes", help="Do not ask."),
     config: Path = _CONFIG,
     output: Output = _OUTPUT,
+    host_root: Path = _HOST_ROOT,
 ) -> None:
     """Take geneveil off this node for good: connections, key and certificate, and last the guard.
 
@@ -47,7 +52,8 @@ def decommission(
         if not sys.stdin.isatty():
             raise ConfigError("nobody is there to be asked", remedy="say --yes if it is meant")
         typer.confirm("Take geneveil off this node?", abort=True, err=True)
-    steps = carry_out(agent_config, SystemClock().now().isoformat(timespec="seconds"))
+    at = SystemClock().now().isoformat(timespec="seconds")
+    steps = carry_out(agent_config, at, host_root)
     if output is Output.JSON:
         typer.echo(json.dumps(steps_document(steps), indent=2))
     else:

@@ -31,6 +31,13 @@ class NftGuard:
         listing = self._nft.list_table(FAMILY, TABLE)
         return ABSENT if listing is None else parse_table(listing)
 
+    def is_there(self) -> bool:
+        """Whether there is such a table, whatever is in it; one that cannot be read is."""
+        try:
+            return self._nft.list_table(FAMILY, TABLE) is not None
+        except KernelError:
+            return True
+
     def apply(self, spec: GuardSpec) -> bool:
         """Compare first, so that a guard that stands keeps its counters; replace in one commit.
 

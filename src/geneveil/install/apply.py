@@ -2,9 +2,29 @@
 
 from collections.abc import Callable, Sequence
 
+from geneveil.install import standing as objects
 from geneveil.install.plan import Action, Step, judge_object
 from geneveil.install.port import ClusterPort
 from geneveil.install.render import Document
+from geneveil.install.standing import Standing
+
+
+def read_standing(cluster: ClusterPort) -> Standing | None:
+    """The installation that is there, perhaps in part; None if there is none.
+
+    Raises:
+        DaemonError: the API server is away.
+    """
+    binding = cluster.read(objects.BINDING)
+    if binding is None:
+        return None
+    namespace = objects.namespace_of(binding)
+    return objects.judge_standing(
+        binding,
+        cluster.read(objects.ROLE),
+        cluster.read(objects.deployment_in(namespace)),
+        cluster.read(objects.constraints_role_in(namespace)),
+    )
 
 
 def plan_installation(

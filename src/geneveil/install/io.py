@@ -24,6 +24,7 @@ _GLOBAL = {
     "ValidatingAdmissionPolicyBinding": "validatingadmissionpolicybindings",
     "FlowSchema": "flowschemas",
     "ClusterIPsec": "clusteripsecs",
+    "Network": "networks",
     "SecurityContextConstraints": "securitycontextconstraints",
 }
 _NAMESPACED = {

@@ -5,8 +5,11 @@ spec.defaultNetwork.ovnKubernetesConfig.ipsecConfig: absent is off, `{}` and `mo
 (openshift/api, operator/v1/types_network.go). `mode: External` leaves IPsec to somebody else.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+import yaml
 
 from geneveil.model.cluster import Encapsulation, Mode
 from geneveil.model.yaml_lines import YamlSection, parse_yaml
@@ -55,6 +58,17 @@ def parse_okd_manifest(text: str, file: str) -> OkdSwitch:
             raise ipsec.refuse("full", "it is only for mode: Full")
         spec["encapsulation"] = full.choice("encapsulation", Encapsulation).value
     return OkdSwitch(mode, spec)
+
+
+def parse_okd_network(network: Mapping[str, Any]) -> OkdSwitch:
+    """Read the object that a cluster has. The manifest and the object are the same document.
+
+    Raises:
+        ConfigError: as `parse_okd_manifest`.
+    """
+    document = {key: network.get(key) for key in ("apiVersion", "kind", "spec")}
+    text = yaml.safe_dump({**document, "metadata": {"name": network["metadata"]["name"]}})
+    return parse_okd_manifest(text, "Network.operator.openshift.io cluster")
 
 
 def _mode(ipsec: YamlSection) -> Mode:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from geneveil.agent.boot_files.io import remove_boot_files
 from geneveil.agent.config import AgentConfig, guarded_ports
 from geneveil.agent.decommission.plan import (
     Outcome,
@@ -65,11 +66,12 @@ GONE_SECONDS = 10.0
 """charon closes an SA within milliseconds, or after a peer that is away was given up."""
 
 
-def decommission(config: AgentConfig, at: str) -> list[Step]:
+def decommission(config: AgentConfig, at: str, host_root: Path = Path("/")) -> list[Step]:
     """Take geneveil off this node. May be repeated.
 
     Args:
         at: the moment, for the mark.
+        host_root: where the host's /etc is seen, as etc below it; another one in a container.
     Raises:
         ConfigError: the agent runs, or the mark cannot be written; nothing was touched.
     """
@@ -80,12 +82,14 @@ def decommission(config: AgentConfig, at: str) -> list[Step]:
         own_keys = _own_key_ids(store)
         if not store.has(DECOMMISSIONED):
             store.write(DECOMMISSIONED, f"{at}{UNFINISHED}\n".encode())
-        return carry_out(_parts(config, store, own_keys))
+        return carry_out(_parts(config, store, own_keys, host_root))
     finally:
         os.close(lock)
 
 
-def _parts(config: AgentConfig, store: NodeStore, own_keys: frozenset[str]) -> list[Part]:
+def _parts(
+    config: AgentConfig, store: NodeStore, own_keys: frozenset[str], host_root: Path
+) -> list[Part]:
     def part(
         name: str, work: Callable[[], tuple[Outcome, str]], after: tuple[str, ...] = ()
     ) -> Part:
@@ -99,12 +103,17 @@ def _parts(config: AgentConfig, store: NodeStore, own_keys: frozenset[str]) -> l
         part("certificate and settings", lambda: _remove_files(store, config.run_dir)),
     ]
     names = tuple(each.name for each in closing)
+    boot = [
+        part("boot-time units", _disable_units, names),
+        part("boot guard", partial(_remove_boot_guard, host_root), names),
+    ]
+    before_guard = (*names, *(each.name for each in boot))
     return [
         *closing,
-        part("boot-time units", _disable_units, names),
-        part("bolt", _remove_bolt, (*names, "boot-time units")),
-        part("guard", _remove_guard, (*names, "boot-time units", "bolt")),
-        part("seal", lambda: _finish(store), (*names, "boot-time units", "guard")),
+        *boot,
+        part("bolt", _remove_bolt, before_guard),
+        part("guard", _remove_guard, (*before_guard, "bolt")),
+        part("seal", lambda: _finish(store), (*before_guard, "bolt", "guard")),
     ]
 
 
@@ -247,6 +256,11 @@ def _disable_units() -> tuple[Outcome, str]:
     if done.returncode:
         return Outcome.FAILED, f"{', '.join(enabled)} stay enabled: {done.stderr.strip()}"
     return Outcome.DONE, f"disabled {', '.join(enabled)}"
+
+
+def _remove_boot_guard(host_root: Path) -> tuple[Outcome, str]:
+    there = remove_boot_files(host_root)
+    return (Outcome.DONE, ", ".join(there)) if there else (Outcome.NOTHING, "")
 
 
 def _systemctl(*words: str) -> "subprocess.CompletedProcess[str]":
