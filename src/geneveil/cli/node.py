@@ -199,7 +199,7 @@ def guard_apply(
         return
     # Never less than what stands: the running agent may have widened it for a tunnel.
     guard = NftGuard()
-    was_there = guard.is_there()
+    was_there = boot_guard is None or guard.is_there()
     spec, changed = guard.cover(plan.spec)
     if plan.must_seal:
         # After the guard, never in its way: a full disk must not open the node.
