@@ -15,6 +15,7 @@ import yaml
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from geneveil.guard.io import NftGuard
+from geneveil.install.decommission_pod import render_decommission_pod
 from geneveil.model.cluster import CalendarSpan, KeyType
 from geneveil.model.guard import GuardSpec
 from geneveil.pki.authority import make_authority
@@ -29,11 +30,13 @@ POD = pod_of("DaemonSet")
 NET = "/proc/sys/net/core"
 
 
-def config_map(name: str) -> dict[str, str]:
+def shipped(kind: str) -> dict[str, Any]:
+    """The agents' one of a kind."""
     text = (TOP / "deploy/manifests/full.yaml").read_text()
     documents: list[Any] = [one for one in yaml.safe_load_all(text) if one]
-    (found,) = (d for d in documents if d["kind"] == "ConfigMap" and d["metadata"]["name"] == name)
-    return dict(found["data"])
+    names = (kind, "geneveil-agent")
+    (found,) = (d for d in documents if (d["kind"], d["metadata"]["name"]) == names)
+    return dict(found)
 
 
 def identity() -> dict[str, str]:
@@ -48,7 +51,7 @@ def identity() -> dict[str, str]:
 def host(tmp_path: Path) -> Iterator[Host]:
     with ExitStack() as stack:
         name = stack.enter_context(network_namespace())
-        config = {"config": config_map("geneveil-agent"), "identity": identity()}
+        config = {"config": shipped("ConfigMap")["data"], "identity": identity()}
         made = Host(name, tmp_path / "host", config)
         made.root.mkdir()
         yield made
@@ -149,3 +152,43 @@ def test_the_operator_serves_its_probes_without_an_api_server(host: Host, tmp_pa
 
         wait_until(lives, "the operator")
     assert "Traceback" not in log.read_text()
+
+
+def test_a_node_that_leaves_keeps_nothing_of_it(host: Host, tmp_path: Path) -> None:
+    assert host.run(POD, container_of(POD, "guard")).returncode == 0
+    (host.root / "var/lib/geneveil/node.key").write_text("x")
+    other = host.root / "etc/systemd/system/other.service"
+    other.write_text("")
+    pod = render_decommission_pod(shipped("DaemonSet"), "node3")["spec"]
+    done = host.run(pod, container_of(pod, "decommission"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    nft = wrapper(tmp_path, "nft", host.namespace)
+    assert run(str(nft), "list", "ruleset") == ""
+    left = {path for path in host.root.rglob("*") if path.is_file() and "volumes" not in path.parts}
+    assert left == {other, host.root / "var/lib/geneveil/decommissioned"}
+    # and if the agent's Pod came back, it would not begin anew
+    again = host.run(POD, container_of(POD, "guard"))
+    assert "this node was decommissioned" in again.stdout
+    assert run(str(nft), "list", "ruleset") == ""
+
+
+def test_a_node_whose_kernel_still_has_charons_policies_stays_closed(
+    host: Host, tmp_path: Path
+) -> None:
+    assert host.run(POD, container_of(POD, "guard")).returncode == 0
+    ends = ["src", "192.0.2.1", "dst", "192.0.2.2"]
+    policy = [*ends, "proto", "udp", "dport", "6081", "dir", "out"]
+    template = ["tmpl", *ends, "proto", "esp", "mode", "transport"]
+    run("ip", "-n", host.namespace, "xfrm", "policy", "add", *policy, *template)
+    pod = render_decommission_pod(shipped("DaemonSet"), "node3")["spec"]
+    decommission = container_of(pod, "decommission")
+    assert pod["restartPolicy"] == "OnFailure"
+    early = host.run(pod, decommission)
+    assert early.returncode == 1
+    assert "1 policies for the overlay are left in the kernel" in early.stdout
+    nft = NftGuard(str(wrapper(tmp_path, "nft", host.namespace)))
+    assert nft.read().stands_for(GuardSpec((6081,)))
+    assert (host.root / "etc/geneveil/boot-guard.nft").exists()
+    run("ip", "-n", host.namespace, "xfrm", "policy", "flush")  # as a boot does
+    assert host.run(pod, decommission).returncode == 0
+    assert not nft.read().present

@@ -22,6 +22,13 @@ _HOST_ROOT = typer.Option(
     Path("/"), "--host-root", help="Where the host's /etc is seen, as etc below this folder."
 )
 
+_KUBERNETES = typer.Option(
+    "", "--kubernetes", metavar="NODE", help="Print the Pod that does it there; change nothing."
+)
+_KUBECONFIG = typer.Option(
+    None, "--kubeconfig", help="With --kubernetes: instead of KUBECONFIG and ~/.kube/config."
+)
+
 
 @node_app.command(
     "decommission",
@@ -32,13 +39,21 @@ def decommission(
     config: Path = _CONFIG,
     output: Output = _OUTPUT,
     host_root: Path = _HOST_ROOT,
+    kubernetes: str = _KUBERNETES,
+    kubeconfig: Path | None = _KUBECONFIG,
 ) -> None:
     """Take geneveil off this node for good: connections, key and certificate, and last the guard.
 
     The only command that takes the guard out, and only if everything else went. The agent must be
     stopped before. Repeating it is harmless, and goes on where it failed. Exit status 0 only if
     nothing of geneveil is left.
+
+    With --kubernetes it does nothing but print the Pod that does this on a Node
+    (docs/kubernetes.md).
     """
+    if kubernetes:
+        _print_pod(kubernetes, kubeconfig)
+        return
     import json
     import sys
 
@@ -73,6 +88,21 @@ def decommission(
         raise typer.Exit(1)
     typer.echo(
         "this node is decommissioned; on the operator: geneveil operator remove NODE", err=True
+    )
+
+
+def _print_pod(node: str, kubeconfig: Path | None) -> None:
+    from geneveil.install.apply import read_decommission_pod
+    from geneveil.install.decommission_pod import LABEL
+    from geneveil.install.io import open_cluster
+    from geneveil.install.render import render_yaml
+
+    pod = read_decommission_pod(open_cluster(kubeconfig, ""), node)
+    typer.echo(render_yaml([pod]), nl=False)
+    typer.echo(
+        f"nothing was changed; it comes to {node} once kubectl label node {node} {LABEL}=true has "
+        "taken the agent off, and is done after the next boot there",
+        err=True,
     )
 
 

@@ -3,10 +3,12 @@
 from collections.abc import Callable, Sequence
 
 from geneveil.install import standing as objects
+from geneveil.install.decommission_pod import render_decommission_pod
 from geneveil.install.plan import Action, Step, judge_object
 from geneveil.install.port import ClusterPort
 from geneveil.install.render import Document
 from geneveil.install.standing import Standing
+from geneveil.model.errors import ConfigError
 
 
 def read_standing(cluster: ClusterPort) -> Standing | None:
@@ -25,6 +27,25 @@ def read_standing(cluster: ClusterPort) -> Standing | None:
         cluster.read(objects.deployment_in(namespace)),
         cluster.read(objects.constraints_role_in(namespace)),
     )
+
+
+def read_decommission_pod(cluster: ClusterPort, node: str) -> Document:
+    """The Pod that takes geneveil off a node of this cluster. Changes nothing.
+
+    Raises:
+        ConfigError: there is no such Node, or no geneveil with agents.
+        DaemonError: the API server is away.
+    """
+    metadata = {"name": node}
+    if cluster.read({"apiVersion": "v1", "kind": "Node", "metadata": metadata}) is None:
+        raise ConfigError(f"there is no Node {node}", remedy="kubectl get nodes lists them")
+    standing = read_standing(cluster)
+    agents = standing and cluster.read(objects.agents_in(standing.namespace))
+    if not agents:
+        raise ConfigError(
+            "this cluster has no DaemonSet geneveil-agent", why="the Pod is made by its example"
+        )
+    return render_decommission_pod(agents, node)
 
 
 def plan_installation(

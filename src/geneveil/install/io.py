@@ -25,6 +25,7 @@ _GLOBAL = {
     "FlowSchema": "flowschemas",
     "ClusterIPsec": "clusteripsecs",
     "Network": "networks",
+    "Node": "nodes",
     "SecurityContextConstraints": "securitycontextconstraints",
 }
 _NAMESPACED = {

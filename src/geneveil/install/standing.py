@@ -31,6 +31,12 @@ def deployment_in(namespace: str) -> dict[str, Any]:
     return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata}
 
 
+def agents_in(namespace: str) -> dict[str, Any]:
+    """By which the agents' DaemonSet is asked for."""
+    metadata = {"name": "geneveil-agent", "namespace": namespace}
+    return {"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": metadata}
+
+
 def constraints_role_in(namespace: str) -> dict[str, Any]:
     """By which the Role is asked for that only installations on OpenShift have."""
     metadata = {"name": "geneveil-agent-scc", "namespace": namespace}
