@@ -26,7 +26,7 @@ POLICY_DIGESTS: Mapping[str, str] = {
     "geneveil-keep-state": "242be6393e28cffa193e3f0dbe09743dcff1fff70a71581598afb2acb10ffb6e",
     "geneveil-keep-switch": "9b242275c26f77d66a866c5c85fcf9db8e7fedcd4d592e51c034d20de79c26e1",
     "geneveil-node-status": "c6316fbb34a8eb45d19b9778eef6f4f5f81723510b7438342af5a16c11d55bba",
-    "geneveil-operator-limits": "c70948a539474ffb90f21dff3760cf802eca3d9f18cb1c0d25e91a46ee3d3c53",
+    "geneveil-operator-limits": "77c03ca7887f5d7a40d48cfebb8128c04008f06afafc9c0fe9b50434294c1762",
 }
 """Name of each policy, which is its binding's too, and the digest of what it decides by."""
 
