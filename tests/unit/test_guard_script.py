@@ -33,7 +33,8 @@ def _match(**other: Any) -> dict[str, Any]:
         _rule({"drop": {"x": 1}}),
         _rule({"counter": {"packets": 0}}),
         _rule(_match(op="~")),
-        _rule(_match(left={"payload": {"base": "th", "offset": 0, "len": 8}})),
+        _rule(_match(left={"payload": {"base": "th", "offset": 0, "len": 8, "x": 1}})),
+        _rule(_match(left={"ipsec": {"key": "reqid", "dir": "in", "spnum": 1}})),
         _rule(_match(left={"meta": {"key": "mark", "x": 1}})),
         _rule(_match(right={"map": []})),
         _rule(_match(right=None)),
@@ -56,10 +57,12 @@ def test_every_way_of_saying_a_value(monkeypatch: pytest.MonkeyPatch) -> None:
         _match(left=address, right=prefix),
         _match(left={"meta": {"key": "iifname"}}, right="lo"),
         _match(left={"rt": {"key": "ipsec"}}, right=True),
+        _match(left={"payload": {"base": "th", "offset": 120, "len": 8}}, right=0),
+        _match(left={"ipsec": {"key": "reqid", "dir": "in", "spnum": 0}}, right=7),
         {"accept": None},
     )
     monkeypatch.setattr(script, "encode_replace", lambda *_: {"nftables": [command]})
     assert render_guard_script(GuardSpec((6081,))) == (
         "add rule inet t c udp dport != { 1, 3-5 } ip saddr 192.0.2.0/24 meta iifname "
-        '"lo" rt ipsec exists accept\n'
+        '"lo" rt ipsec exists @th,120,8 0 ipsec in reqid 7 accept\n'
     )

@@ -80,6 +80,10 @@ def _expression(expression: Mapping[str, Any]) -> str:
     match kind, body:
         case "payload", {"protocol": protocol, "field": field, **rest} if not rest:
             return f"{protocol} {field}"
+        case "payload", {"base": base, "offset": offset, "len": bits, **rest} if not rest:
+            return f"@{base},{offset},{bits}"
+        case "ipsec", {"key": key, "dir": direction, "spnum": 0, **rest} if not rest:
+            return f"ipsec {direction} {key}"
         case (("meta" | "rt" | "ct"), {"key": key, **rest}) if not rest:
             return f"{kind} {key}"
     raise ValueError(f"nft expression {expression!r} is not known")
