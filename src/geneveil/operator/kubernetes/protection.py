@@ -26,7 +26,7 @@ POLICY_DIGESTS: Mapping[str, str] = {
     "geneveil-keep-state": "242be6393e28cffa193e3f0dbe09743dcff1fff70a71581598afb2acb10ffb6e",
     "geneveil-keep-switch": "9b242275c26f77d66a866c5c85fcf9db8e7fedcd4d592e51c034d20de79c26e1",
     "geneveil-node-status": "c6316fbb34a8eb45d19b9778eef6f4f5f81723510b7438342af5a16c11d55bba",
-    "geneveil-operator-limits": "77c03ca7887f5d7a40d48cfebb8128c04008f06afafc9c0fe9b50434294c1762",
+    "geneveil-operator-limits": "03899e57449edb615a4b1aa364b779c33ea20d74ba162461e329b383d6a4edfa",
 }
 """Name of each policy, which is its binding's too, and the digest of what it decides by."""
 
