@@ -104,7 +104,7 @@ def test_an_agent_that_was_turned_away_comes_back_when_it_was_asked_to(
         deadline = time.monotonic() + DEADLINE_SECONDS
         while not store.has(CERTIFICATE):
             assert time.monotonic() < deadline, turned_away
-            enroller.update("node-1", has_identity=False)
+            enroller.update("node-1", has_identity=False, is_refused=False)
             enrolled.wait(0.05)
     first, second = turned_away
     assert second - first >= ASKED_SECONDS

@@ -158,13 +158,9 @@ def mtu(underlay: int = _UNDERLAY, output: Output = _OUTPUT) -> None:
     "so and does nothing. With a configuration file that cannot be used it fails with status 78, "
     "and sets the guard all the same, unless the file says `mode: Disabled`, or is not there, on a "
     "node that was never told to encrypt. Any other status but 0: a guard may be needed and does "
-    "not stand.
-
-"
+    "not stand.\n\n"
     "With --boot-guard it also has the host set the same guard by itself at its next boot, for a "
-    "container that runs only long after Open vSwitch.
-
-"
+    "container that runs only long after Open vSwitch.\n\n"
     "Example: geneveil guard apply --config /etc/geneveil/agent.yaml",
 )
 def guard_apply(
