@@ -16,12 +16,13 @@ from geneveil.capture.io import open_capture
 from lab.bringup import Running
 from lab.capture_slice import CaptureSlice
 from lab.errors import LabError
+from lab.geneve_shape import GENEVE
 from lab.spec import UNDERLAY_BRIDGE
 from lab.topology import CENTRAL, GENEVE_PORT, Node, Pod
 
 INTRUDER_MAC = "02:67:76:ff:00:ff"
-GENEVE_IN_CLEAR = f"udp dst port {GENEVE_PORT} and not ether src {INTRUDER_MAC}"
-"""What the witness must never see; what an intruder sends is not the nodes' doing."""
+GENEVE_IN_CLEAR = f"{GENEVE} and not ether src {INTRUDER_MAC}"
+"""What the witness must never see, on any port; what an intruder sends is not the nodes' doing."""
 
 NOBODY_LISTENS = 9
 """A UDP port of a pod that nobody has: the pod's kernel counts what comes (`UdpNoPorts`)."""
