@@ -4,6 +4,7 @@ Put there before anything is done, and compared after everything: nothing but ou
 """
 
 import asyncio
+from collections.abc import Sequence
 
 from lab.bringup import Running
 from lab.fault import Belonging
@@ -47,17 +48,17 @@ _READ = {
 }
 
 
-async def put(running: Running, which: frozenset[Belonging] = frozenset(Belonging)) -> None:
-    """Put these on every node."""
+async def put(
+    running: Running, names: Sequence[str], which: frozenset[Belonging] = frozenset(Belonging)
+) -> None:
+    """Put these on nodes."""
     script = "\n".join(_PUT[one] for one in Belonging if one in which)
     if script:
-        names = [node.name for node in running.layout.topology.nodes]
         await asyncio.gather(*(running.remote(name).check(f"set -e\n{script}") for name in names))
 
 
-async def read(running: Running) -> dict[tuple[str, Belonging], str]:
-    """What of it every node has: texts to compare."""
-    names = [node.name for node in running.layout.topology.nodes]
+async def read(running: Running, names: Sequence[str]) -> dict[tuple[str, Belonging], str]:
+    """What of it nodes have: texts to compare."""
     keys = [(name, one) for name in names for one in Belonging]
     outputs = await asyncio.gather(*(running.remote(name).run(_READ[one]) for name, one in keys))
     return {key: done.stdout for key, done in zip(keys, outputs, strict=True)}

@@ -13,6 +13,20 @@ _FILE_HEADER_BYTES = 24
 _RECORD_HEADER = struct.Struct("=IIII")
 
 
+def count_frames(capture: Path, expression: str, seconds: float = 120) -> int:
+    """Frames of a whole capture that match a pcap-filter(7) expression.
+
+    Raises:
+        LabError: they cannot be counted.
+    """
+    command = ["tcpdump", "-nr", str(capture), "--count", expression]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
+    words = done.stdout.split()
+    if not words or not words[0].isdigit():
+        raise LabError("the capture cannot be counted", why=done.stderr[-300:])
+    return int(words[0])
+
+
 class CaptureSlice:
     """Begins where the capture ends now; `advance` moves its end to the capture's end."""
 

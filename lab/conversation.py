@@ -8,6 +8,7 @@ from typing import Any
 
 import asyncssh
 
+from lab.deadline import patience
 from lab.errors import LabError
 from lab.remote import Remote
 
@@ -29,7 +30,7 @@ class Conversation:
         command = shlex.join(["python3", "-I", f"/lab/{program}", *words])
         process = await remote.connection.create_process(command)
         conversation = cls(remote.name, program, process)
-        await conversation._read(_START_SECONDS)
+        await conversation._read(_START_SECONDS * patience())
         return conversation
 
     async def ask(self, order: dict[str, Any], seconds: float = _ANSWER_SECONDS) -> dict[str, Any]:

@@ -13,10 +13,10 @@ _PRIORITY = 50
 
 async def block_esp(stage: Stage, source: str, destination: str) -> None:
     """From now on no packet of IP protocol 50 gets from one node to another."""
-    address = stage.running.layout.topology.node(source).underlay.ip
+    address = stage.node(source).underlay.ip
     family = "ip" if address.version == 4 else "ipv6"
     add = f"tc filter add dev {UNDERLAY_INTERFACE} ingress pref {_PRIORITY}"
-    await stage.running.remote(destination).check(
+    await stage.remote(destination).check(
         f"tc qdisc add dev {UNDERLAY_INTERFACE} clsact 2> /dev/null; "
         f"{add} protocol {family} flower src_ip {address} ip_proto {ESP:#x} action drop"
     )
@@ -24,6 +24,6 @@ async def block_esp(stage: Stage, source: str, destination: str) -> None:
 
 async def unblock_esp(stage: Stage, destination: str) -> None:
     """ESP gets to the node again, from everybody."""
-    await stage.running.remote(destination).check(
+    await stage.remote(destination).check(
         f"tc filter del dev {UNDERLAY_INTERFACE} ingress pref {_PRIORITY}"
     )

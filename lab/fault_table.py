@@ -5,13 +5,14 @@ row. The tables stand between two marks in the Markdown file beside it, Kubernet
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lab.control_plane import KUBERNETES, STANDALONE
 from lab.errors import LabError
-from lab.fault_play import FaultOutcome
+from lab.fault import UDP_A_SECOND
+from lab.fault_rules import FaultOutcome
 
 BEGIN, END = "<!-- faults: begin -->", "<!-- faults: end -->"
 
@@ -33,6 +34,7 @@ def fault_row(
         "clear_frames": outcome.clear_frames,
         "sent_packets": sum(loss.sent_packets for loss in outcome.losses),
         "udp_a_second": outcome.udp_a_second,
+        "asked_udp_a_second": UDP_A_SECOND,
         "untouched_pairs": len(untouched),
         "lost_untouched": sum(loss.lost_packets for loss in untouched),
         "touched_pairs": len(touched),
@@ -94,9 +96,15 @@ def fault_table(rows: Iterable[dict[str, Any]]) -> str:
         title = row["title"] + (" (**rules broken**)" if row["broken"] else "")
         lines.append(
             f"| {title} | {row['clear_frames']} | {untouched} | {' | '.join(cells)} "
-            f"| {row['udp_a_second']} |"
+            f"| {_rate(row)} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def _rate(row: Mapping[str, Any]) -> str:
+    # rows of before it was measured have what was asked for
+    rate = row["udp_a_second"]
+    return f"{rate}" if "asked_udp_a_second" in row else f"({rate})"
 
 
 def with_table(page: str, table: str) -> str:

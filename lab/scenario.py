@@ -12,10 +12,11 @@ All are played with either control plane (`lab.control_plane`), but for one that
 be on Kubernetes: `NOT_ON_KUBERNETES = "…"`.
 """
 
+import asyncio
 import importlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from geneveil.model.errors import ConfigError
@@ -23,7 +24,9 @@ from lab.bringup import Running, bring_up
 from lab.control_plane import KUBERNETES, STANDALONE
 from lab.errors import LabError
 from lab.fault import UDP_A_SECOND, Fault
-from lab.fault_play import FaultOutcome, FaultPlayer
+from lab.fault_play import FaultPlayer
+from lab.fault_rules import FaultOutcome
+from lab.last_word import check_last_word
 from lab.lifecycle import LabConfig, Programs, lay_out, supervised
 from lab.shared_folder import plan_cluster
 from lab.stage import Outcome, Stage
@@ -107,6 +110,26 @@ def load_scenario(name: str, control_plane: str = STANDALONE) -> Scenario:
     )
 
 
+def only_faults(scenarios: Sequence[Scenario], names: Sequence[str]) -> list[Scenario]:
+    """The situations that have faults of these names, and no others of them.
+
+    Raises:
+        ConfigError: there is none of a name, among these scenarios.
+    """
+    chosen = [
+        replace(scenario, faults=faults)
+        for scenario in scenarios
+        if (faults := tuple(fault for fault in scenario.faults if fault.name in names))
+    ]
+    known = {fault.name for scenario in chosen for fault in scenario.faults}
+    if unknown := sorted(set(names) - known):
+        raise ConfigError(
+            f"no fault {', '.join(unknown)} in {', '.join(each.name for each in scenarios)}",
+            remedy="`python -m lab scenario` lists all",
+        )
+    return chosen
+
+
 def group_scenarios(scenarios: Sequence[Scenario]) -> list[list[Scenario]]:
     """Which are played on one cluster: faults on the same kind of it; all others alone."""
     groups: list[list[Scenario]] = []
@@ -160,7 +183,7 @@ async def play_faults(
     """Play the faults of several situations in a row on one cluster.
 
     Args:
-        choose: which of them.
+        choose: asked before each whether it is still to be played.
         on_fault: told of each fault, also of one that broke a rule; the others are still played.
     Raises:
         LabError: a rule was broken, or the cluster did not come back; says where the evidence is.
@@ -180,6 +203,8 @@ async def play_faults(
         finished = await stage.finish()
     names = ", ".join(scenario.name for scenario in scenarios)
     _refuse_broken(names, (*broken, *finished.broken_rules), stage)
+    for text in finished.notes:
+        say(text)
     return finished
 
 
@@ -191,7 +216,11 @@ async def staged(
     data_dir: Path,
     name: str = "",
 ) -> AsyncIterator[Stage]:
-    """A cluster with IPsec for a block; an error in the block says where the evidence is."""
+    """A cluster with IPsec for a block; an error in the block says where the evidence is.
+
+    Raises:
+        LabError: once it is down: the witness saw Geneve in clear until then, or missed something.
+    """
     first = scenarios[0]
     name = name or f"s-{first.name}"[:24]
     subnets = IPV6_SUBNETS if first.ipv6 else Subnets()
@@ -211,7 +240,8 @@ async def staged(
         running = Running(layout, lab)
         try:
             await bring_up(running, lambda text: None)
-            yield Stage(running)
+            stage = Stage(running)
+            yield stage
         except (LabError, AssertionError) as error:
             raise LabError(
                 f"scenario {', '.join(scenario.name for scenario in scenarios)}",
@@ -220,6 +250,7 @@ async def staged(
             ) from error
         finally:
             running.close()
+    await asyncio.to_thread(check_last_word, stage)
 
 
 def _refuse_broken(name: str, broken: Sequence[str], stage: Stage) -> None:

@@ -2,34 +2,42 @@
 
 Rules that hold in every scenario, and are checked by `finish`:
     the witness sees no Geneve frame in clear, from before the first guest boots to the end, except
-    one: a control frame that the scenario itself puts on the wire last;
+    two: control frames that the scenario itself puts on the wire last;
     pairs of nodes that the scenario does not touch lose no packet.
+
+What the witness saw until the last guest had halted, and whether it missed anything, is asked when
+the cluster is down: `lab.last_word`.
+
+A scenario's node1, node2, node3 are parts: who plays which is the stage's `cast`, so that a random
+walk can let any node play any part. `at`, `remote` and `node` go by part; all else by name.
 """
 
 import asyncio
 import json
-import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from geneveil.model.errors import GeneveilError
 from lab.bringup import Running
+from lab.capture_slice import count_frames
 from lab.clocks import read_clock
 from lab.control_plane import ControlPlane, control_plane
 from lab.deadline import patience, wait_until
 from lab.errors import LabError
-from lab.health import is_well
+from lab.health import is_stale, is_well
 from lab.intruder import GENEVE_IN_CLEAR
-from lab.topology import CENTRAL, Node
+from lab.remote import Remote
+from lab.topology import CENTRAL, GENEVE_PORT, Node
 from lab.traffic import TICK_SECONDS, UDP_A_SECOND, PairLoss, Traffic
 
 _WELL_SECONDS = 60.0
-_STALE_SECONDS = 30
 _CONTROL_SECONDS = 10.0
 _UNUSED_HOST = 200
+CONTROL_PORTS = (GENEVE_PORT, 7000)
+"""Of the control frames: Geneve's own, and one that only the frame's shape gives away."""
 
 
 @dataclass
@@ -40,10 +48,26 @@ class Stage:
     traffic: Traffic | None = None
     touched: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
+    cast: Mapping[str, str] = field(default_factory=dict)
+    away: set[str] = field(default_factory=set)
+    controls: int = 0
 
     @property
     def nodes(self) -> tuple[Node, ...]:
-        return self.running.layout.topology.nodes
+        """All that are in the cluster: those that were removed are away."""
+        return tuple(n for n in self.running.layout.topology.nodes if n.name not in self.away)
+
+    def at(self, part: str) -> str:
+        """Who plays a part; a guest that has none plays itself."""
+        return self.cast.get(part, part)
+
+    def remote(self, part: str) -> Remote:
+        """The shell of who plays a part."""
+        return self.running.remote(self.at(part))
+
+    def node(self, part: str) -> Node:
+        """Who plays a part."""
+        return self.running.layout.topology.node(self.at(part))
 
     def note(self, text: str) -> None:
         """Something that the outcome's reader should know."""
@@ -55,17 +79,22 @@ class Stage:
         self.traffic = await Traffic.start(self.running, udp_a_second, tick_seconds)
 
     async def status(self, node: str) -> dict[str, Any]:
-        """A node's status document.
+        """A node's status document, which may be an agent's that is no more.
 
         Raises:
             LabError: there is none, or it is no JSON.
         """
-        text = await self.running.remote(node).check("cat /run/geneveil/status.json")
+        return (await self._dated_status(node))[1]
+
+    async def _dated_status(self, node: str) -> tuple[datetime, dict[str, Any]]:
+        """The status, and the node's own time when it was read."""
+        command = "date +%s && cat /run/geneveil/status.json"
+        clock, _, text = (await self.running.remote(node).check(command)).partition("\n")
         try:
             found: dict[str, Any] = json.loads(text)
         except ValueError as error:
             raise LabError(f"{node}: its status is no JSON", why=text[:200]) from error
-        return found
+        return datetime.fromtimestamp(int(clock), UTC), found
 
     @property
     def control_plane(self) -> ControlPlane:
@@ -88,6 +117,9 @@ class Stage:
     ) -> float:
         """Wait until these nodes (or all) say that all is well; return how long it took.
 
+        What was said long ago, by the node's own clock, or is dated ahead of it, does not count: an
+        agent that ended says that all is well for ever.
+
         Args:
             apart_from: health codes that do not count.
         """
@@ -97,12 +129,13 @@ class Stage:
         async def condition() -> bool:
             for name in chosen:
                 try:
-                    found = await self.status(name)
+                    clock, found = await self._dated_status(name)
                 except GeneveilError as error:
                     last[name] = error.render()
                     return False
-                last[name] = f"{found.get('summary')} {found.get('health')}"
-                if not is_well(found, apart_from):
+                written = found["writtenAt"]
+                last[name] = f"{found.get('summary')} {found.get('health')}, {written} at {clock}"
+                if not is_well(found, apart_from) or is_stale(found, clock):
                     return False
             return True
 
@@ -125,14 +158,12 @@ class Stage:
         async def condition() -> bool:
             nonlocal last
             for name in chosen:
-                clock = await read_clock(self.running, name)
-                found = await self.status(name)
+                clock, found = await self._dated_status(name)
                 last = f"{name} at {clock}: {found.get('certificate')} {found.get('health')}"
                 up = {p["chassis"] for p in found["peers"] if p["state"] == "up"}
-                written = datetime.fromisoformat(found["writtenAt"])
                 renew_at = datetime.fromisoformat(found["certificate"]["renewAt"])
-                is_stale = abs((clock - written).total_seconds()) > _STALE_SECONDS
-                if not up >= set(chosen) - {name} or renew_at <= clock or is_stale:
+                is_renewed = renew_at > clock
+                if not up >= set(chosen) - {name} or not is_renewed or is_stale(found, clock):
                     return False
             return True
 
@@ -170,13 +201,7 @@ class Stage:
 
     def count_frames(self, expression: str) -> int:
         """Frames in the witness's capture that match a pcap-filter(7) expression."""
-        capture = str(self.running.layout.capture)
-        command = ["tcpdump", "-nr", capture, "--count", expression]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-        words = done.stdout.split()
-        if not words or not words[0].isdigit():
-            raise LabError("the capture cannot be counted", why=done.stderr[-300:])
-        return int(words[0])
+        return count_frames(self.running.layout.capture, expression)
 
     async def clear_frames(self) -> int:
         """Geneve frames in clear so far."""
@@ -184,7 +209,7 @@ class Stage:
         return await asyncio.to_thread(self.count_frames, GENEVE_IN_CLEAR)
 
     async def control(self) -> None:
-        """Put one Geneve frame in clear on the wire; the witness must see it, and one only.
+        """Put Geneve frames in clear on the wire; the witness must see each, and no other.
 
         Raises:
             LabError: it did not: then "nothing in clear" proves nothing.
@@ -192,14 +217,17 @@ class Stage:
         before = await self.clear_frames()
         node = self.nodes[0]
         nobody = node.underlay.network.network_address + _UNUSED_HOST
-        await self.running.remote(node.name).check(
-            f"python3 -I /lab/control.py {node.underlay.ip} {nobody}"
-        )
+        for port in CONTROL_PORTS:
+            await self.running.remote(node.name).check(
+                f"python3 -I /lab/control.py {node.underlay.ip} {nobody} {port}"
+            )
+        sent = len(CONTROL_PORTS)
+        self.controls += sent
         until = time.monotonic() + _CONTROL_SECONDS * patience()
-        while not (seen := await self.clear_frames() - before) and time.monotonic() < until:
+        while (seen := await self.clear_frames() - before) < sent and time.monotonic() < until:
             pass  # it writes as fast as it is let run
-        if seen != 1:
-            raise LabError(f"the witness saw {seen} control frames, not 1")
+        if seen != sent:
+            raise LabError(f"the witness saw {seen} control frames, not {sent}")
 
     async def finish(self) -> "Outcome":
         """Stop traffic, count, run the control; the outcome says what broke a rule."""
@@ -237,4 +265,5 @@ class Outcome:
         if self.clear_frames:
             broken.append(f"{self.clear_frames} Geneve frames in clear")
         broken += [f"untouched pair: {loss}" for loss in self.untouched if not loss.is_whole]
+        broken += [f"sent hardly anything: {loss}" for loss in self.losses if loss.is_thin]
         return tuple(broken)

@@ -8,8 +8,8 @@ packet what that cost.
 import asyncio
 import json
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lab.bringup import Running
@@ -17,6 +17,10 @@ from lab.conversation import Conversation
 from lab.deadline import wait_until
 
 UDP_A_SECOND = 500
+LEAST_SHARE = 0.25
+"""Of the packets that the rate asks for: a sender drops what a machine that is busy kept it from
+sending, and one that sent hardly anything proves nothing by losing nothing."""
+
 TICK_SECONDS = 0.02
 Key = tuple[str, str]
 """A sender's name and a receiving node's."""
@@ -31,7 +35,11 @@ class PairLoss:
 
     Attributes:
         sent_packets, lost_packets: UDP.
-        lost_ranges: numbers of the lost packets, inclusive; at the rate they tell for how long.
+        lost_ranges: numbers of the lost packets, inclusive.
+        lost_seconds: from when the first packet of each range was sent until the next one that came
+            was; of the monotonic clock of this machine. A sender that lost its power has one more,
+            until the first packet of its successor that came.
+        sending_seconds: for how long it sent.
         tcp_breaks: chunks that came out of order, or on a new connection with some missing.
         tcp_connects: 1 if the connection held all the time.
         longest_silence_seconds: of the TCP connection.
@@ -48,12 +56,18 @@ class PairLoss:
     longest_silence_seconds: float
     udp_a_second: int = UDP_A_SECOND
     is_last_missing: bool = False
+    lost_seconds: tuple[tuple[float, float], ...] = ()
+    sending_seconds: float = 0.0
 
     @property
     def longest_outage_seconds(self) -> float:
         """The longest time in which every packet was lost."""
-        lengths = [last - first + 1 for first, last in self.lost_ranges]
-        return max(lengths, default=0) / self.udp_a_second
+        return max((end - begin for begin, end in self.lost_seconds), default=0.0)
+
+    @property
+    def is_thin(self) -> bool:
+        """It sent far less than it was told to."""
+        return self.sent_packets < LEAST_SHARE * self.udp_a_second * self.sending_seconds
 
     @property
     def is_whole(self) -> bool:
@@ -74,11 +88,15 @@ class Mark:
     Attributes:
         sent: sender and receiver to how many packets; a sender that starts anew has another name.
         connects, breaks: the same of TCP.
+        sender_seconds: each sender's own clock.
+        seconds: this machine's, monotonic like theirs.
     """
 
     sent: Mapping[Key, int]
     connects: Mapping[Key, int]
     breaks: Mapping[Key, int]
+    sender_seconds: Mapping[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
 
 
 class Traffic:
@@ -91,6 +109,9 @@ class Traffic:
         self._programs: list[Conversation] = []
         self._senders: dict[str, str] = {}
         self._starts = 0
+        self._begun: dict[str, float] = {}
+        self._cut_at: dict[str, float] = {}
+        self._silent_since: dict[str, float] = {}
 
     @classmethod
     async def start(
@@ -108,15 +129,20 @@ class Traffic:
         traffic = cls(running, udp_a_second, tick_seconds)
         names = [node.name for node in running.layout.topology.nodes]
         traffic._programs = list(await asyncio.gather(*(traffic._begin(name) for name in names)))
-        await traffic._ask_all({"op": "start"})
+        await asyncio.gather(*(traffic._begin_to_send(one) for one in traffic._programs))
         await traffic._await_all()
         return traffic
 
     async def _begin(self, name: str) -> Conversation:
         nodes = self._running.layout.topology.nodes
         node = self._running.layout.topology.node(name)
-        # The second pod, so that probes from the first do not meet it.
-        targets = {n.name: str(n.pods[1].newest_address) for n in nodes if n is not node}
+        # The second pod, so that probes from the first do not meet it. Where pods have both
+        # families, UDP goes by the one and TCP by the other.
+        targets = {
+            n.name: (str(n.pods[1].newest_address), str(n.pods[1].address.ip))
+            for n in nodes
+            if n is not node
+        }
         self._starts += 1
         self._senders[name] = f"{name}#{self._starts}"
         options = {
@@ -128,11 +154,17 @@ class Traffic:
         words = [node.pods[1].namespace, json.dumps(options)]
         return await Conversation.start(self._running.remote(name), "traffic.py", words)
 
+    async def _begin_to_send(self, program: Conversation) -> None:
+        answer = await program.ask({"op": "start"})
+        self._begun[self._senders[program.node]] = answer["now"]
+
     async def rejoin(self, name: str) -> None:
-        """A node that was forgotten is back: it listens and sends anew."""
+        """A node that was forgotten is back: it listens and sends as soon as it has its pod."""
         program = await self._begin(name)
+        if name in self._cut_at:
+            self._silent_since[self._senders[name]] = self._cut_at.pop(name)
+        await self._begin_to_send(program)
         self._programs.append(program)
-        await program.ask({"op": "start"})
 
     async def _await_all(self) -> None:
         async def condition() -> bool:
@@ -147,7 +179,14 @@ class Traffic:
 
     def forget(self, node: str) -> None:
         """A node lost its power and its program with it: it neither sends nor tells any more."""
-        self._programs = [program for program in self._programs if program.node != node]
+        left = [program for program in self._programs if program.node != node]
+        if len(left) < len(self._programs):
+            self._cut_at[node] = time.monotonic()
+        self._programs = left
+
+    def dismiss(self, node: str) -> None:
+        """A node that was forgotten is gone for good: who comes under its name is another one."""
+        self._cut_at.pop(node, None)
 
     async def measure(self) -> tuple[PairLoss, ...]:
         """What has been lost so far, of what had been sent half a second ago; goes on sending."""
@@ -173,6 +212,7 @@ class Traffic:
             self._ask_all({"op": "hush"}), self._ask_all({"op": "report", "totals": {}})
         )
         named = [(self._senders[p.node], p.node) for p in self._programs]
+        seconds = time.monotonic()
         sent: dict[Key, int] = {}
         connects: dict[Key, int] = {}
         breaks: dict[Key, int] = {}
@@ -180,7 +220,8 @@ class Traffic:
             sent |= {(sender, target): n for target, n in answer["sent"].items()}
             connects |= {(sender, target): n for target, n in answer["connects"].items()}
             breaks |= {(name, node): s["breaks"] for name, s in report["streams"].items()}
-        return Mark(sent, connects, breaks)
+        clocks = {sender: a["now"] for (sender, _), a in zip(named, answers, strict=True)}
+        return Mark(sent, connects, breaks, clocks, seconds)
 
     async def _losses(self, sent: list[dict[str, Any]]) -> tuple[PairLoss, ...]:
         named = [self._senders[p.node] for p in self._programs]
@@ -189,7 +230,8 @@ class Traffic:
         for sender, answer in zip(named, sent, strict=True):
             total |= {(sender, target): n for target, n in answer["sent"].items()}
             connects |= {(sender, target): n for target, n in answer["connects"].items()}
-        return await self.losses_between(Mark({}, {}, {}), Mark(total, connects, {}))
+        clocks = {sender: answer["now"] for sender, answer in zip(named, sent, strict=True)}
+        return await self.losses_between(Mark({}, {}, {}), Mark(total, connects, {}, clocks))
 
     async def losses_between(self, begin: Mark, end: Mark) -> tuple[PairLoss, ...]:
         """What was lost of what was sent between two moments, the later one half a second ago or
@@ -201,7 +243,7 @@ class Traffic:
         while True:
             losses = await self._ask_losses(begin, end)
             if time.monotonic() > until or not any(loss.is_last_missing for loss in losses):
-                return losses
+                return await self._with_times(losses, begin, end)
             await asyncio.sleep(0.5)
 
     async def _ask_losses(self, begin: Mark, end: Mark) -> tuple[PairLoss, ...]:
@@ -216,6 +258,36 @@ class Traffic:
             report = await receiver.ask(order)
             losses += [_pair_loss(key, begin, end, report, self._udp_a_second) for key in keys]
         return tuple(losses)
+
+    async def _with_times(
+        self, losses: tuple[PairLoss, ...], begin: Mark, end: Mark
+    ) -> tuple[PairLoss, ...]:
+        """The same, and when what was lost had been sent: asked of those who sent it."""
+        programs = {program.node: program for program in self._programs}
+        found = []
+        for loss in losses:
+            sender = self._senders[loss.source]
+            is_new = sender not in begin.sender_seconds
+            since = self._begun[sender] if is_new else begin.sender_seconds[sender]
+            edges = [edge for first, last in loss.lost_ranges for edge in (first, last + 1)]
+            answer = await programs[loss.source].ask({"op": "when", "numbers": [0, *edges]})
+            ahead = time.monotonic() - answer["now"]
+            first, *times = [moment + ahead for moment in answer["at"]]
+            lost = list(zip(times[::2], times[1::2], strict=True))
+            if is_new and sender in self._silent_since:
+                lost = with_silence(lost, self._silent_since[sender], first)
+            lasted = end.sender_seconds[sender] - since
+            found.append(replace(loss, lost_seconds=tuple(lost), sending_seconds=lasted))
+        return tuple(found)
+
+
+def with_silence(
+    lost: Sequence[tuple[float, float]], cut_at: float, first_sent: float
+) -> list[tuple[float, float]]:
+    """What a sender's successor lost, and the time from the cut to its first packet that came."""
+    if lost and lost[0][0] <= first_sent:
+        return [(cut_at, lost[0][1]), *lost[1:]]
+    return [(cut_at, first_sent), *lost]
 
 
 def _pair_loss(

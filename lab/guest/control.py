@@ -4,7 +4,7 @@ A packet socket writes below both. This is the control of every "nothing in clea
 see this frame. It is addressed to nobody: a locally administered MAC that no card has, and an
 address of the underlay that no node has.
 
-    control.py SOURCE_ADDRESS DESTINATION_ADDRESS
+    control.py SOURCE_ADDRESS DESTINATION_ADDRESS PORT
 """
 
 import socket
@@ -13,7 +13,6 @@ import sys
 
 _ETHERTYPE_IPV4, _ETHERTYPE_IPV6 = 0x0800, 0x86DD
 _UDP = 17
-_GENEVE_PORT = 6081
 _PAYLOAD = b"geneveil: a control frame, in clear on purpose"
 
 
@@ -22,7 +21,7 @@ def main() -> None:
     source, destination = (socket.inet_pton(family, text) for text in sys.argv[1:3])
     # RFC 8926: version 0, no options, protocol type 0x6558 (Ethernet), VNI 0.
     geneve = struct.pack("!BBHI", 0, 0, 0x6558, 0) + _PAYLOAD
-    udp = struct.pack("!HHHH", 40000, _GENEVE_PORT, 8 + len(geneve), 0) + geneve
+    udp = struct.pack("!HHHH", 40000, int(sys.argv[3]), 8 + len(geneve), 0) + geneve
     if family == socket.AF_INET6:
         ethertype, packet = _ETHERTYPE_IPV6, ipv6_packet(source, destination, udp)
     else:

@@ -5,11 +5,13 @@ came. TCP: one connection to each target that is never closed, numbered chunks a
 receiver notes breaks and the longest silence. Times are monotonic, so that a clock that jumps years
 ahead changes nothing here.
 
-    traffic.py NAMESPACE {"name": "node1", "targets": {"node2": ADDRESS, ...}, "udp_a_second": 500}
+    traffic.py NAMESPACE {"name": "node1", "targets": {"node2": [UDP_ADDRESS, TCP_ADDRESS], ...},
+        "udp_a_second": 500}
 
-Listens from the start; {"op": "start"} begins to send, {"op": "stop"} ends it, {"op": "report"}
-tells, {"op": "sent"} says what was sent so far, {"op": "hush"} too, and counts silences anew. JSON,
-one object a line.
+Waits for the namespace, so that it can be started while the guest still boots. Listens from the
+start; {"op": "start"} begins to send, {"op": "stop"} ends it, {"op": "report"} tells,
+{"op": "sent"} says what was sent so far, {"op": "hush"} too, and counts silences anew,
+{"op": "when"} says when numbered packets were sent. JSON, one object a line.
 Standard library only.
 """
 
@@ -20,7 +22,10 @@ import socket
 import struct
 import sys
 import time
+from array import array
+from bisect import bisect_right
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 UDP_PORT, TCP_PORT = 7101, 7102
@@ -34,6 +39,7 @@ _TCP_CHUNK_BYTES = 512
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
 _HEADER = struct.Struct("!16sQ")
 _RETRY_SECONDS = 0.2
+_NAMESPACE_SECONDS = 0.02
 
 
 class Flow:
@@ -87,11 +93,30 @@ class Stream:
         self.chunks += 1
 
 
+class Bursts:
+    """When packets were sent. All targets get the same numbers at the same time."""
+
+    def __init__(self) -> None:
+        self.firsts = array("Q")
+        self.moments = array("d")
+        self.sent = 0
+
+    def note(self, packets: int, now: float) -> None:
+        self.firsts.append(self.sent)
+        self.moments.append(now)
+        self.sent += packets
+
+    def when(self, number: int, now: float) -> float:
+        """When that packet was sent; `now` for one that was not yet."""
+        index = bisect_right(self.firsts, number) - 1
+        return self.moments[index] if index >= 0 and number < self.sent else now
+
+
 class Traffic:
     def __init__(
         self,
         name: str,
-        targets: dict[str, str],
+        targets: dict[str, list[str]],
         udp_a_second: int,
         tick_seconds: float = _TICK_SECONDS,
     ) -> None:
@@ -100,6 +125,7 @@ class Traffic:
         self.targets = targets
         self.udp_a_second = udp_a_second
         self.sent = dict.fromkeys(targets, 0)
+        self.bursts = Bursts()
         self.send_errors: dict[str, int] = dict.fromkeys(targets, 0)
         self.sent_chunks = dict.fromkeys(targets, 0)
         self.connects = dict.fromkeys(targets, 0)
@@ -138,7 +164,7 @@ class Traffic:
 
     async def send_datagrams(self) -> None:
         outgoing = {}
-        for target, address in self.targets.items():
+        for target, (address, _) in self.targets.items():
             family = socket.AF_INET6 if ":" in address else socket.AF_INET
             outgoing[target] = socket.socket(family, socket.SOCK_DGRAM)
             outgoing[target].setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, 8 << 20)
@@ -148,8 +174,11 @@ class Traffic:
         done = 0
         while self.sending:
             due = int((time.monotonic() - begun) * self.udp_a_second)
-            for _ in range(min(due - done, _LARGEST_BURST)):
-                for target, address in self.targets.items():
+            packets = min(due - done, _LARGEST_BURST)
+            if packets:
+                self.bursts.note(packets, time.monotonic())
+            for _ in range(packets):
+                for target, (address, _) in self.targets.items():
                     packet = _HEADER.pack(name, self.sent[target]) + padding
                     try:
                         outgoing[target].sendto(packet, (address, UDP_PORT))
@@ -165,7 +194,7 @@ class Traffic:
         name = self.name.encode()
         while self.sending:
             try:
-                _, writer = await asyncio.open_connection(self.targets[target], TCP_PORT)
+                _, writer = await asyncio.open_connection(self.targets[target][1], TCP_PORT)
                 self.connects[target] += 1
                 while self.sending:
                     writer.write(_HEADER.pack(name, self.sent_chunks[target]) + padding)
@@ -210,7 +239,7 @@ class Traffic:
     def obey(self, order: dict[str, Any]) -> dict[str, Any]:
         if order["op"] == "start":
             self.send()
-            return {}
+            return {"now": time.monotonic()}
         if order["op"] == "stop":
             self.sending = False
         if order["op"] == "hush":
@@ -218,6 +247,7 @@ class Traffic:
                 stream.longest_silence_seconds = 0.0
         if order["op"] in ("stop", "sent", "hush"):
             return {
+                "now": time.monotonic(),
                 "sent": self.sent,
                 "send_errors": self.send_errors,
                 "chunks": self.sent_chunks,
@@ -225,11 +255,17 @@ class Traffic:
             }
         if order["op"] == "report":
             return self.report(order["totals"], order.get("firsts", {}))
+        if order["op"] == "when":
+            now = time.monotonic()
+            return {"now": now, "at": [self.bursts.when(n, now) for n in order["numbers"]]}
         raise ValueError(f"unknown op {order['op']!r}")
 
 
 async def main(make: Callable[..., Traffic] = Traffic) -> None:
-    handle = os.open(f"/run/netns/{sys.argv[1]}", os.O_RDONLY)
+    namespace = Path("/run/netns") / sys.argv[1]
+    while not namespace.exists():
+        time.sleep(_NAMESPACE_SECONDS)
+    handle = os.open(namespace, os.O_RDONLY)
     os.setns(handle)  # type: ignore[attr-defined]  # Python 3.12
     traffic = make(**json.loads(sys.argv[2]))
     await traffic.run()

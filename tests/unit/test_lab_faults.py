@@ -8,18 +8,12 @@ import pytest
 from lab import belongings
 from lab.control_plane import KUBERNETES
 from lab.errors import LabError
-from lab.fault import Belonging, Fault, Keeps, codes
-from lab.fault_play import (
-    FaultOutcome,
-    judge_losses,
-    judge_says,
-    judge_spis,
-    logged_codes,
-    recovery_seconds,
-)
+from lab.fault import Belonging, Fault, Keeps, codes, recast
+from lab.fault_kernel import judge_policies, judge_spis, parse_policies, parse_states
+from lab.fault_rules import FaultOutcome, judge_losses, judge_says, logged_codes, recovery_seconds
 from lab.fault_table import BEGIN, END, fault_row, fault_table, fault_tables, merge_row, with_table
 from lab.stage import Stage
-from lab.traffic import Mark, PairLoss
+from lab.traffic import Mark, PairLoss, with_silence
 
 TOP = Path(__file__).parents[2]
 
@@ -31,14 +25,27 @@ def make(**changes: object) -> Fault:
     return Fault(**{"name": "f", "title": "F", "inject": _nothing, **changes})  # type: ignore[arg-type]
 
 
+RATE = 200
+
+
 def loss(source: str, destination: str, *ranges: tuple[int, int], **changes: object) -> PairLoss:
+    """1,000 packets, or as many as are said, sent from second 0 on."""
     lost = sum(last - first + 1 for first, last in ranges)
-    fields = {"tcp_breaks": 0, "tcp_connects": 1, "longest_silence_seconds": 0.1} | changes
-    return PairLoss(source, destination, 1000, lost, ranges, udp_a_second=200, **fields)  # type: ignore[arg-type]
+    fields = {"tcp_breaks": 0, "tcp_connects": 1, "longest_silence_seconds": 0.1}
+    seconds = tuple((first / RATE, (last + 1) / RATE) for first, last in ranges)
+    times = {"lost_seconds": seconds, "sending_seconds": 5.0, "sent_packets": 1000}
+    values = fields | times | {"lost_packets": lost, "lost_ranges": ranges} | changes
+    return PairLoss(source, destination, udp_a_second=RATE, **values)  # type: ignore[arg-type]
 
 
-def outcome(fault: Fault, *losses: PairLoss, clear: int = 0, recovery: float = 0) -> FaultOutcome:
-    return FaultOutcome(fault, clear, losses, recovery, {}, 1.0, 200, ())
+def outcome(
+    fault: Fault,
+    *losses: PairLoss,
+    clear: int = 0,
+    recovery: float = 0,
+    nodes: tuple[str, ...] = (),
+) -> FaultOutcome:
+    return FaultOutcome(fault, nodes, clear, losses, recovery, {}, 1.0)
 
 
 def test_a_node_touches_all_its_pairs_and_a_pair_both_its_directions() -> None:
@@ -77,11 +84,52 @@ def test_with_slack_only_what_may_take_time_may_take_more() -> None:
     assert len(judge_losses(untouched, slack=4)) == 2
 
 
+def test_what_must_lose_nothing_is_given_no_slack() -> None:
+    fault = make(renews=("node1",), most_outage_seconds=None)
+    assert judge_losses(outcome(fault, loss("node1", "node2", (7, 7))), slack=4) != []
+
+
+def test_a_pair_that_sent_hardly_anything_proves_nothing() -> None:
+    fault = make(touches=("node1",))
+    busy, silent = loss("node1", "node2", sent_packets=300), loss("node1", "node2", sent_packets=9)
+    assert judge_losses(outcome(fault, busy)) == []
+    assert "sent hardly anything" in judge_losses(outcome(fault, silent))[0]
+    assert (
+        "sent hardly anything"
+        in judge_losses(outcome(fault, loss("node2", "node3", sent_packets=0)))[0]
+    )
+
+
+def test_a_pair_without_traffic_is_missed() -> None:
+    there = loss("node1", "node2")
+    judged = judge_losses(outcome(make(), there, nodes=("node1", "node2")))
+    assert judged == ["no traffic from node2 to node1"]
+
+
+def test_an_outage_lasts_as_long_as_it_lasted_however_many_packets_that_were() -> None:
+    fault = make(touches=("node1",), most_outage_seconds=10.0)
+    slow = loss("node1", "node2", (100, 199), lost_seconds=((10.0, 21.0),))
+    assert outcome(fault, slow).outage_seconds == 11.0
+    assert "out for 11.00 s" in judge_losses(outcome(fault, slow))[0]
+
+
+def test_the_rate_is_what_was_sent() -> None:
+    assert outcome(make(), loss("node1", "node2", sent_packets=500)).udp_a_second == 100
+    assert outcome(make()).udp_a_second == 0
+
+
 def test_recovery_is_from_the_moment_to_the_last_lost_packet() -> None:
-    moment = Mark({("node1#1", "node2"): 100, ("node3#1", "node2"): 0}, {}, {})
+    moment = Mark({}, {}, {}, {}, seconds=0.5)
     losses = [loss("node1", "node2", (50, 60), (300, 499)), loss("node3", "node2", (0, 999))]
     assert recovery_seconds(make(touches=("node1",)), losses, moment) == 2.0
     assert recovery_seconds(make(touches=("node1",)), [loss("node1", "node2")], moment) == 0
+    assert recovery_seconds(make(touches=("node1",)), [loss("node1", "node2", (0, 9))], moment) == 0
+
+
+def test_a_sender_that_was_cut_is_out_until_its_heir_gets_something_through() -> None:
+    assert with_silence([], 10.0, 40.0) == [(10.0, 40.0)]
+    assert with_silence([(40.0, 43.0), (50.0, 51.0)], 10.0, 40.0) == [(10.0, 43.0), (50.0, 51.0)]
+    assert with_silence([(50.0, 51.0)], 10.0, 40.0) == [(10.0, 40.0), (50.0, 51.0)]
 
 
 LOG = """level=error event="it is gone" code=charon-away subject=charon remedy="start it"
@@ -121,6 +169,64 @@ def test_spis_are_compared_as_far_as_the_fault_says(keeps: Keeps, broken: int) -
     assert judge_spis(fault, ADDRESSES, before, before) == []
 
 
+def test_what_loses_nothing_may_still_have_new_sas() -> None:
+    before = {"node1": {("1", "2", "0xa")}, "node3": {("3", "2", "0xb")}}
+    after = {"node1": {("1", "2", "0xc")}, "node3": {("3", "2", "0xd")}}
+    (broken,) = set(judge_spis(make(renews=("node1",)), ADDRESSES, before, after)[:1])
+    assert broken.startswith("node3")
+
+
+STATES = """src 192.0.2.1 dst 192.0.2.2
+\tproto esp spi 0xc1 reqid 7 mode transport
+\treplay-window 0
+src 203.0.113.1 dst 203.0.113.2
+\tproto esp spi 0x0f0e0d0c reqid 4242 mode tunnel
+"""
+POLICIES = """src 192.0.2.1/32 dst 192.0.2.2/32 proto udp dport 6081
+\tdir out priority 366847
+\ttmpl src 0.0.0.0 dst 0.0.0.0
+\t\tproto esp spi 0xc1 reqid 7 mode transport
+src 203.0.113.1/32 dst 203.0.113.2/32
+\tdir out priority 4242
+\ttmpl src 203.0.113.1 dst 203.0.113.2
+\t\tproto esp reqid 4242 mode tunnel
+src 2001:db8:2::1/128 dst 2001:db8:2::2/128 proto udp sport 1
+\tdir in priority 1
+"""
+OURS = {"192.0.2.1", "192.0.2.2", "2001:db8:2::1", "2001:db8:2::2"}
+
+
+def test_what_ip_says_is_read_as_far_as_it_is_of_the_underlay() -> None:
+    assert parse_states(STATES, OURS) == {("192.0.2.1", "192.0.2.2", "0xc1")}
+    found = sorted(parse_policies(POLICIES, OURS))
+    assert [one[:2] for one in found] == [
+        ("192.0.2.1", "192.0.2.2"),
+        ("2001:db8:2::1", "2001:db8:2::2"),
+    ]
+    assert "dport 6081 dir out priority 366847 tmpl" in found[0][2]
+
+
+def test_policies_are_compared_where_spis_are() -> None:
+    before = {"node3": {("3", "2", "dir out priority 1")}}
+    after = {"node3": {("3", "2", "dir out priority 2")}}
+    gone: dict[str, set[tuple[str, str, str]]] = {"node3": set()}
+    assert len(judge_policies(make(keeps=Keeps.ALL), ADDRESSES, before, after)) == 2
+    assert len(judge_policies(make(keeps=Keeps.ALL), ADDRESSES, before, gone)) == 1
+    assert judge_policies(make(keeps=Keeps.ALL), ADDRESSES, before, before) == []
+    assert judge_policies(make(touches=("node2",)), ADDRESSES, before, after) == []
+    assert judge_policies(make(keeps=Keeps.NONE), ADDRESSES, before, after) == []
+    assert judge_policies(make(keeps=Keeps.ALL), ADDRESSES, before, {}) == []  # it was removed
+
+
+def test_another_cast_is_another_node_all_through() -> None:
+    fault = make(
+        touches=("node1", "node1-node2"), renews=("node3",), says=codes(["node1"], "peer-down")
+    )
+    other = recast(fault, {"node1": "node2", "node2": "node3", "node3": "node1"})
+    assert (other.touches, other.renews) == (("node2", "node2-node3"), ("node1",))
+    assert other.says == codes(["node2"], "peer-down")
+
+
 def test_others_things_must_be_there_and_stay() -> None:
     key = ("node1", Belonging.XFRM)
     assert belongings.changes({key: "a"}, {key: "a"}) == []
@@ -147,11 +253,11 @@ def test_what_was_played_on_kubernetes_is_a_table_of_its_own(tmp_path: Path) -> 
     page.write_text(f"{BEGIN}\n{END}\n")
     fault = make(touches=("node1",))
     old = fault_row("s", outcome(fault, loss("node1", "node2", (0, 9))))
-    del old["control_plane"]
+    del old["control_plane"], old["asked_udp_a_second"]
     record.write_text(json.dumps([old]))
     merge_row(record, fault_row("s", outcome(fault, loss("node1", "node2", (0, 4))), KUBERNETES))
     above, below = page.read_text().split("\nOn Kubernetes:\n")
-    assert "| F | 0 | – | 10 |" in above
+    assert "| F | 0 | – | 10 | 0.05 s | 0.00 s | (200) |" in above
     assert "| F | 0 | – | 5 |" in below
     assert below.count("| fault |") == above.count("| fault |") == 1
 

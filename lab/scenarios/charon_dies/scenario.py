@@ -4,13 +4,15 @@ import re
 
 from lab.daemons import keep_charon_away, let_charon_back, signal_charon
 from lab.deadline import wait_until
-from lab.fault import Belonging, Fault, Keeps, codes
+from lab.fault import Belonging, Fault, Keeps, Part, codes
 from lab.stage import Stage
 
 TITLE = "charon is stopped, killed, away for a while, made to stand still"
 NODES = 3
 _OUR_SA = re.compile(r"^src (?:192\.0\.2\.|2001:db8:2:).*\n.*spi 0x([0-9a-f]{8}) ", re.MULTILINE)
 _ITS_MEMORY = frozenset({Belonging.CHARON})
+_CLAIMS = frozenset({Part.CHARON})
+_ALL = ("node1", "node2", "node3")
 
 
 async def _terminate(stage: Stage) -> None:
@@ -43,8 +45,12 @@ async def _continue(stage: Stage) -> None:
 
 
 async def _orphans_go(stage: Stage) -> None:
+    await await_no_orphans(stage, "node1")
+
+
+async def await_no_orphans(stage: Stage, node: str) -> None:
     """The kernel's SAs that the dead charon left end, and no other."""
-    remote = stage.running.remote("node1")
+    remote = stage.remote(node)
 
     async def gone() -> bool:
         listed = await remote.check("swanctl --list-sas --uri unix:///run/charon.vici")
@@ -62,32 +68,33 @@ FAULTS = (
         "charon: SIGKILL, restarted at once",
         _kill,
         _orphans_go,
-        touches=("node1",),
+        renews=("node1",),
         hold_seconds=2,
         says=codes(["node1"], "peer-carried-over"),
-        most_outage_seconds=1.0,
         takes=_ITS_MEMORY,
         is_short=True,
+        claims=_CLAIMS,
     ),
     Fault(
         "charon_killed_and_away",
         "charon: SIGKILL, away for 30 s",
         _keep_away,
         _let_back,
-        touches=("node1",),
+        renews=("node1",),
         hold_seconds=30,
         says=codes(["node1"], "charon-away") | codes(["node2", "node3"], "peer-silent"),
-        most_outage_seconds=1.0,
         takes=_ITS_MEMORY,
+        claims=_CLAIMS,
     ),
     Fault(
         "charon_killed_everywhere",
         "charon: SIGKILL on every node at once",
         _kill_all,
-        touches=("node1", "node2", "node3"),
+        renews=_ALL,
         hold_seconds=12,
-        most_outage_seconds=1.0,
+        says=codes(_ALL, "peer-carried-over"),
         takes=_ITS_MEMORY,
+        claims=_CLAIMS,
     ),
     Fault(
         "charon_terminated",
@@ -95,9 +102,12 @@ FAULTS = (
         _terminate,
         touches=("node1",),
         hold_seconds=5,
+        says=codes(["node2", "node3"], "peer-down"),
         # Aim: 1. Its start, the agent's load and a handshake take twice that on a busy machine.
         most_outage_seconds=2.0,
+        most_recovery_seconds=3.0,
         takes=_ITS_MEMORY,
+        claims=_CLAIMS,
     ),
     Fault(
         "charon_stands_still",
@@ -107,5 +117,6 @@ FAULTS = (
         hold_seconds=60,
         says=codes(["node1"], "charon-away") | codes(["node2", "node3"], "peer-silent"),
         keeps=Keeps.ALL,
+        claims=_CLAIMS,
     ),
 )

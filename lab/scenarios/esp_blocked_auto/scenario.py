@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from lab.daemons import signal_agent, start_agent
+from lab.daemons import renew_agent, signal_agent
 from lab.deadline import wait_until
 from lab.esp_blocks import block_esp, unblock_esp
 from lab.fault import Fault, Step
@@ -17,8 +17,8 @@ _OUTAGE_SECONDS = 20.0
 
 
 async def _peer(stage: Stage, node: str, peer: str) -> dict[str, Any]:
-    status = await stage.status(node)
-    return next(p for p in status["peers"] if p["chassis"] == peer)
+    status = await stage.status(stage.at(node))
+    return next(p for p in status["peers"] if p["chassis"] == stage.at(peer))
 
 
 def _block(*directions: tuple[str, str]) -> Step:
@@ -56,7 +56,7 @@ def _unblock(*nodes: str) -> Step:
 async def _both_and_an_agent_dies(stage: Stage) -> None:
     await _block(("node1", "node2"), ("node2", "node1"))(stage)
     await signal_agent(stage, "node2", "KILL")
-    await start_agent(stage, "node2")
+    await renew_agent(stage, "node2")
 
 
 FAULTS = (
@@ -66,6 +66,7 @@ FAULTS = (
         _both_and_an_agent_dies,
         _unblock("node1", "node2"),
         touches=("node1-node2",),
+        is_long=True,
         hold_seconds=10.0,
         says={"node2": frozenset({"esp-blocked"})},
         most_outage_seconds=_OUTAGE_SECONDS,
@@ -78,6 +79,7 @@ FAULTS = (
         _block(("node1", "node2")),
         _unblock("node2"),
         touches=("node1-node2",),
+        is_long=True,
         hold_seconds=5.0,
         says={"node2": frozenset({"esp-blocked"})},
         most_outage_seconds=_OUTAGE_SECONDS,
@@ -89,6 +91,7 @@ FAULTS = (
         _block(("node2", "node1")),
         _unblock("node1"),
         touches=("node1-node2",),
+        is_long=True,
         hold_seconds=5.0,
         most_outage_seconds=_OUTAGE_SECONDS,
         most_recovery_seconds=0.5,

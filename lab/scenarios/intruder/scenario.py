@@ -25,7 +25,7 @@ _WELL_SECONDS = 150.0
 
 
 async def _dropped(stage: Stage) -> int:
-    text = await stage.running.remote(_VICTIM).run("geneveil guard show -o json")
+    text = await stage.remote(_VICTIM).run("geneveil guard show -o json")
     return int(json.loads(text.stdout)["counters"]["cleartext_in"]["packets"])
 
 
@@ -37,11 +37,10 @@ class _Injection:
         self.sending: asyncio.Task[None] | None = None
 
     async def begin(self, stage: Stage) -> None:
-        topology = stage.running.layout.topology
-        victim = topology.node(_VICTIM)
+        victim = stage.node(_VICTIM)
         pod = victim.pods[0]
         path = await intruder.read_path(stage.running, victim, pod)
-        frame = intruder.forge_geneve(topology.node(_CLAIMED), victim, pod, path)
+        frame = intruder.forge_geneve(stage.node(_CLAIMED), victim, pod, path)
         self.dropped = await _dropped(stage)
         self.received = await intruder.unclaimed_udp(stage.running, pod)
         self.on_wire = await asyncio.to_thread(stage.count_frames, _FROM_INTRUDER)
@@ -59,13 +58,13 @@ class _Injection:
         await wait_until(all_dropped, f"{_VICTIM}'s guard to drop all {_ROUNDS} frames", _SECONDS)
         on_wire = await asyncio.to_thread(stage.count_frames, _FROM_INTRUDER)
         assert on_wire == self.on_wire + _ROUNDS, "the witness did not see what was injected"
-        pod = stage.running.layout.topology.node(_VICTIM).pods[0]
+        pod = stage.node(_VICTIM).pods[0]
         received = await intruder.unclaimed_udp(stage.running, pod)
         assert received == self.received, f"the pod got {received - self.received} forged packets"
 
 
 async def _counted(stage: Stage, name: str) -> int:
-    text = await stage.running.remote(_VICTIM).check("cat /proc/net/xfrm_stat")
+    text = await stage.remote(_VICTIM).check("cat /proc/net/xfrm_stat")
     return next(int(line.split()[1]) for line in text.splitlines() if line.split()[0] == name)
 
 
@@ -78,7 +77,7 @@ def _ahead(frame: bytes) -> bytes:
 def _esp(counter: str, *, forged: bool) -> Step:
     async def begin(stage: Stage) -> None:
         layout = stage.running.layout
-        ends = layout.topology.node(_CLAIMED), layout.topology.node(_VICTIM)
+        ends = stage.node(_CLAIMED), stage.node(_VICTIM)
         recent = CaptureSlice(layout.capture)
         frames: list[bytes] = []
 
@@ -113,6 +112,7 @@ FAULTS = (
         says={_VICTIM: frozenset({"cleartext-in-grows"})},
         keeps=Keeps.ALL,
         well_seconds=_WELL_SECONDS,
+        is_long=True,
     ),
     Fault(
         "esp_replayed",
@@ -130,5 +130,6 @@ FAULTS = (
         says={_VICTIM: frozenset({"esp-forged"})},
         keeps=Keeps.ALL,
         well_seconds=_WELL_SECONDS,
+        is_long=True,
     ),
 )

@@ -18,9 +18,7 @@ _FRAGMENTS = "ip[6:2] & 0x3fff != 0"
 
 
 async def _set_mtu(stage: Stage, mtu_bytes: int) -> None:
-    await stage.running.remote("node1").check(
-        f"ip link set dev {UNDERLAY_INTERFACE} mtu {mtu_bytes}"
-    )
+    await stage.remote("node1").check(f"ip link set dev {UNDERLAY_INTERFACE} mtu {mtu_bytes}")
 
 
 async def _ping(
@@ -39,8 +37,8 @@ async def _ping(
 
 async def _forget_path_mtu(stage: Stage) -> None:
     """What a pod heard about the path's MTU would hold for ten minutes."""
-    pod = stage.nodes[0].pods[1]
-    await stage.running.remote("node1").check(f"ip -n {pod.namespace} route flush cache")
+    pod = stage.node("node1").pods[1]
+    await stage.remote("node1").check(f"ip -n {pod.namespace} route flush cache")
 
 
 def _lower(mtu_bytes: int) -> Step:
@@ -48,7 +46,7 @@ def _lower(mtu_bytes: int) -> Step:
 
     async def inject(stage: Stage) -> None:
         full = stage.running.layout.cluster.pod_mtu_bytes
-        here, there = stage.nodes[:2]
+        here, there = stage.node("node1"), stage.node("node2")
         wire = CaptureSlice(stage.running.layout.capture)
         assert (await _ping(stage, here, there, full, may_fragment=False))[0] == _PINGS
         await _set_mtu(stage, mtu_bytes)
@@ -71,7 +69,7 @@ async def _raise(stage: Stage) -> None:
     await _set_mtu(stage, UNDERLAY_MTU_BYTES)
     await _forget_path_mtu(stage)
     full = stage.running.layout.cluster.pod_mtu_bytes
-    here, there = stage.nodes[:2]
+    here, there = stage.node("node1"), stage.node("node2")
     answered, said = await _ping(stage, here, there, full, may_fragment=False)
     assert answered == _PINGS, said
 

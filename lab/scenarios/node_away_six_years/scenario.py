@@ -35,8 +35,15 @@ async def _await_told(stage: Stage) -> None:
             values = json.loads(done.stdout)["health"]
         except (ValueError, KeyError):
             return False
-        return any("operator token" in value.get("remedy", "") for value in values)
+        return any(
+            value["code"] == "certificate-expired" and "operator token" in value["remedy"]
+            for value in values
+        )
 
     await wait_until(
-        told, "node3 to say that it needs a token", 60, explain=lambda: last[:600], poll_seconds=0.5
+        told,
+        "node3 to say that its certificate has ended and what it needs",
+        60,
+        explain=lambda: last[:600],
+        poll_seconds=0.5,
     )

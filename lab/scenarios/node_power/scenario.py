@@ -1,5 +1,7 @@
 """A node loses its power and boots again; a node is rebooted in good order."""
 
+import json
+
 from lab.bringup import await_wired
 from lab.fault import Belonging, Fault, Keeps, codes
 from lab.stage import Stage
@@ -7,7 +9,10 @@ from lab.stage import Stage
 TITLE = "A node's power is cut, and a node is rebooted"
 NODES = 3
 _OFF_SECONDS = 22.0
-"""Longer than a dead peer stays unnoticed."""
+"""Longer than a peer may be silent unnamed, 10 s, and shorter than one may be dead unnoticed."""
+
+_LONG_OFF_SECONDS = 100.0
+"""Longer than that too: its SAs end after 77 s."""
 
 _BOOT_SECONDS = 30.0
 _STOP = (
@@ -20,19 +25,36 @@ _STOP = (
 
 
 async def _cut(stage: Stage) -> None:
-    await stage.power_off("node2")
+    await stage.power_off(stage.at("node2"))
 
 
 async def _shut_down(stage: Stage) -> None:
-    await stage.running.remote("node2").check(_STOP)
-    await stage.power_off("node2")
+    await stage.remote("node2").check(_STOP)
+    await stage.power_off(stage.at("node2"))
 
 
 async def _boot(stage: Stage) -> None:
-    await stage.power_on("node2")
-    await await_wired(stage.running, stage.running.layout.topology.node("node2"))
+    await boot_under_traffic(stage, "node2")
+
+
+async def boot_under_traffic(stage: Stage, part: str) -> None:
+    """Boot a node whose pod sends as soon as it is there: before OVN has wired it, before the agent
+    runs. What its switch lets through then meets the guard."""
+    node = stage.node(part)
+    await stage.power_on(node.name, until="network")
     assert stage.traffic is not None
-    await stage.traffic.rejoin("node2")
+    await stage.traffic.rejoin(node.name)
+    await stage.running.reached(node.name, "services")
+    await await_wired(stage.running, node)
+    await _note_what_the_guard_stopped(stage, node.name)
+
+
+async def _note_what_the_guard_stopped(stage: Stage, name: str) -> None:
+    text = (await stage.running.remote(name).run("geneveil guard show -o json")).stdout
+    dropped = int(json.loads(text)["counters"]["cleartext_out"]["packets"])
+    stage.note(
+        f"{name} booted: its guard has stopped {dropped} packets that would have left in clear"
+    )
 
 
 FAULTS = (
@@ -47,6 +69,20 @@ FAULTS = (
         keeps=Keeps.UNTOUCHED,
         most_recovery_seconds=_BOOT_SECONDS,
         takes=frozenset(Belonging),
+        is_long=True,
+    ),
+    Fault(
+        "node_off_for_long",
+        f"node: power cut, off for {_LONG_OFF_SECONDS:g} s, booted",
+        _cut,
+        _boot,
+        touches=("node2",),
+        hold_seconds=_LONG_OFF_SECONDS,
+        says=codes(["node1", "node3"], "peer-silent", "peer-down"),
+        keeps=Keeps.UNTOUCHED,
+        most_recovery_seconds=_BOOT_SECONDS,
+        takes=frozenset(Belonging),
+        is_long=True,
     ),
     Fault(
         "node_rebooted",
@@ -59,5 +95,6 @@ FAULTS = (
         keeps=Keeps.UNTOUCHED,
         most_recovery_seconds=_BOOT_SECONDS,
         takes=frozenset(Belonging),
+        is_long=True,
     ),
 )

@@ -2,7 +2,7 @@
 
 from lab.bringup import put_token
 from lab.deadline import wait_until
-from lab.fault import Fault, Keeps, Step
+from lab.fault import Fault, Keeps, Part, Step, codes
 from lab.stage import Stage
 from lab.topology import CENTRAL
 
@@ -20,11 +20,13 @@ def _name(node: str, chassis: str, before: str = "") -> Step:
     holds the node's address, and ovn-controller can make no other while it is there."""
 
     async def step(stage: Stage) -> None:
-        await stage.running.remote(node).check(
-            f"ovs-vsctl set Open_vSwitch . external_ids:system-id={chassis}"
+        await stage.remote(node).check(
+            f"ovs-vsctl set Open_vSwitch . external_ids:system-id={stage.at(chassis)}"
         )
         if before:
-            await stage.running.remote(CENTRAL).check(f"ovn-sbctl --if-exists chassis-del {before}")
+            await stage.remote(CENTRAL).check(
+                f"ovn-sbctl --if-exists chassis-del {stage.at(before)}"
+            )
 
     return step
 
@@ -34,17 +36,17 @@ def _name_with_token(chassis: str, before: str) -> Step:
         await _name("node2", chassis, before)(stage)
 
         async def is_refused() -> bool:
-            found = await stage.status("node2")
+            found = await stage.status(stage.at("node2"))
             return any(
                 value["code"] == "trust-unusable" and "token" in value["remedy"]
                 for value in found["health"]
             )
 
         await wait_until(is_refused, "node2 to say that its name has another certificate", 20)
-        made = await stage.operator("token", chassis)
-        node = stage.running.layout.topology.node("node2")
+        made = await stage.operator("token", stage.at(chassis))
+        node = stage.node("node2")
         put_token(stage.running.layout, node, made["token"])
-        await _await_chassis(stage, chassis)
+        await _await_chassis(stage, stage.at(chassis))
 
     return step
 
@@ -52,7 +54,7 @@ def _name_with_token(chassis: str, before: str) -> Step:
 async def _await_chassis(stage: Stage, chassis: str) -> None:
     async def condition() -> bool:
         for name in ("node1", "node3"):
-            peers = (await stage.status(name))["peers"]
+            peers = (await stage.status(stage.at(name)))["peers"]
             if chassis not in {peer["chassis"] for peer in peers if peer["state"] == "up"}:
                 return False
         return True
@@ -67,24 +69,31 @@ FAULTS = (
         _name("node2", "node9"),
         _name("node2", "node2"),
         hold_seconds=_HOLD_SECONDS,
-        says={"node2": frozenset({"trust-unusable"})},
+        says=codes(["node2"], "trust-unusable"),
         keeps=Keeps.ALL,
+        claims=frozenset({Part.SWITCH, Part.FILES, Part.OPERATOR}),
     ),
     Fault(
         "name_changes_for_good",
         "node: its chassis name changes, a token for the new one is given",
         _name_with_token("node9", "node2"),
         touches=("node2",),
-        says={"node2": frozenset({"trust-unusable"})},
+        says=codes(["node2"], "trust-unusable") | codes(["node1", "node3"], "peer-down"),
         keeps=Keeps.UNTOUCHED,
+        most_outage_seconds=10.0,
+        most_recovery_seconds=20.0,
+        walks=False,
     ),
     Fault(
         "name_changes_again",
         "node: its chassis name changes back, a token is given",
         _name_with_token("node2", "node9"),
         touches=("node2",),
-        says={"node2": frozenset({"trust-unusable"})},
+        says=codes(["node2"], "trust-unusable") | codes(["node1", "node3"], "peer-down"),
         keeps=Keeps.UNTOUCHED,
+        most_outage_seconds=10.0,
+        most_recovery_seconds=20.0,
+        walks=False,
     ),
     Fault(
         "name_claimed_twice",
@@ -93,8 +102,9 @@ FAULTS = (
         _name("node3", "node3", "node2"),
         touches=("node2", "node3"),
         hold_seconds=_HOLD_SECONDS,
-        says={"node3": frozenset({"trust-unusable"})},
+        says=codes(["node3"], "trust-unusable"),
         keeps=Keeps.UNTOUCHED,
+        is_long=True,
         most_recovery_seconds=_BACK_SECONDS,
     ),
 )

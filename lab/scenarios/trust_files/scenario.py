@@ -1,13 +1,16 @@
 """A node's own files of trust go missing, are cut short, are another's, or are damaged."""
 
 from lab.deadline import wait_until
-from lab.fault import Fault, Keeps, Step
+from lab.fault import Fault, Keeps, Part, Step
 from lab.stage import Stage
 
 TITLE = "A node's key, certificate, trust bundle or settings are lost or damaged"
 NODES = 3
 _STATE = "/var/lib/geneveil"
 _HOLD_SECONDS = 6.0
+_BY_OPERATOR = frozenset({Part.FILES, Part.OPERATOR, Part.CLOCK})
+"""What the operator mends needs one that is heard."""
+
 _MAKE_KEY = "openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256"
 
 
@@ -15,7 +18,7 @@ def _break(name: str, command: str) -> Step:
     """Keep a copy of a file, then run a command on it; `$f` is its path."""
 
     async def step(stage: Stage) -> None:
-        await stage.running.remote("node1").check(
+        await stage.remote("node1").check(
             f"set -e; f={_STATE}/{name}; cp -p $f /run/kept; {command}"
         )
 
@@ -25,7 +28,7 @@ def _break(name: str, command: str) -> Step:
 def _restore(name: str) -> Step:
     async def step(stage: Stage) -> None:
         # As a person would: written beside, and moved into its place.
-        await stage.running.remote("node1").check(
+        await stage.remote("node1").check(
             f"cp -p /run/kept {_STATE}/.kept && mv {_STATE}/.kept {_STATE}/{name}"
         )
 
@@ -34,7 +37,7 @@ def _restore(name: str) -> Step:
 
 async def _await_settings(stage: Stage) -> None:
     """Nobody puts them back but the operator."""
-    remote = stage.running.remote("node1")
+    remote = stage.remote("node1")
 
     async def is_back() -> bool:
         return (await remote.run(f"cmp /run/kept {_STATE}/settings.json")).status == 0
@@ -52,6 +55,7 @@ def _fault(name: str, title: str, file: str, command: str, code: str, *, is_shor
         says={"node1": frozenset({code})},
         keeps=Keeps.ALL,
         is_short=is_short,
+        claims=frozenset({Part.FILES}),
     )
 
 
@@ -72,6 +76,7 @@ FAULTS = (
         _break("node.crt", "rm $f"),
         keeps=Keeps.ALL,
         says={"node1": frozenset({"not-enrolled"})},
+        claims=_BY_OPERATOR,
     ),
     Fault(
         "settings_missing",
@@ -80,6 +85,7 @@ FAULTS = (
         _await_settings,
         keeps=Keeps.ALL,
         says={"node1": frozenset({"settings-missing"})},
+        claims=_BY_OPERATOR,
         is_short=True,
     ),
     Fault(
@@ -89,5 +95,6 @@ FAULTS = (
         _await_settings,
         keeps=Keeps.ALL,
         says={"node1": frozenset({"settings-unreadable"})},
+        claims=_BY_OPERATOR,
     ),
 )  # fmt: skip

@@ -1,6 +1,6 @@
 """The wire between two nodes loses, reorders, doubles and delays packets."""
 
-from lab.fault import Fault, Keeps
+from lab.fault import Fault, Keeps, Part
 from lab.wire_faults import ease, worsen
 
 TITLE = "A pair's wire: 1 % and 20 % loss, reordering, duplication, 200 ms delay"
@@ -21,6 +21,7 @@ def _bad(name: str, title: str, netem: str, *, is_short: bool = False) -> Fault:
         # What waits in the queue when the delay is taken away is lost with it.
         most_recovery_seconds=2.0,
         is_short=is_short,
+        claims=frozenset({Part.WIRE}),
     )
 
 
