@@ -40,7 +40,7 @@ venv: ## Make .venv from the locked requirements.
 
 soak: guests ## Play every scenario (table: out/soak.md); kill the operator in a burst of 1,000 nodes.
 	@$(PYTHON) -m lab scenario --all --results out/soak.md --record out/faults.json \
-		$(if $(KUBERNETES),--control-plane kubernetes) --minutes $${SOAK_MINUTES:-120}
+		$(if $(KUBERNETES),--control-plane kubernetes) --minutes $${SOAK_MINUTES:-240}
 	@$(PYTHON) -m lab walk --steps 1000 --minutes $${SOAK_MINUTES:-120}
 	@GENEVEIL_SOAK=1 $(PYTHON) -m pytest tests/real/test_operator_burst_real.py
 

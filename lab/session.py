@@ -25,7 +25,7 @@ from lab.claim import (
 )
 from lab.errors import LabError
 from lab.fault import Fault
-from lab.fault_play import FaultOutcome
+from lab.fault_rules import FaultOutcome
 from lab.fault_table import fault_row, merge_row
 from lab.lifecycle import (
     CAPTURE_FILE,
@@ -273,6 +273,25 @@ def watch_command(name: str) -> list[str]:
     return [*enter, "tcpdump", "-n", "-l", "-Z", "root", "-i", UNDERLAY_BRIDGE]
 
 
+class _TimeLimit:
+    """Nothing new is begun once it is over; what was not is remembered."""
+
+    def __init__(self, minutes: float | None) -> None:
+        self._minutes = minutes
+        self._until = math.inf if minutes is None else time.monotonic() + minutes * 60
+        self.left_out: list[str] = []
+
+    def allows(self, name: str) -> bool:
+        if time.monotonic() <= self._until:
+            return True
+        self.left_out.append(name)
+        return False
+
+    def __str__(self) -> str:
+        names = ", ".join(self.left_out)
+        return f"NOT PLAYED, for time was up after {self._minutes:g} minutes: {names}"
+
+
 async def play_all(
     scenarios: Sequence[Scenario],
     programs: Programs,
@@ -280,30 +299,23 @@ async def play_all(
     data_dir: Path,
     results: Path | None,
     record: Path | None = None,
-    choose: Callable[[Fault], bool] = lambda fault: True,
     minutes: float | None = None,
 ) -> int:
     """Play one scenario after another, faults on shared clusters; say how each went, write the
-    tables; return the failures.
+    tables; return how many failed. That something was left out is one more failure: what was not
+    played was not shown.
 
     Args:
         results: where the table of scenarios goes.
         record: where the rows of faults go; see `lab.fault_table`.
-        choose: which faults of a situation.
-        minutes: nothing new is begun after this time; what was left out is said.
+        minutes: nothing new is begun after this time.
     """
     played: list[Played] = []
-    left_out: list[str] = []
+    limit = _TimeLimit(minutes)
     failed = 0
-    until = time.monotonic() + minutes * 60 if minutes else math.inf
 
-    def chosen(fault: Fault) -> bool:
-        if not choose(fault):
-            return False
-        if time.monotonic() > until:
-            left_out.append(fault.name)
-            return False
-        return True
+    def is_in_time(fault: Fault) -> bool:
+        return limit.allows(fault.name)
 
     def keep(situation: str, outcome: FaultOutcome) -> None:
         if record:
@@ -313,12 +325,11 @@ async def play_all(
         for group in group_scenarios(scenarios):
             begun = time.monotonic()
             name = ", ".join(scenario.name for scenario in group)
-            if begun > until:
-                left_out += [scenario.name for scenario in group]
+            if not limit.allows(name):
                 continue
             try:
                 if group[0].faults:
-                    await play_faults(group, programs, transport, data_dir, say, chosen, keep)
+                    await play_faults(group, programs, transport, data_dir, say, is_in_time, keep)
                 else:
                     outcome = await play_scenario(group[0], programs, transport, data_dir, say)
                     played.append(Played(group[0], outcome, time.monotonic() - begun))
@@ -326,10 +337,10 @@ async def play_all(
                 say(f"FAILED: {error.render()}")
                 failed += 1
                 continue
-            say(f"{name}: as it must be")
+            say(f"{name}: as it must be" + (", as far as played" if limit.left_out else ""))
             if results and played:
                 results.parent.mkdir(parents=True, exist_ok=True)
                 results.write_text(results_table(played))
-        if left_out:
-            say(f"time is up; not played: {', '.join(left_out)}")
-    return failed
+        if limit.left_out:
+            say(str(limit))
+    return failed + bool(limit.left_out)
