@@ -69,8 +69,11 @@ def draw(seed: int, chosen: Sequence[Scenario], *, with_long: bool = True) -> It
 
 
 def _is_walked(fault: Fault, with_long: bool) -> bool:
-    is_brief = not fault.is_long and fault.hold_seconds <= LONGEST_HOLD_SECONDS
-    return fault.walks and (with_long or is_brief)
+    return fault.walks and (with_long or _is_brief(fault))
+
+
+def _is_brief(fault: Fault) -> bool:
+    return not fault.is_long and fault.hold_seconds <= LONGEST_HOLD_SECONDS
 
 
 def _draw_parts(chance: random.Random, pools: Sequence[Sequence[Fault]]) -> list[Fault]:
@@ -81,8 +84,7 @@ def _draw_parts(chance: random.Random, pools: Sequence[Sequence[Fault]]) -> list
     chance.shuffle(candidates)
     for fault in candidates:
         taken = frozenset().union(*(part.claims for part in parts))
-        is_brief = not fault.is_long and fault.hold_seconds <= LONGEST_HOLD_SECONDS
-        if len(parts) < most and is_brief and not taken & fault.claims:
+        if len(parts) < most and _is_brief(fault) and not taken & fault.claims:
             parts.append(fault)
     chance.shuffle(parts)
     parts.sort(key=_rank)
