@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lab.errors import LabError
-from lab.fault import UDP_A_SECOND, Belonging, Fault, Keeps, Part, recast
+from lab.fault import EVERYTHING, UDP_A_SECOND, Belonging, Fault, Keeps, Part, recast
 from lab.fault_play import FaultPlayer
 from lab.health import LINGERING
 from lab.lifecycle import Programs
@@ -29,6 +29,7 @@ NODES = ("node1", "node2", "node3")
 LONGEST_HOLD_SECONDS = 30.0
 _SHORTEST_SECONDS, _LONG_SECONDS, _LONGEST_SECONDS = 1.0, 5.0, 9.0
 _MOST_AT_ONCE = 3
+_SINGLE_SHARE = 0.25
 _WELL_SECONDS = 120.0
 _LAST = (Part.CLOCK, Part.CHARON)
 """Injected and healed after all else, in this order. A charon that ended has nothing that others
@@ -51,41 +52,35 @@ def draw(seed: int, chosen: Sequence[Scenario], *, with_long: bool = True) -> It
         with_long: also those that take minutes by themselves.
     """
     chance = random.Random(seed)  # noqa: S311  a walk, not a secret
-    pools = [
-        pool
-        for scenario in chosen
-        if (pool := [fault for fault in scenario.faults if _is_walked(fault, with_long)])
-    ]
+    walked = [f for each in chosen for f in each.faults if f.walks and (with_long or _is_brief(f))]
+    singles = [fault for fault in walked if fault.claims == EVERYTHING]
+    others = [fault for fault in walked if fault.claims != EVERYTHING]
     number = 0
     while True:
         number += 1
-        parts = _draw_parts(chance, pools)
-        if len(parts) == 1:
-            yield _alone(f"step_{number}", parts[0])
+        if singles and chance.random() < _SINGLE_SHARE:
+            single = recast(chance.choice(singles), _draw_cast(chance))
+            yield _alone(f"step_{number}", single)
             continue
+        parts = _draw_parts(chance, others)
         hold = chance.uniform(_SHORTEST_SECONDS, chance.choice((_LONG_SECONDS, _LONGEST_SECONDS)))
         gaps = [chance.uniform(0.0, 1.0) for _ in parts]
         yield combine(f"step_{number}", parts, gaps, hold)
-
-
-def _is_walked(fault: Fault, with_long: bool) -> bool:
-    return fault.walks and (with_long or _is_brief(fault))
 
 
 def _is_brief(fault: Fault) -> bool:
     return not fault.is_long and fault.hold_seconds <= LONGEST_HOLD_SECONDS
 
 
-def _draw_parts(chance: random.Random, pools: Sequence[Sequence[Fault]]) -> list[Fault]:
-    """Situations are equally likely, whatever the number of their faults, and may come twice."""
-    parts = [chance.choice(chance.choice(pools))]
+def _draw_parts(chance: random.Random, faults: Sequence[Fault]) -> list[Fault]:
+    """Two or three that claim nothing in common, at most one of them long."""
+    first, *candidates = chance.sample(faults, len(faults))
+    parts, taken = [first], first.claims
     most = chance.randint(2, _MOST_AT_ONCE)
-    candidates = [fault for pool in pools for fault in chance.sample(list(pool), min(2, len(pool)))]
-    chance.shuffle(candidates)
     for fault in candidates:
-        taken = frozenset().union(*(part.claims for part in parts))
         if len(parts) < most and _is_brief(fault) and not taken & fault.claims:
             parts.append(fault)
+            taken |= fault.claims
     chance.shuffle(parts)
     parts.sort(key=_rank)
     return [recast(fault, _draw_cast(chance)) for fault in parts]
