@@ -6,7 +6,7 @@ import json
 from lab import intruder
 from lab.capture_slice import CaptureSlice
 from lab.deadline import wait_until
-from lab.fault import Fault, Keeps, Step
+from lab.fault import EVERYTHING, Fault, Keeps, Part, Step
 from lab.stage import Stage
 
 TITLE = "An intruder on the underlay sends Geneve in clear, and ESP played back or forged"
@@ -20,6 +20,8 @@ _SEQUENCE = slice(38, 42)
 
 _AHEAD = 1_000_000
 _SECONDS = 20.0
+# What counts his packets is to go on counting, and what he records is to be on the wire.
+_CLAIMS = EVERYTHING - {Part.FILES, Part.CLOCK, Part.OPERATOR}
 # A code is said until nothing came for a minute.
 _WELL_SECONDS = 150.0
 
@@ -111,6 +113,7 @@ FAULTS = (
         hold_seconds=_ROUNDS * _PAUSE_SECONDS,
         says={_VICTIM: frozenset({"cleartext-in-grows"})},
         keeps=Keeps.ALL,
+        claims=_CLAIMS,
         well_seconds=_WELL_SECONDS,
         is_long=True,
     ),
@@ -121,6 +124,7 @@ FAULTS = (
         hold_seconds=5.0,
         says={_VICTIM: frozenset({"esp-replayed"})},
         keeps=Keeps.ALL,
+        claims=_CLAIMS,
     ),
     Fault(
         "esp_forged",
@@ -129,6 +133,7 @@ FAULTS = (
         hold_seconds=5.0,
         says={_VICTIM: frozenset({"esp-forged"})},
         keeps=Keeps.ALL,
+        claims=_CLAIMS,
         well_seconds=_WELL_SECONDS,
         is_long=True,
     ),

@@ -5,7 +5,7 @@ import re
 
 from geneveil.model.mtu import Overlay, longest_pod_packet_bytes
 from lab.capture_slice import CaptureSlice
-from lab.fault import Fault, Keeps, Step, codes
+from lab.fault import EVERYTHING, Fault, Keeps, Part, Step, codes
 from lab.stage import Stage
 from lab.topology import UNDERLAY_INTERFACE, UNDERLAY_MTU_BYTES, Node
 
@@ -84,6 +84,8 @@ def _fault(mtu_bytes: int) -> Fault:
         hold_seconds=15.0,
         says=codes(["node1"], "underlay-mtu-too-small"),
         keeps=Keeps.ALL,
+        # All its pings are to cross but those that are too long.
+        claims=EVERYTHING - {Part.FILES, Part.CLOCK, Part.OPERATOR},
     )
 
 
