@@ -86,12 +86,15 @@ class FaultPlayer:
             LabError: the cluster did not come back, so that no other can be played on it.
         """
         self.say(f"{fault.name}: {fault.title}")
+        noted = len(self.stage.notes)
         try:
             played = await self._play(fault)
         except (GeneveilError, AssertionError) as error:
             folder = await keep_evidence(self.stage, fault.name, self._slice)
             why = error.render() if isinstance(error, GeneveilError) else str(error)
             raise LabError(f"fault {fault.name}", why=why, remedy=f"evidence: {folder}") from error
+        for text in self.stage.notes[noted:]:
+            self.say(f"{fault.name}: {text}")
         if played.broken:
             folder = await keep_evidence(self.stage, fault.name, self._slice)
             self.say(f"{fault.name}: BROKEN: {'; '.join(played.broken)}; evidence: {folder}")

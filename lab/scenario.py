@@ -203,8 +203,6 @@ async def play_faults(
         finished = await stage.finish()
     names = ", ".join(scenario.name for scenario in scenarios)
     _refuse_broken(names, (*broken, *finished.broken_rules), stage)
-    for text in finished.notes:
-        say(text)
     return finished
 
 

@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lab.errors import LabError
-from lab.fault import EVERYTHING, UDP_A_SECOND, Belonging, Fault, Keeps, Part, recast
+from lab.fault import UDP_A_SECOND, Belonging, Fault, Keeps, Part, recast
 from lab.fault_play import FaultPlayer
 from lab.health import LINGERING
 from lab.lifecycle import Programs
@@ -29,13 +29,12 @@ NODES = ("node1", "node2", "node3")
 LONGEST_HOLD_SECONDS = 30.0
 _SHORTEST_SECONDS, _LONG_SECONDS, _LONGEST_SECONDS = 1.0, 5.0, 9.0
 _MOST_AT_ONCE = 3
-_SINGLE_SHARE = 0.25
 _WELL_SECONDS = 120.0
 _LAST = (Part.CLOCK, Part.CHARON)
 """Injected and healed after all else, in this order. A charon that ended has nothing that others
 could take from it, and its heir is whole once all else is."""
 
-_QUIET = frozenset({Part.GUARD, Part.SWITCH, Part.OPERATOR, Part.XFRM})
+_QUIET = frozenset({Part.SWITCH, Part.OPERATOR, Part.XFRM})
 """A fault that claims nothing else changes nothing about what others say, and when they recover."""
 
 
@@ -53,16 +52,13 @@ def draw(seed: int, chosen: Sequence[Scenario], *, with_long: bool = True) -> It
     """
     chance = random.Random(seed)  # noqa: S311  a walk, not a secret
     walked = [f for each in chosen for f in each.faults if f.walks and (with_long or _is_brief(f))]
-    singles = [fault for fault in walked if fault.claims == EVERYTHING]
-    others = [fault for fault in walked if fault.claims != EVERYTHING]
     number = 0
     while True:
         number += 1
-        if singles and chance.random() < _SINGLE_SHARE:
-            single = recast(chance.choice(singles), _draw_cast(chance))
-            yield _alone(f"step_{number}", single)
+        parts = _draw_parts(chance, walked)
+        if len(parts) == 1:
+            yield _alone(f"step_{number}", parts[0])
             continue
-        parts = _draw_parts(chance, others)
         hold = chance.uniform(_SHORTEST_SECONDS, chance.choice((_LONG_SECONDS, _LONGEST_SECONDS)))
         gaps = [chance.uniform(0.0, 1.0) for _ in parts]
         yield combine(f"step_{number}", parts, gaps, hold)
@@ -73,7 +69,7 @@ def _is_brief(fault: Fault) -> bool:
 
 
 def _draw_parts(chance: random.Random, faults: Sequence[Fault]) -> list[Fault]:
-    """Two or three that claim nothing in common, at most one of them long."""
+    """Two or three that claim nothing in common, one of them long at most; or one alone."""
     first, *candidates = chance.sample(faults, len(faults))
     parts, taken = [first], first.claims
     most = chance.randint(2, _MOST_AT_ONCE)

@@ -106,7 +106,7 @@ def test_a_combination_says_what_its_parts_say_unless_one_silences_another() -> 
     files = fault(
         "a", says=codes(["node1"], "trust-unusable"), hold_seconds=6, claims=frozenset({Part.FILES})
     )
-    quiet = fault("b", says=codes(["node2"], "guard-altered", "x"), claims=frozenset({Part.GUARD}))
+    quiet = fault("b", says=codes(["node2"], "guard-altered", "x"), claims=frozenset({Part.SWITCH}))
     assert together(files, quiet, hold=7).says == codes(["node1"], "trust-unusable")
     assert together(files, quiet, hold=3).says == {}, "it is not held for long enough"
     loud = fault("c", claims=frozenset({Part.AGENT}))
@@ -118,7 +118,7 @@ def test_a_combination_says_what_its_parts_say_unless_one_silences_another() -> 
 
 def test_bounds_stay_where_only_one_fault_touches() -> None:
     wire = fault("a", touches=("node1",), most_recovery_seconds=2.0, claims=frozenset({Part.WIRE}))
-    assert together(wire, fault("b", claims=frozenset({Part.GUARD}))).most_recovery_seconds == 2.0
+    assert together(wire, fault("b", claims=frozenset({Part.SWITCH}))).most_recovery_seconds == 2.0
     assert together(wire, fault("b", claims=frozenset({Part.AGENT}))).most_recovery_seconds is None
-    other = fault("b", touches=("node2",), claims=frozenset({Part.GUARD}))
+    other = fault("b", touches=("node2",), claims=frozenset({Part.SWITCH}))
     assert together(wire, other).most_recovery_seconds is None
