@@ -72,9 +72,10 @@ def _charon_fault(name: str, title: str, days: int, code: str) -> Fault:
         f"time: charon killed while the node's certificate is {title} by its clock",
         _charon_dies_while(days),
         _set_right_and_renew,
-        renews=("node1",),
+        touches=("node1",),
         hold_seconds=_HOLD_SECONDS,
         says=codes(["node1"], code),
+        most_outage_seconds=1.0,
         takes=frozenset({Belonging.CHARON}),
         claims=frozenset({Part.CLOCK, Part.CHARON}),
     )
