@@ -21,6 +21,7 @@ _HOLD_SECONDS = 15.0
 _STATE = "/var/lib/geneveil"
 _FILES = "node.key node.crt trust-bundle.pem"
 _PEERS = ("node2", "node3")
+_REFUSALS = "no issuer certificate|no trusted .* public key|signature validation failed"
 _CHARON_PID = "cat /run/charon-systemd.pid"
 _CURVE = "ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
 # The bundle holds both authorities: node1 goes on believing its peers.
@@ -150,7 +151,8 @@ def _has_refused(stage: Stage, part: str, whom: str, offset: int) -> bool:
     with _log(stage, part).open("rb") as file:
         file.seek(offset)
         text = file.read().decode(errors="replace")
-    return re.search(f"no trusted .* public key found for '{stage.at(whom)}'", text) is not None
+    connection = rf"<(?:geneveil|borrowed)-{stage.at(whom)}[-|][^>]*>"
+    return re.search(f"{connection} (?:{_REFUSALS})", text) is not None
 
 
 async def _await_refusals(stage: Stage, offsets: Mapping[str, int]) -> None:
