@@ -90,6 +90,7 @@ class Mark:
         connects, breaks: the same of TCP.
         sender_seconds: each sender's own clock.
         seconds: this machine's, monotonic like theirs.
+        silences: the longest of each TCP connection since the moment that was remembered before.
     """
 
     sent: Mapping[Key, int]
@@ -97,6 +98,7 @@ class Mark:
     breaks: Mapping[Key, int]
     sender_seconds: Mapping[str, float] = field(default_factory=dict)
     seconds: float = 0.0
+    silences: Mapping[Key, float] = field(default_factory=dict)
 
 
 class Traffic:
@@ -208,20 +210,22 @@ class Traffic:
 
     async def mark(self) -> Mark:
         """Remember this moment; the longest silence of TCP counts anew from here."""
-        answers, reports = await asyncio.gather(
-            self._ask_all({"op": "hush"}), self._ask_all({"op": "report", "totals": {}})
-        )
+        reports = await self._ask_all({"op": "report", "totals": {}})
+        answers = await self._ask_all({"op": "hush"})
         named = [(self._senders[p.node], p.node) for p in self._programs]
         seconds = time.monotonic()
         sent: dict[Key, int] = {}
         connects: dict[Key, int] = {}
         breaks: dict[Key, int] = {}
+        silences: dict[Key, float] = {}
         for (sender, node), answer, report in zip(named, answers, reports, strict=True):
             sent |= {(sender, target): n for target, n in answer["sent"].items()}
             connects |= {(sender, target): n for target, n in answer["connects"].items()}
-            breaks |= {(name, node): s["breaks"] for name, s in report["streams"].items()}
+            streams = report["streams"].items()
+            breaks |= {(name, node): s["breaks"] for name, s in streams}
+            silences |= {(name, node): s["longest_silence_seconds"] for name, s in streams}
         clocks = {sender: a["now"] for (sender, _), a in zip(named, answers, strict=True)}
-        return Mark(sent, connects, breaks, clocks, seconds)
+        return Mark(sent, connects, breaks, clocks, seconds, silences)
 
     async def _losses(self, sent: list[dict[str, Any]]) -> tuple[PairLoss, ...]:
         named = [self._senders[p.node] for p in self._programs]
@@ -308,7 +312,7 @@ def _pair_loss(
         tcp_breaks=stream.get("breaks", 0) - begin.breaks.get(key, 0),
         # The connection that was there at the beginning counts as one.
         tcp_connects=end.connects[key] - before + (1 if before else 0),
-        longest_silence_seconds=stream.get("longest_silence_seconds", 0.0),
+        longest_silence_seconds=end.silences.get(key, stream.get("longest_silence_seconds", 0.0)),
         udp_a_second=udp_a_second,
         is_last_missing=bool(missing) and missing[-1][1] == total - 1,
     )
