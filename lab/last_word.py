@@ -7,6 +7,7 @@ missed is an error.
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,8 @@ def judge_last_word(testimony: Mapping[str, Any], clear_frames: int, controls: i
             f"{clear_frames} Geneve frames in clear until the last guest had halted, of which "
             f"{controls} are controls"
         )
-    report = parse_witness_report(str(testimony["report"]))
+    ended_at = datetime.fromtimestamp(float(testimony["stopped_at"]), UTC)
+    report = parse_witness_report(str(testimony["report"]), ended_at)
     if report.dropped_frames:
         wrong.append(
             f"the witness missed {report.dropped_frames} frames and saw {report.captured_frames}"
