@@ -3,6 +3,7 @@
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -10,6 +11,7 @@ import yaml
 from geneveil.install.io import read_manifest
 from geneveil.install.render import manifest_files, render_objects
 from geneveil.install.wish import InstallWish
+from geneveil.kube.access import pod_access
 from geneveil.model.cluster import Mode
 from lab import manifests
 from lab.kube.arguments import Programs
@@ -62,6 +64,50 @@ def test_helm_refuses_values_that_make_no_sense(kube_programs: Programs, value: 
     with pytest.raises(subprocess.CalledProcessError) as refused:
         manifests.render(kube_programs.helm, (value,))
     assert value.split("=")[0].split(".")[-1] in refused.value.stderr
+
+
+def _agents(programs: Programs, *values: str) -> dict[str, Any]:
+    text = manifests.render(programs.helm, ("mode=Full", *values), "templates/agent.yaml")
+    (found,) = (one for one in yaml.safe_load_all(text) if one["kind"] == "DaemonSet")
+    pod: dict[str, Any] = found["spec"]["template"]["spec"]
+    return pod
+
+
+def test_a_host_that_cannot_be_written_is_left_alone(kube_programs: Programs) -> None:
+    def lent(*values: str) -> set[str]:
+        volumes = _agents(kube_programs, *values)["volumes"]
+        return {one["hostPath"]["path"] for one in volumes if "hostPath" in one}
+
+    assert lent() - lent("agent.bootGuard=false") == {"/etc/geneveil", "/etc/systemd/system"}
+    (guard, _) = _agents(kube_programs, "agent.bootGuard=false")["initContainers"]
+    assert guard["args"] == ["guard", "apply", "--config=/etc/geneveil/agent.yaml"]
+
+
+def test_selinux_is_asked_for_where_it_is_said_to_be(kube_programs: Programs) -> None:
+    def asked(*values: str) -> object:
+        return _agents(kube_programs, *values)["securityContext"].get("seLinuxOptions")
+
+    assert asked() is None
+    assert asked("openshift=true") == {"type": "spc_t"}
+    assert asked("agent.seLinuxType=container_engine_t") == {"type": "container_engine_t"}
+
+
+def test_the_operator_can_be_told_where_the_api_server_is(kube_programs: Programs) -> None:
+    def told(url: str) -> str:
+        value = (f"operator.apiServer={url}",)
+        text = manifests.render(kube_programs.helm, value, "templates/operator.yaml")
+        by_kind = {one["kind"]: one for one in yaml.safe_load_all(text) if one}
+        (container,) = by_kind["Deployment"]["spec"]["template"]["spec"]["containers"]
+        found = {one["name"]: one.get("value", "") for one in container["env"]}
+        return pod_access(found, "x", "/x").server
+
+    for url in ("https://192.0.2.1:6443", "https://[2001:db8::1]:6443"):
+        assert told(url) == url
+    assert told("https://api.example") == "https://api.example:443"
+    ports = ("networkPolicy.apiServerPorts={8443}",)
+    policy = manifests.render(kube_programs.helm, ports, "templates/networkpolicy.yaml")
+    (rule,) = yaml.safe_load(policy)["spec"]["egress"]
+    assert [one["port"] for one in rule["ports"]] == [8443]
 
 
 @pytest.mark.parametrize("mode", ["full", "full-openshift", "disabled", "disabled-openshift"])
