@@ -87,7 +87,9 @@ def decommission(
         typer.echo(f"geneveil: something is left; see above, mend it and repeat{stands}", err=True)
         raise typer.Exit(1)
     typer.echo(
-        "this node is decommissioned; on the operator: geneveil operator remove NODE", err=True
+        "this node is decommissioned; on the operator: geneveil operator remove NODE; on "
+        "Kubernetes: kubectl delete node NODE",
+        err=True,
     )
 
 
