@@ -32,7 +32,7 @@ from geneveil.agent.underlay_mtu import judge_underlay_mtu
 from geneveil.agent.wire_watch import Leak, choose_devices, judge_leak, plan_sentinel
 from geneveil.mesh.actions import Action, ApplyBolt, ApplyGuard, DeleteState
 from geneveil.mesh.diff import diff_ike, track_attempts
-from geneveil.mesh.memory import Memory, for_instance, identity_digest
+from geneveil.mesh.memory import Memory, for_instance, for_pairs, identity_digest
 from geneveil.mesh.plan import MeshPlan, plan_mesh
 from geneveil.mesh.reauthentication import track_stale
 from geneveil.model.cluster import ClusterSettings
@@ -305,6 +305,7 @@ def _plan_actions(
         return [*actions, *deleted], memory  # of peers that are closed
     carried = orphans.carried
     mesh = for_instance(memory.mesh, seen.ike.instance, seen.now_seconds)
+    mesh = for_pairs(mesh, frozenset({c.name for c in plan.connections} | seen.ike.names))
     attempts = track_attempts(mesh, plan.connections, seen.ike, seen.now_seconds, carried)
     stale = track_stale(mesh, seen.ike, seen.now_seconds)
     mesh = replace(mesh, attempts=attempts, stale=stale)

@@ -274,15 +274,12 @@ def _peer_is_at_it(connection: Connection, observed: ObservedIke, down_seconds: 
     Who begins an IKE_SA is not proven, so that is believed for a moment only; of one that stands
     it is, and the peer makes its second child there an instant later.
     """
-    ends = (connection.local_ip, connection.remote_ip)
+    begun = observed.begun_at(connection.local_ip, connection.remote_ip)
+    if begun and down_seconds < MEETING_SECONDS:
+        return True
     return any(
-        (sa.is_starting and (sa.local_ip, sa.remote_ip) == ends and down_seconds < MEETING_SECONDS)
-        or (
-            sa.is_established
-            and sa.connection == connection.name
-            and (sa.established_seconds or 0) < HALF_MADE_SECONDS
-        )
-        for sa in observed.sas
+        sa.is_established and (sa.established_seconds or 0) < HALF_MADE_SECONDS
+        for sa in observed.sas_of(connection)
         if not sa.is_initiator
     )
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from types import MappingProxyType
+from typing import TypeVar
 
 from geneveil.mesh.actions import (
     Action,
@@ -23,6 +24,8 @@ from geneveil.mesh.actions import (
 )
 from geneveil.mesh.encapsulation import EspWatch
 from geneveil.model.connection import Connection, Identity
+
+ValueT = TypeVar("ValueT")
 
 QUIET_SECONDS = 60.0
 """A pair that stood this long after a repair is repaired at once the next time."""
@@ -114,8 +117,31 @@ def for_instance(memory: Memory, instance: int, now_seconds: float = -math.inf) 
         identity="",
         key_id="",
         loaded={},
+        moves={},  # to IKE_SAs that this charon numbers anew
         anew_seconds=memory.anew_seconds if is_first else now_seconds,
     )
+
+
+def for_pairs(memory: Memory, names: frozenset[str]) -> Memory:
+    """Forget every pair but these: nodes come and go for years.
+
+    Args:
+        names: of connections that are planned, or of which charon still has something.
+    """
+    known = (*memory.salts, *memory.since, *memory.moves, *memory.repairs)
+    if names.issuperset(known):
+        return memory
+    return replace(
+        memory,
+        salts=_of(memory.salts, names),
+        since=_of(memory.since, names),
+        moves=_of(memory.moves, names),
+        repairs=_of(memory.repairs, names),
+    )
+
+
+def _of(known: Mapping[str, ValueT], names: frozenset[str]) -> dict[str, ValueT]:
+    return {name: value for name, value in known.items() if name in names}
 
 
 def record(memory: Memory, action: Action, answer: str, now_seconds: float) -> Memory:

@@ -254,6 +254,25 @@ class ObservedIke:
     certificates: frozenset[str]
     shared_ids: frozenset[str] = frozenset()
 
+    @property
+    def names(self) -> frozenset[str]:
+        """Of every connection that is loaded or has an SA."""
+        loaded = (connection.name for connection in self.connections)
+        return frozenset((*loaded, *self._sas_by_connection))
+
+    def begun_at(self, local_ip: str, remote_ip: str) -> tuple[IkeSa, ...]:
+        """Those that a peer is beginning between two addresses, whatever connection they get."""
+        return self._begun_by_ends.get((local_ip, remote_ip), ())
+
+    @cached_property
+    def _begun_by_ends(self) -> Mapping[tuple[str, str], tuple[IkeSa, ...]]:
+        found: dict[tuple[str, str], tuple[IkeSa, ...]] = {}
+        for sa in self.sas:
+            if sa.is_starting and not sa.is_initiator:
+                ends = (sa.local_ip, sa.remote_ip)
+                found[ends] = (*found.get(ends, ()), sa)
+        return found
+
     def sas_of(self, connection: Connection) -> tuple[IkeSa, ...]:
         """Those of one connection."""
         return self._sas_by_connection.get(connection.name, ())
