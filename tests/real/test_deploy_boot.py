@@ -127,6 +127,7 @@ def read_units(text: str) -> dict[str, dict[str, str]]:
 
 
 def test_the_guard_stands_before_open_vswitch_begins(cgroup: Path, tmp_path: Path) -> None:
+    assert lab_root() is not None, "needs a built lab (make setup)"
     files, out = tmp_path / "files", tmp_path / "out"
     out.mkdir()
     lay_out(files)
