@@ -40,7 +40,7 @@ def make_reachable(paths: list[Path], scratch: Path) -> None:
         kept.append((stash, path))
     for path in paths:
         for ancestor in reversed(path.parents):
-            if not ancestor.stat().st_mode & 0o001:
+            if ancestor.exists() and not ancestor.stat().st_mode & 0o001:
                 mount("-t", "tmpfs", "-o", "mode=755", "none", ancestor)
                 break
     for stash, path in kept:
