@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from geneveil.install.okd import parse_okd_manifest
+from geneveil.install.okd import parse_okd_network
 from geneveil.kube.csr_wire import parse_time
 from geneveil.kube.kinds import CLUSTER_NAME
 from geneveil.kube.port import Document
@@ -90,9 +90,7 @@ def switch_of_openshift(network: Document) -> Document:
     Raises:
         ConfigError: it leaves IPsec to somebody else, or is of another network.
     """
-    plain = {name: network.get(name) for name in ("apiVersion", "kind", "spec")}
-    plain["metadata"] = {"name": network["metadata"]["name"]}
-    wish = parse_okd_manifest(json.dumps(plain), f"network.operator.openshift.io/{CLUSTER_NAME}")
+    wish = parse_okd_network(network)
     return {"metadata": {"name": CLUSTER_NAME}, "spec": {"mode": wish.mode.value, **wish.spec}}
 
 
