@@ -19,10 +19,7 @@ _GUARD_BACK_SECONDS = 1.0
 # The agent must be there to put the guard back; and for as long as the guard is away nobody misses
 # it only while SAs and policies stand: see flushed_at_once.
 _WITHOUT_GUARD = frozenset(Part) - {Part.WIRE, Part.CLOCK, Part.FILES, Part.OPERATOR}
-_DELETE_RULE = (
-    "h=$(nft -a list chain inet geneveil output | sed -n 's/.* # handle //p' | tail -1); "
-    "nft delete rule inet geneveil output handle $h"
-)
+_DELETE_RULE = "nft delete rule inet geneveil output handle $last_rule"
 _ACCEPT_FIRST = (
     "nft 'insert rule inet geneveil output accept; insert rule inet geneveil postrouting accept'"
 )
@@ -30,7 +27,8 @@ _DELETE_TABLE = "nft delete table inet geneveil"
 # Tells how long the guard was not as before; by the guest's own clock, which counts hundredths.
 _ALTER = """
 now() {{ cut -d' ' -f1 /proc/uptime; }}
-before=$(nft -s list table {guard}) && begun=$(now) && {{ {alter}; }} || exit 1
+last_rule=$(nft -a list chain {guard} output | sed -n 's/.* # handle //p' | tail -1)
+before=$(nft -s list table {guard}) && begun=$(now) && {alter} || exit 1
 until [ "$(nft -s list table {guard} 2> /dev/null)" = "$before" ]; do sleep 0.02; done
 echo $begun $(now)
 """
@@ -81,7 +79,7 @@ def _alter_guard(alter: str) -> Step:
         text = await stage.remote("node1").check(command, seconds=30)
         begun, back = (float(word) for word in text.split())
         took = back - begun
-        stage.note(f"the guard stood again {took:.2f} s after somebody began to: {alter}")
+        stage.note(f"the guard stood again {took:.2f} s after `{alter}` had begun")
         most = _GUARD_BACK_SECONDS * patience()
         assert took <= most, f"the guard was away for {took:.2f} s, not at most {most:g} s"
 
