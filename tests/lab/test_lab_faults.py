@@ -16,7 +16,7 @@ from tests.lab.conftest import OpenLab
 
 pytestmark = pytest.mark.lab
 
-WALK_STEPS = 6
+WALK_STEPS = 4
 WALK_SEED = int(os.environ.get("GENEVEIL_WALK_SEED", "7"))
 SLACK = 4.0
 """Whether traffic comes back is judged here; how fast it does, in `make soak`."""
