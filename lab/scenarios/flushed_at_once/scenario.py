@@ -1,12 +1,11 @@
-"""Another program empties XFRM and nftables in one breath; see README.md for what does not hold."""
+"""Another program empties XFRM and nftables in one breath."""
 
-from lab.fault import Belonging, Fault, codes
+from lab.fault import Belonging, Fault, Part, codes
 from lab.scenarios.state_emptied.scenario import flush_nftables
 from lab.stage import Stage
 
 TITLE = "XFRM and nftables flushed in one breath"
 NODES = 3
-SHARES_LAB = False
 
 
 async def _flush_both(stage: Stage) -> None:
@@ -24,6 +23,7 @@ FAULTS = (
         most_outage_seconds=3.0,
         most_recovery_seconds=4.0,
         takes=frozenset({Belonging.XFRM, Belonging.NFTABLES}),
-        walks=False,
+        is_short=True,
+        claims=frozenset({Part.XFRM, Part.GUARD, Part.AGENT}),
     ),
 )

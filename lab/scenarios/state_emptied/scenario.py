@@ -16,9 +16,10 @@ _ALL = ("node1", "node2", "node3")
 _PORT = 7000
 _GUARD = "inet geneveil"
 _GUARD_BACK_SECONDS = 1.0
-# The agent must be there to put the guard back; and for as long as the guard is away nobody misses
-# it only while SAs and policies stand: see flushed_at_once.
-_WITHOUT_GUARD = frozenset(Part) - {Part.WIRE, Part.CLOCK, Part.FILES, Part.OPERATOR}
+# The agent must be there to put the guard back; until then it holds the bolt.
+_WITHOUT_GUARD = frozenset({Part.GUARD, Part.AGENT})
+# Without an agent nobody misses guard and bolt only while SAs and policies stand.
+_WITHOUT_EITHER = frozenset(Part) - {Part.WIRE, Part.CLOCK, Part.FILES, Part.OPERATOR}
 _DELETE_RULE = "nft delete rule inet geneveil output handle $last_rule"
 _ACCEPT_FIRST = (
     "nft 'insert rule inet geneveil output accept; insert rule inet geneveil postrouting accept'"
@@ -166,7 +167,7 @@ FAULTS = (
         hold_seconds=4,
         keeps=Keeps.ALL,
         takes=frozenset({Belonging.NFTABLES}),
-        claims=_WITHOUT_GUARD,
+        claims=_WITHOUT_EITHER,
     ),
     *(
         Fault(
