@@ -26,7 +26,7 @@ _BORROWED = {
     "partition_30_s",
     "xfrm_flushed",
 }
-_SHORT = {"agent_killed", "charon_killed", "nftables_flushed", "partition_1_s", "xfrm_flushed"}
+_SHORT = {"agent_killed", "charon_killed"}
 
 
 async def _cut_power(stage: Stage) -> None:
