@@ -38,7 +38,7 @@ FAULTS = (
         hold_seconds=20,
         well_seconds=90,
         says=codes(_ALL, "operator-silent"),
-        # A clock that is moved on makes no SA older: the kernel's timers count the time that passes.
+        # A clock that is moved on makes no SA older: the kernel counts the time that passes.
         keeps=Keeps.ALL,
         claims=frozenset({Part.OPERATOR, Part.CLOCK}),
         is_long=True,
