@@ -24,13 +24,11 @@ class Need:
         what: the program, or for a file its path (it then has a slash).
         package: Debian's package that has it.
         why: what it is for, in words that finish "needed to …".
-        ordinary_only: root does without.
     """
 
     what: str
     package: str
     why: str
-    ordinary_only: bool = False
 
 
 NEEDS = (
@@ -48,7 +46,7 @@ NEEDS = (
     Need("xz", "xz-utils", "unpack the kernel's source"),
     Need("unshare", "util-linux", "keep the lab apart from the machine"),
     Need("setpriv", "util-linux", "keep the lab apart from the machine"),
-    Need("newuidmap", "uidmap", "install packages into a folder without being root", True),
+    Need("newuidmap", "uidmap", "run a lab, and make its root file system, without being root"),
     Need("ip", "iproute2", "make the wires between the guests"),
     Need("tcpdump", "tcpdump", "watch the wire from outside the guests"),
     Need("ssh", "openssh-client", "open a shell in a guest"),
@@ -83,14 +81,14 @@ def plan_installation(missing: Iterable[Need]) -> Installation:
     return Installation({package: ", ".join(why) for package, why in reasons.items()})
 
 
-def missing_needs(is_root: bool, needs: Iterable[Need] = NEEDS) -> list[Need]:
+def missing_needs(needs: Iterable[Need] = NEEDS) -> list[Need]:
     """What this machine has not; only looks."""
     path = search_path()
 
     def there(what: str) -> bool:
         return Path(what).exists() if "/" in what else shutil.which(what, path=path) is not None
 
-    return [n for n in needs if not (n.ordinary_only and is_root) and not there(n.what)]
+    return [need for need in needs if not there(need.what)]
 
 
 def provide(say: Callable[[str], None], needs: Sequence[Need] = NEEDS) -> None:
@@ -100,7 +98,7 @@ def provide(say: Callable[[str], None], needs: Sequence[Need] = NEEDS) -> None:
         HostError: something is missing and this user or system can't install it; or apt failed.
     """
     is_root = os.geteuid() == 0
-    missing = missing_needs(is_root, needs)
+    missing = missing_needs(needs)
     if not missing:
         return
     names = ", ".join(need.what for need in missing)
@@ -119,7 +117,7 @@ def provide(say: Callable[[str], None], needs: Sequence[Need] = NEEDS) -> None:
         say(f"  {package}, to {plan.reasons[package]}")
     _apt(["apt-get", "update"])
     _apt(plan.command)
-    still = missing_needs(is_root, needs)
+    still = missing_needs(needs)
     if still:
         names = ", ".join(need.what for need in still)
         raise HostError(f"apt-get installed {', '.join(plan.packages)}, yet there is no {names}")
