@@ -16,6 +16,7 @@ Standard library only.
 """
 
 import asyncio
+import errno
 import json
 import os
 import socket
@@ -261,12 +262,22 @@ class Traffic:
         raise ValueError(f"unknown op {order['op']!r}")
 
 
+def _entered(namespace: Path) -> bool:
+    """Whether this process is in the namespace now; not while it is still being made: ip-netns(8)
+    makes a file first, and mounts the namespace on it then."""
+    try:
+        handle = os.open(namespace, os.O_RDONLY)
+        os.setns(handle)  # type: ignore[attr-defined]  # Python 3.12
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.EINVAL):
+            return False
+        raise
+    return True
+
+
 async def main(make: Callable[..., Traffic] = Traffic) -> None:
-    namespace = Path("/run/netns") / sys.argv[1]
-    while not namespace.exists():
+    while not _entered(Path("/run/netns") / sys.argv[1]):
         time.sleep(_NAMESPACE_SECONDS)
-    handle = os.open(namespace, os.O_RDONLY)
-    os.setns(handle)  # type: ignore[attr-defined]  # Python 3.12
     traffic = make(**json.loads(sys.argv[2]))
     await traffic.run()
     reader = asyncio.StreamReader(limit=1 << 24)
