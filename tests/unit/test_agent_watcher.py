@@ -12,13 +12,22 @@ from geneveil.agent.rotation import io as rotation
 from geneveil.agent.rotation.io import (
     ANEW_SECONDS,
     LONGEST_PAUSE_SECONDS,
+    SENT_SECONDS,
     SHORTEST_WATCH_SECONDS,
     Confirmation,
     Watcher,
     has_settings,
 )
 from geneveil.agent.rotation.watch import parse_record
-from geneveil.agent.store import CERTIFICATE, CRLS, KEY, TRUST_BUNDLE, WATCH, NodeStore
+from geneveil.agent.store import (
+    CERTIFICATE,
+    CRLS,
+    KEY,
+    SETTINGS,
+    TRUST_BUNDLE,
+    WATCH,
+    NodeStore,
+)
 from geneveil.enroll.port import NodeCredential, WatchAnswer, WatchState
 from geneveil.model.cluster import ClusterSettings
 from geneveil.model.errors import OperatorUnreachableError
@@ -99,6 +108,21 @@ def test_an_operator_that_does_not_send_the_settings_is_asked_for_them_now_and_t
     operator.is_away, operator.settings = False, ClusterSettings()  # a newer one came
     watcher._attempt()
     assert operator.asked[-1] == 0
+    assert has_settings(store)
+
+
+def test_settings_that_are_damaged_again_are_sent_again_soon(
+    store: NodeStore, now: list[float]
+) -> None:
+    operator = OldOperator(settings=ClusterSettings())
+    watcher = watcher_of(operator, store, WITHOUT_SETTINGS)
+    watcher._attempt()
+    watcher._attempt()  # the loop has not looked yet: it is not asked for all of it again
+    assert operator.asked == [0, 7]
+    store.write(SETTINGS, b"x")
+    now[0] += SENT_SECONDS
+    watcher._attempt()
+    assert operator.asked == [0, 7, 0]
     assert has_settings(store)
 
 

@@ -62,6 +62,9 @@ LONGEST_PAUSE_SECONDS = 5.0
 ANEW_SECONDS = 60.0
 """How often an operator that did not send the settings (an older one) is asked for all anew."""
 
+SENT_SECONDS = 5.0
+"""How often one that did: by then the loop has seen them, or somebody damaged them once more."""
+
 _log = logging.getLogger("geneveil.agent")
 
 
@@ -201,7 +204,8 @@ class Watcher(_Asking):
         finally:
             self._asked = None
         if lost:
-            self._anew_at_seconds = time.monotonic() + ANEW_SECONDS
+            pause_seconds = ANEW_SECONDS if answer.settings is None else SENT_SECONDS
+            self._anew_at_seconds = time.monotonic() + pause_seconds
         if lost and answer.settings is not None:
             self._store.write(SETTINGS, encode_stored_settings(answer.settings))
             _log.info("the operator sent the cluster's settings again")
