@@ -116,32 +116,51 @@ async def enrol_all(members: Sequence[Member], port: int, bundle_pem: bytes) -> 
     return asyncio.get_running_loop().time() - began
 
 
+ANSWERED_AT_ONCE_SECONDS = 0.2
+"""A question that is refused is refused at once; one that is held is not answered by then."""
+
+
 class HeldWatch:
     """One watch of a member, held by the operator."""
 
     def __init__(self, member: Member, generation: int) -> None:
         self._member = member
         self._generation = generation
-        self._reader: asyncio.StreamReader | None = None
+        self._answer: asyncio.Task[Reply] | None = None
         self._writer: asyncio.StreamWriter | None = None
 
     async def begin(self, port: int) -> None:
-        """Ask; the operator has the question when this returns, but no answer came."""
+        """Ask; the operator holds the question when this returns. As a node does, it comes back
+        when it was told to: all of them come from one address, whose requests are counted."""
+        while True:
+            await self._ask(port)
+            assert self._answer is not None and self._writer is not None  # noqa: S101
+            done, _ = await asyncio.wait({self._answer}, timeout=ANSWERED_AT_ONCE_SECONDS)
+            if not done:
+                return
+            reply = self._answer.result()
+            self._writer.close()
+            if reply.status not in (429, 503):
+                raise RuntimeError(f"a watch was answered at once: {reply!r:.300}")
+            await asyncio.sleep(reply.retry_after_seconds)
+
+    async def _ask(self, port: int) -> None:
         member = self._member
         credential = NodeCredential(member.key_pem, member.certificate_pem)
         tls = node_context(member.bundle_pem, credential)
         state = WatchState(self._generation, (), (), member.serial)
         body = json.dumps(watch_request_document(state)).encode()
-        self._reader, self._writer = await _connect(port, tls)
+        reader, self._writer = await _connect(port, tls)
         self._writer.write(_head(WATCH_PATH, body) + body)
         await self._writer.drain()
+        self._answer = asyncio.ensure_future(_read(reader))
 
     async def end(self) -> Reply:
         """Wait for the answer."""
-        assert self._reader is not None and self._writer is not None  # noqa: S101
+        assert self._answer is not None and self._writer is not None  # noqa: S101
         try:
             async with asyncio.timeout(HOLD_SECONDS):
-                return await _read(self._reader)
+                return await self._answer
         finally:
             self._writer.close()
 

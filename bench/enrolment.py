@@ -142,8 +142,10 @@ async def _measure_watches(
     await asyncio.to_thread(operator.command, "remove", "spare")
     answers = await asyncio.gather(*pending)
     woken_seconds = time.monotonic() - began
-    if {answer.status for answer in answers} != {200}:
-        raise RuntimeError("a watch was refused")
+    refused = [answer for answer in answers if answer.status != 200]
+    if refused:
+        first = refused[0]
+        raise RuntimeError(f"{len(refused)} watches were refused: {first.status} {first!r:.300}")
     return {
         "held": held,
         # from the start: what the burst left behind is used again, and would hide the cost
