@@ -1,6 +1,6 @@
 """How often a node asks an operator that answers at once, or does not send what was lost."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +12,6 @@ from geneveil.agent.rotation import io as rotation
 from geneveil.agent.rotation.io import (
     ANEW_SECONDS,
     LONGEST_PAUSE_SECONDS,
-    SENT_SECONDS,
     SHORTEST_WATCH_SECONDS,
     Confirmation,
     Watcher,
@@ -111,7 +110,7 @@ def test_an_operator_that_does_not_send_the_settings_is_asked_for_them_now_and_t
     assert has_settings(store)
 
 
-def test_settings_that_are_damaged_again_are_sent_again_soon(
+def test_settings_that_are_lost_again_are_asked_for_at_once(
     store: NodeStore, now: list[float]
 ) -> None:
     operator = OldOperator(settings=ClusterSettings())
@@ -119,8 +118,9 @@ def test_settings_that_are_damaged_again_are_sent_again_soon(
     watcher._attempt()
     watcher._attempt()  # the loop has not looked yet: it is not asked for all of it again
     assert operator.asked == [0, 7]
+    watcher.update(replace(WITHOUT_SETTINGS, has_settings=True))
+    watcher.update(WITHOUT_SETTINGS)
     store.write(SETTINGS, b"x")
-    now[0] += SENT_SECONDS
     watcher._attempt()
     assert operator.asked == [0, 7, 0]
     assert has_settings(store)

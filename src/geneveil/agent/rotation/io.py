@@ -60,10 +60,8 @@ LONGEST_PAUSE_SECONDS = 5.0
 """Between two questions: whoever is revoked must go soon, also with an operator that holds none."""
 
 ANEW_SECONDS = 60.0
-"""How often an operator that did not send the settings (an older one) is asked for all anew."""
-
-SENT_SECONDS = 5.0
-"""How often one that did: by then the loop has seen them, or somebody damaged them once more."""
+"""How often an operator that did not send the settings (an older one), or whose settings this node
+can't keep, is asked for all anew."""
 
 _log = logging.getLogger("geneveil.agent")
 
@@ -169,6 +167,8 @@ class Watcher(_Asking):
             return
         self._confirmation = confirmation
         self._seed = confirmation.chassis if confirmation else ""
+        if confirmation is not None and confirmation.has_settings:
+            self._anew_at_seconds = 0.0  # when they are lost again, they are asked for at once
         client = self._client
         if client is not None and self._asked is not None and self._asked != confirmation:
             client.close()
@@ -204,8 +204,7 @@ class Watcher(_Asking):
         finally:
             self._asked = None
         if lost:
-            pause_seconds = ANEW_SECONDS if answer.settings is None else SENT_SECONDS
-            self._anew_at_seconds = time.monotonic() + pause_seconds
+            self._anew_at_seconds = time.monotonic() + ANEW_SECONDS
         if lost and answer.settings is not None:
             self._store.write(SETTINGS, encode_stored_settings(answer.settings))
             _log.info("the operator sent the cluster's settings again")
