@@ -284,6 +284,51 @@ def test_etcd_is_restored_from_an_older_snapshot(cluster: Cluster) -> None:
         first.enrol()
 
 
+def test_a_certificate_of_the_time_that_a_restored_etcd_forgot_is_replaced(
+    cluster: Cluster,
+) -> None:
+    agent = FakeAgent(cluster.server, "node", "chassis")
+    with replica(cluster.server, cluster.folder, "a") as operator:
+        first = agent.enrol()
+        _say(agent, read_trust(cluster.admin), first)
+        cluster.server.snapshot(cluster.folder / "old")
+        lost = agent.enrol()
+        _say(agent, read_trust(cluster.admin), lost)
+        cluster.server.restore(cluster.folder / "old")
+        cluster.server.wait_ready()
+        assert not _reissue(cluster)
+        _say(agent, read_trust(cluster.admin), lost)
+        serial = f"{_serial(lost):040x}"
+        wait_for("it is told to ask again", lambda: _reissue(cluster) == [serial])
+        told = wait_for("Degraded", lambda: _degraded(cluster.admin))
+        assert told[1] == "CertificateNotInLedger"
+        assert "node" in told[2]
+        anew = agent.enrol()
+        assert anew not in (first, lost)
+        _say(agent, read_trust(cluster.admin), anew)
+        wait_for("nothing is left to do", lambda: not _reissue(cluster))
+        wait_for("it is well", lambda: not _degraded(cluster.admin))
+        assert operator.process.poll() is None
+    assert len(_ledgers(cluster.admin)["chassis"]) == 2
+    _check_nothing_twice(cluster.admin)
+
+
+def _say(agent: FakeAgent, trust: dict[str, object], pem: bytes) -> None:
+    """That it has loaded what it was told, and this certificate."""
+    agent.confirm(
+        generation=trust["generation"],
+        trusts=[trust["renewFrom"]],
+        crls={},
+        serial=f"{_serial(pem):040x}",
+    )
+
+
+def _reissue(cluster: Cluster) -> list[str]:
+    found = read_trust(cluster.admin).get("reissue", [])
+    assert isinstance(found, list)
+    return found
+
+
 def _degraded(admin: KubeClient) -> tuple[str, ...]:
     said = condition(admin, "Degraded")
     return said if said[0] == "True" else ()

@@ -368,7 +368,8 @@ def test_a_server_that_is_busy_away_or_another_is_told_apart(
 
 
 def test_all_that_concerns_a_node_is_told(api: FakeKubeApi, enrolment: KubeEnrolment) -> None:
-    api.put(TRUST, trust(1, expiredChassis=["node9"]))
+    api.put(TRUST, trust(1, expiredChassis=["node9"], reissue=["02" * 20]))
     answer = enrolment.watch(STATE, CREDENTIAL, BUNDLE)
     assert answer.expired_chassis == ("node9",)
+    assert answer.reissue == ("02" * 20,)
     assert answer.settings is not None

@@ -48,7 +48,13 @@ from geneveil.model.cluster import CalendarSpan, ClusterSettings, KeyType
 from geneveil.model.errors import OperatorUnreachableError, RefusedError, TrustError
 from geneveil.model.health import Severity
 from geneveil.model.node_status import CertificateStatus
-from geneveil.pki.authority import Authority, encode_certificate, make_authority, sign_node
+from geneveil.pki.authority import (
+    Authority,
+    encode_certificate,
+    make_authority,
+    serial_text,
+    sign_node,
+)
 from geneveil.pki.crl import RevocationReason, RevokedCertificate, encode_crl, make_crl
 from geneveil.pki.keyfiles import NamedBytes, parse_bundle
 from geneveil.pki.keys import encode_key, key_type_of, make_key
@@ -84,6 +90,17 @@ def crl(of: Authority, number: int, *serials: str) -> bytes:
 
 def answer(bundle: bytes, *crls: bytes, revoked: tuple[str, ...] = ()) -> WatchAnswer:
     return WatchAnswer(7, bundle, crls, revoked, sha(OLD.certificate), None, 0.0)
+
+
+def test_only_who_uses_an_unknown_certificate_is_to_ask_for_another() -> None:
+    for reissue, expected in {
+        (serial_text(LEAF.serial_number), "cd" * 20): serial_text(LEAF.serial_number),
+        ("cd" * 20,): "",
+        (): "",
+    }.items():
+        said = replace(answer(OLD_PEM), reissue=reissue)
+        update = judge_answer(said, LEAF_PEM, OLD_PEM, None, None, NOW)
+        assert parse_record(update.record).reissue == expected
 
 
 def test_what_a_watch_brings_is_kept_and_what_was_dropped_is_remembered() -> None:
@@ -207,6 +224,8 @@ TIMES = {
     "a clock that is a little behind": (DUE, WatchRecord(), -0.5, False),
     "made while a clock was years ahead": (DUE, WatchRecord(), -400, True),
     "rolled over already": (DUE, replace(ROLLING, renew_from="old"), 10, False),
+    "not known to the operator": (DUE, WatchRecord(reissue=DUE.serial), 1, True),
+    "one before was not known": (DUE, WatchRecord(reissue="01"), 1, False),
 }
 
 
@@ -426,10 +445,9 @@ def test_the_kind_of_a_key_is_told(key_type: KeyType) -> None:
     assert key_type_of(make_key(key_type).public_key()) is key_type
 
 
-def test_a_record_without_the_expired_is_read() -> None:
-    """As an earlier version wrote it."""
-    record = WatchRecord(3, expired_chassis=frozenset({"node9"}))
+def test_a_record_of_an_earlier_version_is_read() -> None:
+    record = WatchRecord(3, expired_chassis=frozenset({"node9"}), reissue="00" * 20)
     assert parse_record(encode_record(record)) == record
     document = json.loads(encode_record(record))
-    del document["expiredChassis"]
+    del document["expiredChassis"], document["reissue"]
     assert parse_record(json.dumps(document).encode()) == WatchRecord(3)

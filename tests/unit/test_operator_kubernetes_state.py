@@ -40,7 +40,12 @@ from geneveil.operator.kubernetes.ledger import (
 )
 from geneveil.operator.kubernetes.publication import trust_document
 from geneveil.operator.kubernetes.requested_rotation import find_request
-from geneveil.operator.kubernetes.restoration import MOST_BELIEVED, explain_restoration
+from geneveil.operator.kubernetes.restoration import (
+    MOST_BELIEVED,
+    choose_reissue,
+    explain_restoration,
+    find_strangers,
+)
 from geneveil.operator.kubernetes.store import KubeStore, Place, load_store
 from geneveil.operator.kubernetes.switch import (
     judge_switch,
@@ -103,6 +108,9 @@ def test_what_is_published_is_what_an_agent_reads(memory: Memory) -> None:
     assert news.answer.expired_chassis == ("node-4", "node-9")
     assert news.settings == state.cluster.settings
     assert news.wave is None
+    assert news.answer.reissue == ()
+    lost = parse_news(trust_document(state, "n", (), ("00" * 20, "01" * 20)))
+    assert lost.answer.reissue == ("00" * 20, "01" * 20)
 
 
 def test_keys_are_in_the_secret_alone_and_not_shown(memory: Memory) -> None:
@@ -322,6 +330,18 @@ RESTORED = {
 def test_what_shows_a_restoration(case: str) -> None:
     said, expected = RESTORED[case]
     assert bool(explain_restoration(said, 5, {"ca": 3})) is expected
+
+
+def test_certificates_that_the_ledger_does_not_know_are_replaced_many_at_a_time() -> None:
+    said = {f"node-{n:04}": WatchState(1, (), (), f"{n:040x}") for n in range(1, 1503)}
+    said["new"] = WatchState(1, (), (), "")
+    strangers = find_strangers(said, {f"{n:040x}" for n in (1, 2)})
+    assert list(strangers) == [f"node-{n:04}" for n in range(3, 1503)]
+    first = choose_reissue(strangers)
+    assert first == tuple(f"{n:040x}" for n in range(3, 1003))
+    rest = {name: serial for name, serial in strangers.items() if serial not in first}
+    assert choose_reissue(rest) == tuple(f"{n:040x}" for n in range(1003, 1503))
+    assert choose_reissue({}) == ()
 
 
 WISHES = {

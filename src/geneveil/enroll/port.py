@@ -118,6 +118,9 @@ class WatchAnswer:
             with them are to be ended.
         settings: of the cluster, so that a node that lost them has them again; None from an
             operator that does not say.
+        reissue: serials of certificates in use that the operator does not know any more, because
+            its memory was restored from an older copy. Nobody could revoke them: whoever has one
+            asks for another at once.
     """
 
     generation: int
@@ -129,6 +132,7 @@ class WatchAnswer:
     held_seconds: float
     expired_chassis: tuple[str, ...] = ()
     settings: ClusterSettings | None = None
+    reissue: tuple[str, ...] = ()
 
 
 class EnrolmentPort(Protocol):

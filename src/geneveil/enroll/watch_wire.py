@@ -6,7 +6,8 @@ POST /v1/watch  {"generation", "trusts": [sha256…], "crls": {sha256: number}, 
                  "inUse": [serial…]}           inUse may be missing
                 -> {"generation", "trustBundle", "crls": [PEM…], "revokedChassis": [name…],
                     "renewFrom": sha256, "renewAfter": time or null, "heldSeconds",
-                    "expiredChassis": [name…], "settings"}   the last two may be missing
+                    "expiredChassis": [name…], "settings", "reissue": [serial…]}
+                the last three may be missing
 """
 
 import re
@@ -21,6 +22,9 @@ MAX_AUTHORITIES = 16
 """No node confirms more; a cluster has one authority, two while it rolls over."""
 
 MAX_IN_USE = 16
+MAX_REISSUE = 1000
+"""So many are told at once; others follow when these have asked."""
+
 _TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SERIAL = re.compile(r"[0-9a-f]{40}")
@@ -108,6 +112,7 @@ def watch_document(answer: WatchAnswer) -> dict[str, Any]:
         "heldSeconds": answer.held_seconds,
         "expiredChassis": list(answer.expired_chassis),
         **({"settings": settings_document(answer.settings)} if answer.settings else {}),
+        **({"reissue": list(answer.reissue)} if answer.reissue else {}),
     }
 
 
@@ -136,6 +141,7 @@ def parse_watch_answer(document: object) -> WatchAnswer:
         held_seconds=float(held),
         expired_chassis=_chassis(document, "expiredChassis", may_be_missing=True),
         settings=parse_settings(_field(document, "settings")) if has_settings else None,
+        reissue=_reissue(document),
     )
 
 
@@ -154,6 +160,14 @@ def _chassis(document: object, name: str, *, may_be_missing: bool = False) -> tu
     ):
         raise ValueError(f"{name} is not a list of chassis names")
     return tuple(sorted(chassis))
+
+
+def _reissue(document: object) -> tuple[str, ...]:
+    said = document.get("reissue", []) if isinstance(document, dict) else []
+    serials = _words(said, _SERIAL, MAX_REISSUE)
+    if serials is None:
+        raise ValueError("reissue is not a list of serials")
+    return serials
 
 
 def _crls(document: object) -> tuple[bytes, ...]:

@@ -104,6 +104,7 @@ class KubeEnrolment:
             held_seconds=round(held_seconds, 3),
             expired_chassis=answer.expired_chassis,
             settings=news.settings,
+            reissue=answer.reissue,
         )
 
     def close(self) -> None:

@@ -3,9 +3,9 @@
     {"generation": 7, "trustBundle": PEM, "crls": [PEM…], "revokedChassis": [name…],
      "expiredChassis": [name…], "renewFrom": sha256,
      "wave": null | {"since": time, "seconds": n, "authority": sha256},
-     "settings": {…}}                        settings: see geneveil.enroll.settings
+     "settings": {…}, "reissue": [serial…]}  settings: see geneveil.enroll.settings
 
-Nothing of it is of one node: who renews when in a roll-over each node computes for itself.
+Who renews when in a roll-over each node computes for itself.
 """
 
 import json

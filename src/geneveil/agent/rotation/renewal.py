@@ -70,6 +70,8 @@ def must_renew(
         return False  # it proves nothing any more: only a new token helps
     if now >= certificate.renew_at or now < certificate.not_before - WRONG_CLOCK:
         return True
+    if certificate.serial == record.reissue:
+        return True  # whoever made it does not know it any more, and could not revoke it
     is_rolling = record.renew_from not in ("", authority)
     return is_rolling and record.renew_after is not None and now >= record.renew_after
 

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives import serialization
 from geneveil.agent.rotation.crls import merge_crls, parse_crls, salvage_crls
 from geneveil.enroll.port import WatchAnswer
 from geneveil.model.errors import TrustError
+from geneveil.pki.authority import serial_text
 from geneveil.pki.keyfiles import NamedBytes, TrustBundle, find_issuer, parse_bundle
 from geneveil.pki.keyfiles import parse_certificate as parse_leaf
 
@@ -23,6 +24,7 @@ class WatchRecord:
         renew_from: SHA-256 of the certificate of the authority that signs now; may be empty.
         renew_after: when this node shall renew because of a roll-over.
         heard_at: when, by this node's clock.
+        reissue: the serial of this node's certificate, if the operator does not know it any more.
     """
 
     generation: int = 0
@@ -31,6 +33,7 @@ class WatchRecord:
     renew_after: datetime | None = None
     heard_at: datetime | None = None
     expired_chassis: frozenset[str] = frozenset()
+    reissue: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,7 @@ def judge_answer(
         (set(parse_dropped(dropped)) | set(fingerprints(before))) - set(fingerprints(after))
     )
     new_dropped = "".join(f"{line}\n" for line in gone).encode()
+    serial = serial_text(leaf.serial_number)
     record = WatchRecord(
         generation=answer.generation,
         revoked_chassis=frozenset(answer.revoked_chassis),
@@ -83,6 +87,7 @@ def judge_answer(
         renew_after=answer.renew_after,
         heard_at=now,
         expired_chassis=frozenset(answer.expired_chassis),
+        reissue=serial if serial in answer.reissue else "",
     )
     return Update(
         dropped=None if new_dropped == (dropped or b"") else new_dropped,
@@ -112,6 +117,7 @@ def encode_record(record: WatchRecord) -> bytes:
         "renewAfter": record.renew_after.isoformat() if record.renew_after else None,
         "expiredChassis": sorted(record.expired_chassis),
         "heardAt": record.heard_at.isoformat() if record.heard_at else None,
+        "reissue": record.reissue,
     }
     return (json.dumps(document, indent=2) + "\n").encode()
 
@@ -133,6 +139,7 @@ def parse_record(data: bytes | None) -> WatchRecord:
             renew_after=_time(document["renewAfter"]),
             heard_at=_time(document["heardAt"]),
             expired_chassis=frozenset(map(str, document.get("expiredChassis", []))),
+            reissue=str(document.get("reissue", "")),
         )
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise TrustError(

@@ -4,6 +4,7 @@ from geneveil.kube.port import Document
 from geneveil.operator.kubernetes.cluster_status import ClusterFacts
 from geneveil.operator.kubernetes.foundation import Means
 from geneveil.operator.kubernetes.node_report import is_ready
+from geneveil.operator.kubernetes.restoration import find_strangers
 from geneveil.operator.kubernetes.store import KubeStore
 from geneveil.operator.kubernetes.switch import Problem, judge_switch
 from geneveil.operator.registry import Registry, read_cluster
@@ -78,16 +79,13 @@ def _restored(epoch: int, switch: Document | None) -> Problem | None:
 
 def _strangers(means: Means, registry: Registry) -> Problem | None:
     """Nodes that use a certificate that the ledger does not know: nobody could revoke it."""
-    known = registry.store.read_serials()
-    names = sorted(
-        name for name, said in means.cache.said.items() if said.serial and said.serial not in known
-    )
+    names = list(find_strangers(means.cache.said, registry.store.read_serials()))
     if not names:
         return None
     shown = ", ".join(names[:_MOST_NAMED]) + (" …" if len(names) > _MOST_NAMED else "")
     return Problem(
         "CertificateNotInLedger",
         f"{len(names)} nodes use a certificate that the ledger does not know ({shown}): it was "
-        "issued after the copy that was restored; on each, remove node.crt from the agent's state "
-        "directory: it asks for another one at once",
+        "issued after the copy that was restored. Each was told to ask for another, and does so "
+        "within minutes; of one that does not, look at the agent's log",
     )

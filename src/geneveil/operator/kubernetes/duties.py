@@ -24,7 +24,12 @@ from geneveil.operator.kubernetes.foundation import Foundation, Means
 from geneveil.operator.kubernetes.protection_watch import ProtectionWatch
 from geneveil.operator.kubernetes.publisher import Publisher
 from geneveil.operator.kubernetes.requested_rotation import find_request
-from geneveil.operator.kubernetes.restoration import SECONDS_BETWEEN, explain_restoration
+from geneveil.operator.kubernetes.restoration import (
+    SECONDS_BETWEEN,
+    choose_reissue,
+    explain_restoration,
+    find_strangers,
+)
 from geneveil.operator.kubernetes.signer import Waiting
 from geneveil.operator.kubernetes.store import KubeStore
 from geneveil.operator.kubernetes.switch import judge_switch, restored_document
@@ -70,6 +75,7 @@ class Duties:
         self._wait_log = WaitLog()
         self._earlier: Mapping[str, int] = {}
         self._restored_at = self._no_kind_until = float("-inf")
+        self._reissue: tuple[str, ...] = ()
         self._whole_at = float("-inf")
         self._whole_of: Foundation | None = None
 
@@ -112,6 +118,8 @@ class Duties:
         self._ask_for_roll_over(base, registry)
         self._caretaker.revoke_the_gone(base.store, self._means.clock.now())
         self._look_for_restoration(registry)
+        strangers = find_strangers(self._cache.said, registry.store.read_serials())
+        self._reissue = choose_reissue(strangers)
         keeper.keep(self._seconds())
         failure = self._publish(base, registry)
         if failure is None:
@@ -266,7 +274,7 @@ class Duties:
         named = choose_named(state.revoked_chassis, registry.tables.read_nodes)
         try:
             told = replace(state, revoked_chassis=named)
-            published = self._publisher.publish_trust(told, registry.expired_chassis)
+            published = self._publisher.publish_trust(told, registry.expired_chassis, self._reissue)
             if published > state.trust.generation:
                 self._begin_epoch(registry, "the published trust is newer than the ledger")
         except GeneveilError as error:

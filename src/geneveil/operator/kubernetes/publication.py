@@ -1,6 +1,7 @@
 """What every agent is told: the ConfigMap `geneveil-trust`. Pure.
 
-Nothing in it is of one node: it is written once for all, and grows with revoked certificates only.
+It is written once for all nodes, and grows with revoked certificates; and for as long as it takes
+with certificates that are to be replaced because the ledger does not know them.
 In SWITCH each node computes its own place in the wave (`geneveil.pki.rollover.plan_wave`); in all
 other phases a node whose authority does not sign is late already.
 """
@@ -19,12 +20,15 @@ TRUST_KEY = "trust.json"
 
 
 def trust_document(
-    state: TrustState, namespace: str, expired_chassis: tuple[str, ...] = ()
+    state: TrustState,
+    namespace: str,
+    expired_chassis: tuple[str, ...] = (),
+    reissue: tuple[str, ...] = (),
 ) -> Document:
     """The ConfigMap; the same state makes the same document.
 
     Args:
-        expired_chassis: as in `WatchAnswer`.
+        expired_chassis, reissue: as in `WatchAnswer`.
     """
     content = {
         "generation": state.trust.generation,
@@ -35,6 +39,7 @@ def trust_document(
         "renewFrom": state.sha256[state.signing.authority_id],
         "wave": _wave(state),
         "settings": settings_document(state.cluster.settings),
+        **({"reissue": list(reissue)} if reissue else {}),
     }
     return {
         "metadata": {"name": TRUST_CONFIG_MAP, "namespace": namespace},

@@ -44,9 +44,16 @@ class Publisher:
         self._status: Any = None
         self.told_bytes = 0
 
-    def publish_trust(self, state: TrustState, expired_chassis: tuple[str, ...] = ()) -> int:
+    def publish_trust(
+        self,
+        state: TrustState,
+        expired_chassis: tuple[str, ...] = (),
+        reissue: tuple[str, ...] = (),
+    ) -> int:
         """Write the ConfigMap if it differs; always over the version that was read.
 
+        Args:
+            expired_chassis, reissue: as in `WatchAnswer`.
         Returns:
             The generation that is published; more than the state's if another one was there,
             which is left: what nodes have seen is never taken back.
@@ -54,7 +61,7 @@ class Publisher:
             ConflictError: somebody else wrote it; the next call reads it anew.
             TrustError: it is too large; what was published stays.
         """
-        wanted = trust_document(state, self._namespace, expired_chassis)
+        wanted = trust_document(state, self._namespace, expired_chassis, reissue)
         self.told_bytes = len(wanted["data"][TRUST_KEY])
         if self.told_bytes > MOST_BYTES:
             raise TrustError(

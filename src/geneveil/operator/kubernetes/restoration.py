@@ -6,13 +6,19 @@ restored. Going on from the old numbers would give the same number two meanings,
 list that is older than theirs. So the operator goes on far above (`TrustTables.begin_epoch`) and
 says Degraded, because revocations of the lost time are lost with it, until a person has looked.
 
+A certificate that was made in the lost time is not in the ledger, so that nobody could revoke it:
+the nodes that say that they use one are told to ask for another (`choose_reissue`).
+
 One node could lie. What it can reach is a jump (and the report that names it), at most one an hour;
-a number that no cluster reaches is not believed at all.
+a number that no cluster reaches is not believed at all. A serial that is nobody's is one more line
+in what all are told, one a node, and only who has a certificate of that serial does anything.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 
 from geneveil.enroll.port import WatchState
+from geneveil.enroll.watch_wire import MAX_REISSUE
 from geneveil.operator.trust_tables import RESTORE_STEP
 
 MOST_BELIEVED = RESTORE_STEP // 2
@@ -36,6 +42,27 @@ def explain_restoration(
             if known is not None and _is_ahead(number, known):
                 return f"Node {node} has CRL number {number}, and the newest here is {known}"
     return ""
+
+
+def find_strangers(said: Mapping[str, WatchState], known: AbstractSet[str]) -> dict[str, str]:
+    """Nodes that use a certificate that the ledger does not know.
+
+    Args:
+        said: Node name -> what it said.
+        known: the serial of every certificate in the ledger.
+    Returns:
+        Node name -> that certificate's serial, by name.
+    """
+    return {
+        name: state.serial
+        for name, state in sorted(said.items())
+        if state.serial and state.serial not in known
+    }
+
+
+def choose_reissue(strangers: Mapping[str, str]) -> tuple[str, ...]:
+    """The serials that are told, ascending: as many as agents read at once."""
+    return tuple(sorted(set(strangers.values()))[:MAX_REISSUE])
 
 
 def _is_ahead(said: int, known: int) -> bool:
