@@ -94,14 +94,15 @@ def run(
     ] = "",
     ca_passphrase_file: CaPassphrase = None,
     away_after: Annotated[
-        int,
+        int | None,
         typer.Option(
             "--away-after",
             min=5,
             metavar="SECONDS",
-            help="A node that was not heard for so long is away, and holds up no roll-over.",
+            help="A node that was not heard for so long is away, and holds up no roll-over."
+            " By default 600; on Kubernetes 900, and no less.",
         ),
-    ] = 600,
+    ] = None,
     kubernetes: Kubernetes = False,
     kubeconfig: Kubeconfig = None,
     namespace: Namespace = DEFAULT_NAMESPACE,
@@ -127,7 +128,9 @@ def run(
 
     if kubernetes:
         operator_kube.run_on_kubernetes(
-            operator_kube.RunOptions(kubeconfig, namespace, identity, signer_name, health_listen)
+            operator_kube.RunOptions(
+                kubeconfig, namespace, identity, signer_name, health_listen, away_after
+            )
         )
         return
     with opened(state_dir) as store:
@@ -136,7 +139,8 @@ def run(
             typer.echo("IPsec is off in this cluster: nothing to enrol, nothing to do")
             return
         host, port = parse_listen(listen or cluster.config.spec.operator.listen)
-        terms = RunTerms(read_passphrase(ca_passphrase_file, os.environ), float(away_after))
+        passphrase = read_passphrase(ca_passphrase_file, os.environ)
+        terms = RunTerms(passphrase, float(away_after)) if away_after else RunTerms(passphrase)
         start_logging()
         ended_by = asyncio.run(OperatorProcess(state_dir, store, terms=terms).run(host, port))
     if ended_by is signal.SIGINT:

@@ -39,13 +39,18 @@ DEFAULT_NAMESPACE = "geneveil-system"
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How `operator run --kubernetes` is run."""
+    """How `operator run --kubernetes` is run.
+
+    Attributes:
+        away_after_seconds: None for the default.
+    """
 
     kubeconfig: Path | None
     namespace: str
     identity: str
     signer_name: str
     health: str
+    away_after_seconds: int | None
 
 
 def find_access(kubeconfig: Path | None) -> "KubeAccess":
@@ -58,18 +63,35 @@ def find_access(kubeconfig: Path | None) -> "KubeAccess":
 
 
 def run_on_kubernetes(options: RunOptions) -> None:
-    """Run until stopped."""
+    """Run until stopped.
+
+    Raises:
+        ConfigError: nodes would count as away that are heard as often as they shall speak.
+    """
     import signal
 
-    from geneveil.operator.kubernetes.process.loop import KubernetesOperator, KubernetesTerms
+    from geneveil.operator.kubernetes.process.loop import (
+        AWAY_AFTER_SECONDS,
+        KubernetesOperator,
+        KubernetesTerms,
+    )
     from geneveil.operator.log_lines import start_logging
 
+    away_after_seconds = options.away_after_seconds or AWAY_AFTER_SECONDS
+    if away_after_seconds < AWAY_AFTER_SECONDS:
+        raise ConfigError(
+            f"--away-after {away_after_seconds} is too short on Kubernetes",
+            why="a node with no news speaks once in six minutes there, and a roll-over would go on "
+            "without nodes that live",
+            remedy=f"{AWAY_AFTER_SECONDS:.0f} or more",
+        )
     terms = KubernetesTerms(
         access=find_access(options.kubeconfig),
         namespace=options.namespace,
         signer_name=options.signer_name,
         identity=options.identity,
         health=_address(options.health) if options.health else None,
+        away_after_seconds=float(away_after_seconds),
     )
     start_logging()
     if KubernetesOperator(terms).run() is signal.SIGINT:
