@@ -259,7 +259,8 @@ def scenario(
     chosen = [load_scenario(name, control_plane) for name in names or playable]
     chosen = only_faults(chosen, fault) if fault else chosen
     for name, why in [] if names else left_out.items():
-        typer.echo(f"{name:32} not on Kubernetes: {why}")
+        where = "not on Kubernetes" if is_kubernetes else "only with --control-plane kubernetes"
+        typer.echo(f"{name:32} {where}: {why}")
     if not names and not everything:
         for each in chosen:
             typer.echo(f"{each.name:32} {each.title}")

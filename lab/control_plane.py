@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol
 
+from geneveil.operator.kubernetes.process.loop import AWAY_AFTER_SECONDS
 from lab.bringup import Running, put_token
 from lab.deadline import wait_until
 from lab.errors import LabError
@@ -22,7 +23,11 @@ from lab.topology import CENTRAL
 
 STANDALONE, KUBERNETES = "standalone", "kubernetes"
 _END = "pkill -9 -f '[g]eneveil operator run'"
-_START = "setsid geneveil operator run --away-after 60 < /dev/null >> /disk/log/operator.log 2>&1 &"
+_AWAY_AFTER_SECONDS = 60
+_START = (
+    f"setsid geneveil operator run --away-after {_AWAY_AFTER_SECONDS}"
+    " < /dev/null >> /disk/log/operator.log 2>&1 &"
+)
 _CRASHED_SECONDS = 2.0
 _FORGOTTEN_SECONDS = 30.0
 
@@ -34,6 +39,7 @@ class ControlPlane(Protocol):
         name: STANDALONE or KUBERNETES.
         where: what `geneveil operator` is told on central, so that it finds this operator.
         asks_for_tokens: a node that has no certificate needs a person who makes it a join token.
+        away_after_seconds: a node that was not heard for so long holds up no roll-over.
     """
 
     @property
@@ -44,6 +50,9 @@ class ControlPlane(Protocol):
 
     @property
     def asks_for_tokens(self) -> bool: ...
+
+    @property
+    def away_after_seconds(self) -> float: ...
 
     async def shut_out(self, node: str) -> None:
         """A node is a member no more; returns when that was said, not when it is so."""
@@ -82,6 +91,7 @@ class Standalone:
     name: str = STANDALONE
     where: tuple[str, ...] = ()
     asks_for_tokens: bool = True
+    away_after_seconds: float = _AWAY_AFTER_SECONDS
 
     async def shut_out(self, node: str) -> None:
         command = ["geneveil", "operator", "revoke", node, "--reason", "keyCompromise"]
@@ -124,6 +134,7 @@ class Kubernetes:
     name: str = KUBERNETES
     where: tuple[str, ...] = ("--kubernetes", "--kubeconfig", f"{KUBE_FOLDER}/admin.kubeconfig")
     asks_for_tokens: bool = False
+    away_after_seconds: float = AWAY_AFTER_SECONDS
 
     async def shut_out(self, node: str) -> None:
         """Its Node is deleted, with the agent's Pod on it."""

@@ -8,8 +8,8 @@ instead of `play`; see `lab.fault`. Several of those are played on one cluster, 
 `BY_SYSTEMD = True` for nodes that systemd boots, `UDP_A_SECOND` and `TICK_SECONDS` for other
 traffic than usual.
 
-All are played with either control plane (`lab.control_plane`), but for one that says why it can't
-be on Kubernetes: `NOT_ON_KUBERNETES = "…"`.
+All are played with either control plane (`lab.control_plane`), but for those that say why not:
+`NOT_ON_KUBERNETES = "…"`, `NOT_STANDALONE = "…"`.
 """
 
 import asyncio
@@ -72,14 +72,15 @@ def scenario_names() -> list[str]:
 def playable_names(control_plane: str) -> tuple[list[str], dict[str, str]]:
     """The scenarios that are played with a control plane, and why the others are not."""
     names = scenario_names()
-    why = {name: _why_not(name) for name in names} if control_plane == KUBERNETES else {}
+    why = {name: _why_not(name, control_plane) for name in names}
     left_out = {name: text for name, text in why.items() if text}
     return [name for name in names if name not in left_out], left_out
 
 
-def _why_not(name: str) -> str:
+def _why_not(name: str, control_plane: str) -> str:
     module = importlib.import_module(f"lab.scenarios.{name}.scenario")
-    return str(getattr(module, "NOT_ON_KUBERNETES", ""))
+    which = "NOT_ON_KUBERNETES" if control_plane == KUBERNETES else "NOT_STANDALONE"
+    return str(getattr(module, which, ""))
 
 
 def load_scenario(name: str, control_plane: str = STANDALONE) -> Scenario:
@@ -91,8 +92,9 @@ def load_scenario(name: str, control_plane: str = STANDALONE) -> Scenario:
     if name not in scenario_names():
         raise ConfigError(f"no scenario {name!r}", remedy=f"one of {', '.join(scenario_names())}")
     module = importlib.import_module(f"lab.scenarios.{name}.scenario")
-    if control_plane == KUBERNETES and (why := _why_not(name)):
-        raise ConfigError(f"{name} is not played on Kubernetes", why=why)
+    if why := _why_not(name, control_plane):
+        where = "on Kubernetes" if control_plane == KUBERNETES else "without Kubernetes"
+        raise ConfigError(f"{name} is not played {where}", why=why)
     faults = tuple(getattr(module, "FAULTS", ()))
     return Scenario(
         name,

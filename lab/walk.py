@@ -17,12 +17,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from lab.control_plane import STANDALONE
 from lab.errors import LabError
 from lab.fault import UDP_A_SECOND, Belonging, Fault, Keeps, Part, recast
 from lab.fault_play import FaultPlayer
 from lab.health import LINGERING
 from lab.lifecycle import Programs
-from lab.scenario import Scenario, load_scenario, scenario_names, staged
+from lab.scenario import Scenario, load_scenario, playable_names, staged
 from lab.stage import Stage
 
 NODES = ("node1", "node2", "node3")
@@ -40,7 +41,7 @@ _QUIET = frozenset({Part.SWITCH, Part.OPERATOR, Part.XFRM})
 
 def situations() -> list[Scenario]:
     """Those whose faults are played on a cluster as the walk has it."""
-    found = [load_scenario(name) for name in scenario_names()]
+    found = [load_scenario(name) for name in playable_names(STANDALONE)[0]]
     return [s for s in found if s.shares_lab and s.cluster == (len(NODES), "Auto", False, False)]
 
 

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from lab.control_plane import STANDALONE
 from lab.fault import UDP_A_SECOND, Fault
 from lab.fault_play import FaultPlayer
 from lab.last_word import check_last_word
-from lab.scenario import load_scenario, scenario_names
+from lab.scenario import load_scenario, playable_names
 from lab.stage import Stage
 from lab.walk import situations, walk
 from tests.lab.conftest import OpenLab
@@ -21,7 +22,7 @@ WALK_SEED = int(os.environ.get("GENEVEIL_WALK_SEED", "7"))
 SLACK = 4.0
 """Whether traffic comes back is judged here; how fast it does, in `make soak`."""
 
-SITUATIONS = [load_scenario(name) for name in scenario_names()]
+SITUATIONS = [load_scenario(name) for name in playable_names(STANDALONE)[0]]
 SHARED = {situation.name for situation in situations()}
 FAULTS = [fault for situation in SITUATIONS for fault in situation.faults]
 SHORT = [

@@ -8,7 +8,7 @@ import asyncio
 import pytest
 
 from geneveil.model.errors import ConfigError
-from lab.control_plane import KUBERNETES
+from lab.control_plane import KUBERNETES, STANDALONE
 from lab.lifecycle import Programs
 from lab.scenario import load_scenario, play_scenario, playable_names, scenario_names
 from tests.lab.conftest import DATA_DIR
@@ -18,19 +18,18 @@ pytestmark = pytest.mark.lab
 SHORT = ["node_revoked", "ca_rolled_over", "node_certificates_renewed", "booted_by_systemd"]
 
 
-def test_every_scenario_says_what_it_is() -> None:
-    for name in scenario_names():
-        scenario = load_scenario(name)
+@pytest.mark.parametrize("control_plane", [STANDALONE, KUBERNETES])
+def test_every_scenario_says_what_it_is_or_why_it_is_not_played(control_plane: str) -> None:
+    playable, left_out = playable_names(control_plane)
+    assert {"node_revoked", "ca_rolled_over", "node_certificates_renewed"} <= set(playable)
+    assert sorted([*playable, *left_out]) == scenario_names()
+    for name in playable:
+        scenario = load_scenario(name, control_plane)
         assert scenario.title
         assert 2 <= scenario.nodes <= 8
-
-
-def test_a_scenario_that_is_not_for_kubernetes_says_why() -> None:
-    playable, left_out = playable_names(KUBERNETES)
-    assert {"node_revoked", "ca_rolled_over", "node_certificates_renewed"} <= set(playable)
     for name, why in left_out.items():
-        with pytest.raises(ConfigError, match="not played on Kubernetes") as raised:
-            load_scenario(name, KUBERNETES)
+        with pytest.raises(ConfigError, match="is not played") as raised:
+            load_scenario(name, control_plane)
         assert raised.value.why == why
 
 
