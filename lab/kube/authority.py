@@ -66,6 +66,14 @@ def issue_client(
     return certificate.public_bytes(Encoding.PEM), _pem(key)
 
 
+def make_token_key(pki: Path) -> None:
+    """A new key that signs service-account tokens; there may be one before it."""
+    tokens = _new_key()
+    write_private(pki / "service-accounts.key", _pem(tokens))
+    public = tokens.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    (pki / "service-accounts.pub").write_bytes(public)
+
+
 def write_private(path: Path, content: bytes) -> None:
     """Write a file that only its owner may read."""
     path.touch(mode=0o600)
@@ -82,10 +90,7 @@ def _make_authority(pki: Path, now: datetime.datetime) -> None:
         .sign(key, SHA256())
     )
     write_private(pki / "ca.key", _pem(key))
-    tokens = _new_key()
-    write_private(pki / "service-accounts.key", _pem(tokens))
-    public = tokens.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    (pki / "service-accounts.pub").write_bytes(public)
+    make_token_key(pki)
     # Last: its presence says that all is there.
     (pki / "ca.crt").write_bytes(certificate.public_bytes(Encoding.PEM))
 

@@ -19,9 +19,9 @@ SCHEMAS = Path(__file__).parents[2] / "docs" / "schema"
 STALE = "of an earlier run"
 
 
-def start(out: Path, name: str) -> "subprocess.Popen[str]":
+def start(out: Path, name: str, *options: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-m", "lab", "demo", "--out", str(out), "--name", name],
+        [sys.executable, "-m", "lab", "demo", "--out", str(out), "--name", name, *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -58,8 +58,26 @@ def test_the_demo_passes_and_a_second_one_beside_it_is_refused(
     output, errors = first.communicate(timeout=600)
     assert first.returncode == 0, output + errors
     watched.assert_nothing_left()
-    assert {path.name for path in out.iterdir()} == set(OUTPUTS)
+    check_outputs(out)
     assert LOCK_FILE not in OUTPUTS
+    assert "PASS: all 648 observations are as expected" in " ".join(output.split())
+
+
+def test_the_demo_passes_on_kubernetes(kube_programs: Programs, tmp_path: Path) -> None:
+    """As `make demo KUBERNETES=1` runs it."""
+    out, name = tmp_path / "demo", f"t-demo-k-{os.getpid()}"
+    watched = Watched(name)
+    demo = start(out, name, "--control-plane", "kubernetes")
+    output, errors = demo.communicate(timeout=600)
+    assert demo.returncode == 0, output + errors
+    watched.assert_nothing_left()
+    check_outputs(out)
+    assert "PASS: all 648 observations are as expected" in " ".join(output.split())
+
+
+def check_outputs(out: Path) -> None:
+    """All are there and of this run, as their schemas say, and the verdict is a pass."""
+    assert {path.name for path in out.iterdir()} == set(OUTPUTS)
     for each in OUTPUTS:
         content = (out / each).read_bytes()
         assert content
@@ -69,4 +87,3 @@ def test_the_demo_passes_and_a_second_one_beside_it_is_refused(
     assert isinstance(verdict, dict)
     assert verdict["passed"] is True
     assert verdict["reasons"] == []
-    assert "PASS: all 648 observations are as expected" in " ".join(output.split())

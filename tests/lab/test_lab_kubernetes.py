@@ -11,6 +11,8 @@ import pytest
 
 from lab.control_plane import KUBERNETES
 from lab.deadline import wait_until
+from lab.fault import Fault
+from lab.fault_play import FaultPlayer
 from lab.scenario import load_scenario
 from lab.stage import Stage
 from lab.topology import CENTRAL
@@ -20,7 +22,8 @@ from tests.lab.witness import Tally, await_seen, ping
 pytestmark = pytest.mark.lab
 
 AGENT_MOST_KIB = 64 * 1024
-_AWAY_SECONDS = 60.0
+SLACK = 4.0
+SHORT = [fault for fault in load_scenario("api_server", KUBERNETES).faults if fault.is_short]
 
 
 @pytest.fixture(scope="module")
@@ -142,27 +145,19 @@ def test_certificates_are_renewed_whatever_the_api_servers_clock_says(
     check_wire(stage, runner)
 
 
-def test_a_minute_without_api_server_costs_nothing(stage: Stage, runner: asyncio.Runner) -> None:
-    runner.run(stage.control_plane.leave())
-    runner.run(asyncio.sleep(_AWAY_SECONDS))
-    for node in stage.nodes:
-        status = runner.run(stage.status(node.name))
-        assert {peer["state"] for peer in status["peers"]} == {"up"}
-        assert status["well"], status["health"]
-    runner.run(stage.control_plane.come_back())
-    check_wire(stage, runner)
-    heard = {node.name: runner.run(stage.status(node.name)) for node in stage.nodes}
+@pytest.fixture(scope="module")
+def player(stage: Stage) -> FaultPlayer:
+    """Once traffic flows."""
+    return FaultPlayer(stage, say=print, slack=SLACK)
 
-    async def hear_again() -> bool:
-        for node in stage.nodes:
-            status = await stage.status(node.name)
-            if status["trust"]["heardAt"] <= heard[node.name]["trust"]["heardAt"]:
-                return False
-        return True
 
-    runner.run(wait_until(hear_again, "every node to hear of its cluster", 180, poll_seconds=1))
-    runner.run(stage.await_well())
-    check_wire(stage, runner)
+@pytest.mark.parametrize("fault", SHORT, ids=lambda fault: fault.name)
+def test_the_api_server_has_a_bad_day(
+    fault: Fault, player: FaultPlayer, runner: asyncio.Runner
+) -> None:
+    """No packet is lost, no certificate is lost or issued twice, and all heal by themselves."""
+    assert not runner.run(player.play(fault)).broken
+    check_wire(player.stage, runner)
 
 
 def test_a_deleted_node_is_shut_out_within_seconds(stage: Stage, runner: asyncio.Runner) -> None:
