@@ -228,6 +228,17 @@ def test_whom_a_node_trusts_is_said_at_once_and_all_after_a_failure(
     assert api.applied[-1][2]["status"]["trust"]["generation"] == 1
 
 
+def test_that_the_server_is_back_is_news(api: FakeKubeApi, enrolment: KubeEnrolment) -> None:
+    """Else a node would say for another minute that it hears nobody."""
+    enrolment.watch(STATE, CREDENTIAL, BUNDLE)
+    api.await_asked(1, "GET", "watch=1")
+    api.cut_watches()
+    answer = _hear(enrolment, 1)
+    assert enrolment._follower.failures
+    assert answer.generation == 1
+    assert answer.held_seconds < kube_io.HOLD_SECONDS / 2
+
+
 def test_a_held_watch_ends_when_it_is_closed(api: FakeKubeApi, enrolment: KubeEnrolment) -> None:
     failures: list[GeneveilError] = []
 

@@ -54,6 +54,7 @@ class KubeEnrolment:
         self._confirmed: WatchState | None = None
         self._unsaid_since: float | None = None
         self._failures_seen = 0
+        self._was_away = False
         self._undecided = 0
 
     def fetch_bootstrap(self, ca_pin: bytes) -> Bootstrap:
@@ -82,17 +83,20 @@ class KubeEnrolment:
         self, state: WatchState, identity: NodeCredential, trust_bundle_pem: bytes
     ) -> WatchAnswer:
         """See `EnrolmentPort.watch`: the confirmation is written if it is due, then the ConfigMap
-        is waited for. Fails closed: yes."""
+        is waited for. Whoever was away is not waited for: that it is back is news, and costs no
+        request. Fails closed: yes."""
         self._follower.calm()
         if self._follower.failures != self._failures_seen:
             self._forget_confirmation()
         try:
             with _allowed():
                 hold_seconds = min(self._confirm(state), HOLD_SECONDS)
-                news, held_seconds = self._follower.await_news(state.generation, hold_seconds)
+                known = None if self._was_away else state.generation
+                news, held_seconds = self._follower.await_news(known, hold_seconds)
         except GeneveilError:
             self._forget_confirmation()
             raise
+        self._was_away = False
         answer = news.answer
         return WatchAnswer(
             generation=answer.generation,
@@ -125,6 +129,7 @@ class KubeEnrolment:
         """Whoever was away may have come back as an older one, from a snapshot."""
         self._failures_seen = self._follower.failures
         self._confirmed = None
+        self._was_away = True
 
     def _confirm(self, state: WatchState) -> float:
         """Write it if it is due.

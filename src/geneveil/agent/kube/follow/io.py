@@ -41,9 +41,11 @@ class TrustFollower:
         self._thread: threading.Thread | None = None
         self.failures = 0
 
-    def await_news(self, generation: int, seconds: float) -> tuple[News, float]:
+    def await_news(self, generation: int | None, seconds: float) -> tuple[News, float]:
         """Wait until the generation is another than this, at most so long.
 
+        Args:
+            generation: None waits for whatever the ConfigMap says.
         Returns:
             What the ConfigMap says, the same if nothing changed, and how long that took.
         Raises:
