@@ -15,7 +15,7 @@ from lab.stage import Stage
 from lab.walk import situations, walk
 from tests.lab.conftest import OpenLab
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.traffic]
 
 WALK_STEPS = 4
 WALK_SEED = int(os.environ.get("GENEVEIL_WALK_SEED", "7"))

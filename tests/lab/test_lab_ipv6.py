@@ -19,7 +19,7 @@ from lab.topology import GENEVE_PORT
 from tests.lab.conftest import OpenLab
 from tests.lab.witness import GENEVE, Tally, await_seen, ping, settle
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.traffic]
 
 SHORT = [fault for fault in load_scenario("ipv6_underlay").faults if fault.is_short]
 IN_THE_OPEN = {FlowKind.HOST_TO_HOST, FlowKind.POD_TO_HOST}

@@ -19,7 +19,7 @@ from lab.topology import CENTRAL
 from tests.lab.conftest import OpenLab
 from tests.lab.witness import Tally, await_seen, ping
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.traffic]
 
 AGENT_MOST_KIB = 64 * 1024
 SLACK = 4.0

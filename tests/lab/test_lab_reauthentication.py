@@ -8,7 +8,7 @@ from lab.scenarios.reauthentications.scenario import TICK_SECONDS, UDP_A_SECOND,
 from lab.stage import Stage
 from tests.lab.conftest import OpenLab
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.traffic]
 
 KINDS = 2
 

@@ -12,7 +12,7 @@ from lab.deadline import wait_until
 from tests.lab.conftest import OpenLab
 from tests.lab.witness import GENEVE, Tally, ping, settle
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.traffic]
 
 INTERVAL_SECONDS = 0.1
 BACK_SECONDS = 15.0

@@ -13,7 +13,7 @@ from lab.lifecycle import Programs
 from lab.scenario import load_scenario, play_scenario, playable_names, scenario_names
 from tests.lab.conftest import DATA_DIR
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.traffic]
 
 SHORT = ["node_revoked", "ca_rolled_over", "node_certificates_renewed", "booted_by_systemd"]
 
