@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from lab.clocks import set_clocks
 from lab.daemons import renew_agent, signal_agent
 from lab.deadline import wait_until
-from lab.fault import Fault, Keeps, Step
+from lab.fault import Fault, Keeps, Step, codes
 from lab.kube import disturb
 from lab.kube.in_lab import API_SERVER, KUBELETS
 from lab.passing_time import add_months, now, pass_time
@@ -17,6 +17,7 @@ from lab.topology import API_SERVER_PORT
 TITLE = "The API server is killed, slow, busy, without its keys, away, or of an older time"
 NODES = 3
 NOT_STANDALONE = "there is no API server"
+_ALL = ("node1", "node2", "node3")
 _HEARD_SECONDS = 180.0
 """A question is held for up to a minute, and what failed is asked again ever more seldom."""
 
@@ -95,6 +96,7 @@ def _fault(
     heal: Step | None = None,
     *,
     hold_seconds: float = 0.0,
+    says: str = "",
     renewals: int = 0,
     is_short: bool = False,
 ) -> Fault:
@@ -118,6 +120,7 @@ def _fault(
         end,
         hold_seconds=hold_seconds,
         well_seconds=180.0,
+        says=codes(_ALL, says) if says else {},
         keeps=Keeps.NONE if renewals else Keeps.ALL,
         is_short=is_short,
         is_long=True,
@@ -278,6 +281,7 @@ FAULTS = (
         _forget_tokens,
         _new_tokens,
         hold_seconds=_REFUSED_SECONDS,
+        says="watch-refused",
         is_short=True,
     ),
     _fault(
@@ -286,6 +290,7 @@ FAULTS = (
         _leave_when_due,
         _come_back_and_renew,
         hold_seconds=_REFUSED_SECONDS,
+        says="operator-silent",
         renewals=1,
     ),
     _fault(
