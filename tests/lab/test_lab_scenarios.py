@@ -15,7 +15,7 @@ from tests.lab.conftest import DATA_DIR
 
 pytestmark = [pytest.mark.lab, pytest.mark.traffic]
 
-SHORT = ["node_revoked", "ca_rolled_over", "node_certificates_renewed", "booted_by_systemd"]
+SHORT = ["node_revoked", "ca_rolled_over", "node_certificates_renewed"]
 
 
 @pytest.mark.parametrize("control_plane", [STANDALONE, KUBERNETES])
