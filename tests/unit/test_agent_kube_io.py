@@ -334,9 +334,14 @@ def test_a_node_of_the_old_authority_is_told_when_it_is_its_turn(
 
 
 def test_a_refusal_of_the_api_server_is_not_the_operators(
-    api: FakeKubeApi, enrolment: KubeEnrolment
+    api: FakeKubeApi, enrolment: KubeEnrolment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """And is told once it has lasted longer than an API server's start."""
     api.tokens = {"second"}
+    for _ in range(2):
+        with pytest.raises(OperatorUnreachableError):
+            enrolment.watch(STATE, CREDENTIAL, BUNDLE)
+    monkeypatch.setattr(kube_io, "REFUSED_SECONDS", 0.0)
     with pytest.raises(TrustError, match="not accepted"):
         enrolment.renew(REQUEST, CREDENTIAL, BUNDLE)
     with pytest.raises(TrustError, match="not accepted"):

@@ -277,10 +277,10 @@ FAULTS = (
     ),
     _fault(
         "api_forgets_tokens",
-        f"believes no token for {_REFUSED_SECONDS:.0f} s",
+        f"believes no token for {_FROZEN_SECONDS:.0f} s",
         _forget_tokens,
         _new_tokens,
-        hold_seconds=_REFUSED_SECONDS,
+        hold_seconds=_FROZEN_SECONDS,
         says="watch-refused",
         is_short=True,
     ),

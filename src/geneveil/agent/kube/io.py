@@ -40,6 +40,10 @@ UNCONFIRMED_HOLD_SECONDS = 5.0
 
 SHORTEST_WATCH_SECONDS = 1.0
 
+REFUSED_SECONDS = 15.0
+"""So long a refusal may be that of an API server which has just started and not read its roles yet:
+it is asked again, and nobody is told of it."""
+
 
 class KubeEnrolment:
     """One cluster's API server; implements `EnrolmentPort`.
@@ -55,24 +59,25 @@ class KubeEnrolment:
         self._unsaid_since: float | None = None
         self._failures_seen = 0
         self._was_away = False
+        self._refused_since: float | None = None
         self._undecided = 0
 
     def fetch_bootstrap(self, ca_pin: bytes) -> Bootstrap:
         """See `EnrolmentPort.fetch_bootstrap`; the pin is not used. Fails closed: yes."""
-        with _allowed():
+        with self._allowed():
             news = self._read_news()
         return Bootstrap(news.answer.trust_bundle_pem, news.settings)
 
     def enrol(self, token: JoinToken, csr_pem: bytes, trust_bundle_pem: bytes) -> Enrolment:
         """See `EnrolmentPort.enrol`; the token is not used. Fails closed: yes."""
-        with _allowed():
+        with self._allowed():
             certificate = self._ask(csr_pem)
             news = self._read_news()
         return Enrolment(certificate, news.answer.trust_bundle_pem, news.settings)
 
     def renew(self, csr_pem: bytes, identity: NodeCredential, trust_bundle_pem: bytes) -> Renewal:
         """See `EnrolmentPort.renew`; the Pod's token is the proof. Fails closed: yes."""
-        with _allowed():
+        with self._allowed():
             certificate = self._ask(csr_pem)
             news = self._read_news()
         return Renewal(
@@ -89,7 +94,7 @@ class KubeEnrolment:
         if self._follower.failures != self._failures_seen:
             self._forget_confirmation()
         try:
-            with _allowed():
+            with self._allowed():
                 hold_seconds = min(self._confirm(state), HOLD_SECONDS)
                 known = None if self._was_away else state.generation
                 news, held_seconds = self._follower.await_news(known, hold_seconds)
@@ -179,6 +184,19 @@ class KubeEnrolment:
         self._undecided = 0
         return certificate
 
+    @contextmanager
+    def _allowed(self) -> Iterator[None]:
+        """The API server's own refusals are not the operator's: no request is spent by them."""
+        try:
+            yield
+        except ApiRefusedError as error:
+            now_seconds = time.monotonic()
+            since = self._refused_since = self._refused_since or now_seconds
+            if now_seconds - since < REFUSED_SECONDS:
+                raise OperatorUnreachableError(error.what, why=error.why) from None
+            raise TrustError(error.what, why=error.why, remedy=error.remedy) from None
+        self._refused_since = None
+
     def _make_request(self, name: str, csr_pem: bytes) -> Document:
         wanted = request_document(name, csr_pem, self._place.signer)
         try:
@@ -224,12 +242,3 @@ class KubeConnector:
             if self._client is None:
                 self._client = KubeClient(self._access)
             return self._client
-
-
-@contextmanager
-def _allowed() -> Iterator[None]:
-    """The API server's own refusals are not the operator's: no request is spent by them."""
-    try:
-        yield
-    except ApiRefusedError as error:
-        raise TrustError(error.what, why=error.why, remedy=error.remedy) from None
