@@ -35,6 +35,7 @@ from lab.stage import Stage
 from lab.traffic import Mark, Traffic
 
 SETTLE_SECONDS = 0.5
+WORTH_A_WORD_SECONDS = 5.0
 MOST_LOOKS = 60
 """At a pair that has more; then the fault is played all the same."""
 
@@ -154,13 +155,21 @@ class FaultPlayer:
 
     async def _await_single(self) -> None:
         """Let doubles that an earlier fault left be settled: that makes and ends SAs by itself."""
+        begun, doubles = time.monotonic(), ""
         for _ in range(MOST_LOOKS):
             pairs: Counter[tuple[str, frozenset[str]]] = Counter()
             for node, spis in (await read_kernels(self.stage)).spis.items():
                 pairs.update((node, frozenset(ends)) for *ends, _ in spis)
-            if all(count <= SAS_OF_A_PAIR for count in pairs.values()):
-                return
+            found = {key: count for key, count in pairs.items() if count > SAS_OF_A_PAIR}
+            if not found:
+                break
+            doubles = ", ".join(
+                f"{count} SAs of {' and '.join(sorted(ends))} on {node}"
+                for (node, ends), count in sorted(found.items(), key=str)
+            )
             await asyncio.sleep(SETTLE_SECONDS)
+        if (seconds := time.monotonic() - begun) > WORTH_A_WORD_SECONDS:
+            self.say(f"waited {seconds:.0f} s for doubles to settle; last: {doubles}")
 
     async def _await_well(self, seconds: float) -> float:
         return await self.stage.await_well(seconds=seconds, apart_from=LINGERING)
