@@ -87,6 +87,8 @@ def test_a_port_that_nobody_configured_is_guarded_and_named() -> None:
         ("-58536", 7000),
         ("9" * 30, 65535),
         ("-" + "9" * 30, None),
+        ("9" * 5000, 65535),
+        ("-" + "9" * 5000, None),
         ("x7000", None),
         ("\N{ARABIC-INDIC DIGIT SEVEN}", None),
     ],

@@ -11,7 +11,7 @@ from ipaddress import ip_address
 from geneveil.model.connection import GENEVE_PORT
 from geneveil.model.health import Finding, Severity
 from geneveil.model.names import is_chassis_name, name_key
-from geneveil.model.tunnel import HIGHEST_PORT, Tunnel
+from geneveil.model.tunnel import Tunnel, read_port
 
 FORCE_ENCAPSULATION_OPTIONS = frozenset({"ipsec_encapsulation", "ipsec_forceencaps"})
 """The two spellings by which OVN asks for ESP in UDP (ovn-nb(5), NB_Global options); both count
@@ -76,13 +76,7 @@ def check_tunnel(tunnel: Tunnel, chassis: str, encap_ips: tuple[str, ...]) -> Pa
 def tunnel_port(tunnel: Tunnel) -> int | None:
     """The UDP port that is written, or None if it is none; what Open vSwitch makes of that, says
     `used_ports`."""
-    text = tunnel.dst_port
-    if not text:
-        return GENEVE_PORT
-    if not (text.isascii() and text.isdigit()):
-        return None
-    port = int(text)
-    return port if 0 < port <= HIGHEST_PORT else None
+    return read_port(tunnel.dst_port) if tunnel.dst_port else GENEVE_PORT
 
 
 def check_conflicts(pairs: list[Pair]) -> tuple[list[Pair], list[Finding]]:

@@ -25,6 +25,7 @@ HIGHEST_PORT = 65535
 
 _AS_C_READS = re.compile(r"[ \t\n\v\f\r]*([+-]?[0-9]+)")
 _LONG = 1 << 63
+_LONG_DIGITS = len(str(_LONG))
 
 
 def used_ports(dst_port: str, default: int) -> frozenset[int]:
@@ -36,12 +37,27 @@ def used_ports(dst_port: str, default: int) -> frozenset[int]:
     """
     if not dst_port:
         return frozenset({default})
-    if dst_port.isascii() and dst_port.isdigit() and 0 < int(dst_port) <= HIGHEST_PORT:
-        return frozenset({int(dst_port)})
+    plain = read_port(dst_port)
+    if plain is not None:
+        return frozenset({plain})
     digits = _AS_C_READS.match(dst_port)
-    number = int(digits[1]) if digits else 0
-    port = max(-_LONG, min(number, _LONG - 1)) & 0xFFFF
-    return frozenset({default, port} - {0})
+    number = _as_long(digits[1]) if digits else 0
+    return frozenset({default, number & 0xFFFF} - {0})
+
+
+def read_port(text: str) -> int | None:
+    """The UDP port that is written plainly, or None if it is none."""
+    if not (text.isascii() and text.isdigit()):
+        return None
+    port = _as_long(text)
+    return port if 0 < port <= HIGHEST_PORT else None
+
+
+def _as_long(text: str) -> int:
+    """The number in C's `long`, which stops at its ends; int() raises at more than 4,300 digits."""
+    is_negative, digits = text.startswith("-"), text.lstrip("+-").lstrip("0")
+    size = int(digits or "0") if len(digits) <= _LONG_DIGITS else _LONG
+    return max(-size, -_LONG) if is_negative else min(size, _LONG - 1)
 
 
 @dataclass(frozen=True)
