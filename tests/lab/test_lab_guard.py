@@ -44,6 +44,8 @@ def cluster(open_lab: OpenLab) -> Iterator[Running]:
         yield running
 
 
+ICMP_ABOUT_GENEVE = "icmp[17] = 17 and icmp[30:2] = 6081"
+FLUSH_OUTPUT = "nft flush chain inet geneveil output; nft flush chain inet geneveil_bolt output"
 FLUSH_POSTROUTING = (
     "nft flush chain inet geneveil postrouting; nft flush chain inet geneveil_bolt postrouting"
 )
@@ -271,5 +273,35 @@ def test_with_geneve_again_all_is_well_and_the_guard_is_as_before(
             await await_secured(cluster, node, apart_from=OWN_DOING)
             await await_guard(cluster, node.name, [6081])
         await await_reach(cluster)
+
+    runner.run(run())
+
+
+def test_what_nobody_takes_is_not_sent_back_in_an_icmp_error(
+    cluster: Running, runner: asyncio.Runner
+) -> None:
+    """node2 decrypts what node1's pod said, and has nobody who takes Geneve: its device is down, as
+    while Open vSwitch is not there."""
+
+    async def run() -> None:
+        node2 = cluster.remote("node2")
+        told = Tally(cluster, ICMP_ABOUT_GENEVE)
+        before = await dropped(cluster, "node2", "quoted")
+        await node2.check("ip link set genev_sys_6081 down")
+        try:
+            assert not await ping_between(cluster, 0)
+            await settle()
+            assert told.new() == 0
+            assert await dropped(cluster, "node2", "quoted") > before
+            async with opened(cluster, "node2", FLUSH_OUTPUT):  # the control
+                assert not await ping_between(cluster, 0)
+                await await_seen(told, 1)
+        finally:
+            await node2.check("ip link set genev_sys_6081 up")
+
+        async def carries() -> bool:
+            return await ping_between(cluster, 0)
+
+        await wait_until(carries, "node2 to take Geneve again", 30)
 
     runner.run(run())

@@ -188,6 +188,44 @@ def test_taking_away_a_guard_that_is_not_there_succeeds(place: Place) -> None:
     assert not place.guard.read().present
 
 
+ASK = (
+    "import socket, sys\n"
+    "v6 = ':' in sys.argv[1]\n"
+    "s = socket.socket(socket.AF_INET6 if v6 else socket.AF_INET, socket.SOCK_DGRAM)\n"
+    "s.settimeout(float(sys.argv[4]))\n"
+    "s.connect((sys.argv[1], int(sys.argv[2])))\n"
+    "s.send(bytes.fromhex(sys.argv[3]))\n"
+    "try: s.recv(1)\n"
+    "except TimeoutError: sys.exit(0)\n"
+    "except ConnectionRefusedError: sys.exit(3)\n"
+)
+REFUSED = 3
+
+
+@pytest.mark.parametrize("address", ["192.0.2.1", "2001:db8::1"])
+def test_no_icmp_error_says_what_was_in_geneve(place: Place, address: str) -> None:
+    """A rule of somebody else rejects it before the guard: as for what came through IPsec and that
+    nobody takes, the kernel answers with an error that quotes it."""
+
+    def ask(port: int, data: str, seconds: float) -> int:
+        argv = ["ip", "netns", "exec", peer, sys.executable, "-c", ASK]
+        argv += [address, str(port), data, str(seconds)]
+        return subprocess.run(argv, timeout=DEADLINE_SECONDS).returncode
+
+    with network_namespace() as peer:
+        join(place.namespace, "to0", peer, "192.0.2")
+        run("ip", "-n", place.namespace, "addr", "add", "2001:db8::1/64", "dev", "to0", "nodad")
+        run("ip", "-n", peer, "addr", "add", "2001:db8::2/64", "dev", "eth0", "nodad")
+        hook = "type filter hook input priority -10"
+        place.rules(f"table inet wall {{ chain i {{ {hook}; meta l4proto udp reject; }}; }}")
+        assert ask(6081, "00", DEADLINE_SECONDS) == REFUSED  # the control, without a guard
+        place.guard.apply(SPEC)
+        assert ask(6081, "00", 0.5) == 0
+        assert [ask(7000, data, 0.2) for data in SHAPES.values()] == [0] * len(SHAPES)
+        assert place.count(GuardCounter.QUOTED) == 1 + len(SHAPES)
+        assert ask(7000, OTHERS["another EtherType"], DEADLINE_SECONDS) == REFUSED
+
+
 def test_forwarded_geneve_is_dropped_and_counted(place: Place) -> None:
     with network_namespace() as source, network_namespace() as target:
         join(place.namespace, "to0", source, "192.0.2")

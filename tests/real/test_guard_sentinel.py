@@ -59,6 +59,14 @@ class Wire:
         argv += [str(count), str(words), data]
         return subprocess.run(argv, timeout=DEADLINE_SECONDS).returncode
 
+    def answer_nothing(self, nft: Path) -> None:
+        """Nobody listens here: else the kernel would answer with ICMP errors, which count too."""
+        quiet = "table inet quiet { chain i { type filter hook input priority 100; "
+        run(str(nft), quiet + "meta l4proto udp drop; }; }")
+
+    def answer_again(self) -> None:
+        run(str(self.nft), "delete table inet quiet")
+
     def counts(self) -> tuple[int, int]:
         counters = self.sentinel.read().counters
         return (
@@ -83,7 +91,11 @@ def wire(tmp_path: Path) -> Iterator[Wire]:
             card = ("lladdr", f"02:00:00:00:00:0{other}", "dev", "eth0")
             for network in ("192.0.2.", "2001:db8::"):
                 run("ip", "-n", name, "neigh", "replace", f"{network}{other}", *card)
-        yield Wire(near, far, wrapper(tmp_path, "nft", near))
+        (tmp_path / "far").mkdir()
+        place = Wire(near, far, wrapper(tmp_path, "nft", near))
+        for nft in (place.nft, wrapper(tmp_path / "far", "nft", far)):
+            place.answer_nothing(nft)
+        yield place
 
 
 def test_it_reads_back_as_it_was_written_and_is_written_once(wire: Wire) -> None:
@@ -113,6 +125,16 @@ def test_geneve_on_a_port_that_nobody_named_is_counted_too(wire: Wire) -> None:
         assert wire.send(wire.far, "192.0.2.1", port, 1, data="0200655800000500") == 0
     assert wire.send(wire.near, "192.0.2.2", 7000, 1, data="0200080000000500") == 0
     wait_until(lambda: wire.counts() == (4, 2), "what came in to be counted")
+
+
+@pytest.mark.parametrize("network", ["192.0.2.", "2001:db8::"])
+def test_an_icmp_error_that_quotes_geneve_is_counted(wire: Wire, network: str) -> None:
+    wire.answer_again()
+    wire.sentinel.apply(SPEC)
+    assert wire.send(wire.far, f"{network}1", 6081) == 0
+    assert wire.send(wire.far, f"{network}1", 7000, data="0200655800000500") == 0
+    assert wire.send(wire.far, f"{network}1", 7000) == 0  # the control: it quotes no Geneve
+    wait_until(lambda: wire.counts() == (2, 2), "the answers to be counted")
 
 
 def test_what_the_guard_drops_is_not_on_the_wire(wire: Wire) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from geneveil.guard.own_table import DPORT, L4PROTO
 from geneveil.guard.wire import ABSENT, encode_replace, parse_table
 from geneveil.model.connection import FIRST_REQID, LAST_REQID, Connection
 from geneveil.model.errors import KernelError
@@ -191,6 +192,19 @@ def test_shape_and_reqids_are_part_of_the_guard(alter: Callable[[dict[str, Any]]
     assert parse_table(document).named == WIDE
 
 
+def test_what_icmp_errors_quote_is_part_of_the_guard_and_names_no_protocol() -> None:
+    document = listing(WIDE)
+    quoting = [r for r in objects(document, "rule") if {"counter": "quoted"} in r["expr"]]
+    assert len(quoting) == 4  # by port and by shape, of either family
+    document["nftables"].remove({"rule": quoting[0]})
+    observed = parse_table(document)
+    assert observed.ports is None
+    assert observed.named == WIDE  # ICMP itself must never be guarded because of these
+    # An older version takes what a rule begins with for a port or a protocol.
+    first = [rule["expr"][0]["match"]["left"] for rule in quoting]
+    assert not [left for left in first if left in (DPORT, L4PROTO)]
+
+
 def test_every_reqid_of_ours_is_among_those_that_the_guard_lets_pass() -> None:
     reqids = [
         connection.reqid(child)
@@ -268,6 +282,7 @@ def test_the_replacement_is_one_transaction_that_keeps_the_counts() -> None:
         "cleartext_out": 5,
         "cleartext_in": 0,
         "forwarded": 1,
+        "quoted": 0,
     }
 
 

@@ -43,6 +43,7 @@ _COUNTER_TEXT = {
     GuardCounter.CLEARTEXT_OUT: "cleartext dropped going out",
     GuardCounter.CLEARTEXT_IN: "cleartext dropped coming in",
     GuardCounter.FORWARDED: "forwarded Geneve dropped",
+    GuardCounter.QUOTED: "ICMP errors about Geneve dropped",
 }
 
 

@@ -19,9 +19,22 @@ DPORT: Json = {"payload": {"protocol": "udp", "field": "dport"}}
 L4PROTO: Json = {"meta": {"key": "l4proto"}}
 
 UDP = 17
-_RESERVED_AND_TYPE: Json = {"payload": {"base": "th", "offset": 74, "len": 22}}
-_LAST_RESERVED: Json = {"payload": {"base": "th", "offset": 120, "len": 8}}
+_ICMP, _ICMPV6 = 1, 58
+
+
+def _bits(offset: int, length: int) -> Json:
+    """So many bits behind the beginning of the transport header."""
+    return {"payload": {"base": "th", "offset": offset, "len": length}}
+
+
+_RESERVED_AND_TYPE = _bits(74, 22)
+_LAST_RESERVED = _bits(120, 8)
 _ETHERNET_INSIDE = 0x6558
+
+_QUOTED = ((_ICMP, 136, 224), (_ICMPV6, 112, 384))
+"""Where an error has the quoted packet's protocol, and its UDP header, in bits: behind 8 bytes of
+its own (RFC 792, RFC 4443 3.1) an IPv4 header without options, or an IPv6 header without
+extensions; kernels give Geneve neither."""
 
 _Counter = TypeVar("_Counter", bound=Enum)
 
@@ -138,9 +151,29 @@ def is_by_shape(expressions: Sequence[Json]) -> bool:
     return any(expression == match(_LAST_RESERVED, 0) for expression in expressions)
 
 
+def quoted_geneve(ports: Sequence[int]) -> list[list[Json]]:
+    """An ICMP error that quotes Geneve; each is one way to be one, and no two hold at once.
+
+    Of the shape 24 bits are looked at. What is quoted comes first: whoever reads ports or IP
+    protocols off rules finds none in these, an older version too.
+    """
+    kinds = []
+    for protocol, is_udp, udp in _QUOTED:
+        about_udp = [match(_bits(is_udp, 8), UDP), match(L4PROTO, protocol)]
+        to_port = match(_bits(udp + 16, 16), any_of(ports))
+        shape = [match(_bits(udp + 80, 16), _ETHERNET_INSIDE), match(_bits(udp + 120, 8), 0)]
+        kinds += [[*about_udp, to_port], [*about_udp, unlike(to_port), *shape]]
+    return kinds
+
+
 def match(left: Json, right: object) -> Json:
     """The expression `left == right`."""
     return {"match": {"op": "==", "left": left, "right": right}}
+
+
+def unlike(expression: Json) -> Json:
+    """The opposite of what `match` wrote."""
+    return {"match": {**expression["match"], "op": "!="}}
 
 
 def any_of(numbers: Sequence[int]) -> object:

@@ -2,7 +2,7 @@
 
 Four chains:
 
-    output       Geneve that would leave without an SA of ours is dropped.
+    output       Geneve that would leave without an SA of ours is dropped, in an ICMP error too.
     postrouting  The same once more, after source NAT and whatever else routes a packet anew.
     input        Geneve that arrived without one is dropped.
     forward      Geneve that this node would forward for somebody else is dropped, encrypted or not.
@@ -26,6 +26,10 @@ Why `forward`: with egress through the host, a pod's packets leave masqueraded a
 that sends UDP to another node's Geneve port would match the node's own IPsec policy, be encrypted
 with the node's identity, and be taken for genuine Geneve there: a way into any pod of the overlay.
 Genuine Geneve is always made by the node itself and never forwarded.
+
+ICMP errors: Geneve that came through an SA and that nobody takes, because Open vSwitch is not
+there or a firewall rejects it, has the kernel answer with an error that quotes up to 548 bytes of
+it, 1,232 in IPv6, and no policy of ours covers ICMP. The output chain drops what quotes Geneve.
 
 Tunnels of other types (docs/decisions/0009-other-tunnels.md): those in UDP join the ports; those
 without ports, such as GRE, get a rule by IP protocol in each chain but `forward`.
@@ -58,6 +62,7 @@ from geneveil.guard.own_table import (
     is_whole,
     match,
     numbers_of,
+    quoted_geneve,
     read_tallies,
 )
 from geneveil.model.connection import FIRST_REQID, LAST_REQID
@@ -150,6 +155,9 @@ def plan_rules(table: OwnTable, spec: GuardSpec) -> list[Json]:
         for kind in kinds
         for chain, counter, conditions in ways
         for condition in conditions
+    ]
+    rules += [
+        _rule(table, "output", GuardCounter.QUOTED, *kind) for kind in quoted_geneve(spec.ports)
     ]
     return [*rules, _rule(table, "forward", GuardCounter.FORWARDED, to_port)]
 

@@ -13,6 +13,8 @@ class GuardCounter(Enum):
     """It arrived at this node without IPsec."""
     FORWARDED = "forwarded"
     """It was sent by something that this node only forwards for, such as a pod."""
+    QUOTED = "quoted"
+    """It came in, nobody took it, and an ICMP error of this node would have quoted it in clear."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ Two base chains of the netdev family on the underlay interfaces:
     egress   Last of all chains there: behind routing, IPsec and every hook of the IP layer, the
              frame is on its way to the queue of the card (net/core/dev.c, __dev_queue_xmit). What
              matches is Geneve that IPsec did not cover: ESP and ESP in UDP are other protocols.
-             Geneve is known by its ports, and on any other by its shape.
+             Geneve is known by its ports, and on any other by its shape; an ICMP error that quotes
+             it counts too, for it carries what a pod said.
              Frames of packet sockets pass here too, unless the sender asked to bypass the queue.
     ingress  First of all chains there, before the IP layer. Only what is addressed to this node
              (`meta pkttype host`): a switch may flood others' frames. What arrived inside IPsec
@@ -35,7 +36,9 @@ from geneveil.guard.own_table import (
     is_whole,
     match,
     numbers_of,
+    quoted_geneve,
     read_tallies,
+    unlike,
 )
 from geneveil.model.guard import Tally
 from geneveil.model.sentinel import ObservedSentinel, SentinelCounter, SentinelSpec
@@ -89,8 +92,8 @@ def _chains(devices: Sequence[str]) -> list[Json]:
 
 def _rules(spec: SentinelSpec) -> list[Json]:
     to_port = match(DPORT, any_of(spec.ports))
-    elsewhere = {"match": {**to_port["match"], "op": "!="}}  # a frame counts once
-    kinds = [[to_port], [elsewhere, *geneve_shape()]]
+    kinds = [[to_port], [unlike(to_port), *geneve_shape()]]  # a frame counts once
+    kinds += quoted_geneve(spec.ports)
     if spec.protocols:
         kinds.append([match(L4PROTO, any_of(spec.protocols))])
     mine = match({"meta": {"key": "pkttype"}}, "host")
@@ -122,8 +125,10 @@ def _spec(found: Mapping[str, list[Json]]) -> SentinelSpec | None:
         if is_by_shape(rule.get("expr", ())):
             continue
         first = rule.get("expr", [{}])[0].get("match", {})
-        target = ports if first.get("left") == DPORT else protocols
-        target |= numbers_of(first.get("right"))
+        if first.get("left") == DPORT:
+            ports |= numbers_of(first.get("right"))
+        elif first.get("left") == L4PROTO:
+            protocols |= numbers_of(first.get("right"))
     if not names or not ports:
         return None
     spec = SentinelSpec(tuple(names), tuple(sorted(ports)), tuple(sorted(protocols)))
