@@ -12,7 +12,7 @@ from lab.geneve_shape import GENEVE
 from lab.intruder import GENEVE_IN_CLEAR, INTRUDER_MAC
 
 NODE_MAC = "02:67:76:01:00:01"
-UDP, TCP, FRAGMENT = 17, 6, 44
+UDP, TCP, FRAGMENT, ICMP, ICMPV6 = 17, 6, 44, 1, 58
 FOUR, SIX = ("192.0.2.1", "192.0.2.2"), ("2001:db8:2::1", "2001:db8:2::2")
 OVN_OPTION = struct.pack("!HBBI", 0x0102, 0x80, 1, 0x10002)
 
@@ -47,6 +47,14 @@ def first_fragment(data: bytes) -> bytes:
     return struct.pack("!BBHI", UDP, 0, 1, 7) + data
 
 
+def icmp_error(ends: tuple[str, str], port: int, payload: bytes) -> bytes:
+    """Port unreachable, which quotes the packet whole."""
+    is_six = ":" in ends[0]
+    quoted = frame(ends, UDP, udp(port, payload))[14:]
+    begin = struct.pack("!BBHI", *((1, 4) if is_six else (3, 3)), 0, 0)
+    return frame((ends[1], ends[0]), ICMPV6 if is_six else ICMP, begin + quoted)
+
+
 IS_GENEVE = {
     "to its own port": frame(FOUR, UDP, udp(6081, geneve())),
     "to another": frame(FOUR, UDP, udp(7000, geneve())),
@@ -58,6 +66,10 @@ IS_GENEVE = {
     "in IPv6 to another": frame(SIX, UDP, udp(7000, geneve())),
     "in an IPv6 fragment": frame(SIX, FRAGMENT, first_fragment(udp(7000, geneve()))),
     "to its own port in another shape": frame(FOUR, UDP, udp(6081, b"\xff" * 40)),
+    "quoted by an ICMP error": icmp_error(FOUR, 6081, b"\xff" * 40),
+    "quoted, to another port": icmp_error(FOUR, 7000, geneve()),
+    "quoted by an ICMPv6 error": icmp_error(SIX, 6081, b"\xff" * 40),
+    "quoted, to another port in IPv6": icmp_error(SIX, 7000, geneve()),
 }
 ESP_IN_UDP = struct.pack("!II", 0xC1234567, 9) + bytes(range(80))
 RESEMBLES = {
@@ -77,6 +89,8 @@ RESEMBLES = {
         SIX, FRAGMENT, struct.pack("!BBHI", UDP, 0, 64 << 3, 7) + udp(7000, geneve())
     ),
     "too short": frame(FOUR, UDP, udp(7000, geneve()[:6])),
+    "an ICMP error about other UDP": icmp_error(FOUR, 7000, geneve(reserved=1)),
+    "an ICMPv6 error about other UDP": icmp_error(SIX, 7000, geneve(reserved=1)),
 }
 
 
