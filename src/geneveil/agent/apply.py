@@ -22,7 +22,25 @@ from geneveil.mesh.actions import (
     UnloadKey,
 )
 from geneveil.mesh.memory import Memory, record
-from geneveil.model.errors import GeneveilError
+from geneveil.model.errors import GeneveilError, SilentDaemonError
+
+MOST_UNANSWERED = 3
+"""After so many questions without an answer charon is not asked any more in this turn: each costs
+seconds, a turn may have thousands, and what the kernel and the operator say waits meanwhile. Not
+after the first: one that is always slow must not keep from all the others behind it."""
+
+_ASKS_CHARON = (
+    LoadIdentity
+    | LoadCrl
+    | ClearCredentials
+    | UnloadKey
+    | LoadConnection
+    | UnloadConnection
+    | TerminateIkeSa
+    | TerminateChildSa
+    | RekeyChildSa
+    | Initiate
+)
 
 
 @dataclass(frozen=True)
@@ -39,19 +57,23 @@ def apply_actions(
 ) -> Outcome:
     """Do them in order.
 
-    An action that fails does not stop the others, with one exception: without the identity no
-    connection is loaded or initiated.
+    An action that fails does not stop the others, with two exceptions: without the identity no
+    connection is loaded or initiated, and a charon that does not answer is left alone.
     """
     done: list[Action] = []
     failed: list[tuple[Action, GeneveilError]] = []
     has_identity = True
+    unanswered = 0
     for action in actions:
+        if unanswered >= MOST_UNANSWERED and isinstance(action, _ASKS_CHARON):
+            continue
         if not has_identity and isinstance(action, LoadConnection | Initiate):
             continue
         try:
             answer = _apply(action, ports)
         except GeneveilError as error:
             failed.append((action, error))
+            unanswered += isinstance(error, SilentDaemonError)
             has_identity = has_identity and not isinstance(action, LoadIdentity)
             continue
         done.append(action)

@@ -19,7 +19,7 @@ from vici.exception import CommandException, DeserializationException, SessionEx
 
 from geneveil.ike import wire
 from geneveil.model.connection import ChildName, Connection, Identity, ObservedIke
-from geneveil.model.errors import DaemonError
+from geneveil.model.errors import DaemonError, SilentDaemonError
 
 COMMAND_TIMEOUT_SECONDS = 2.0
 """charon answers from memory, in milliseconds; when it is stopped or stuck the agent goes on."""
@@ -147,7 +147,7 @@ class ViciCharon:
             raise DaemonError(f"charon refused {command}", why=why) from None
         except TimeoutError:
             self.close()
-            raise DaemonError(
+            raise SilentDaemonError(
                 f"charon did not answer {command} within {COMMAND_TIMEOUT_SECONDS:.0f} s",
                 remedy="look at charon's log; restart it if it is stopped or stuck",
             ) from None

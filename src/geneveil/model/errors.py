@@ -86,6 +86,10 @@ class DaemonError(GeneveilError):
     retryable = True
 
 
+class SilentDaemonError(DaemonError):
+    """A daemon is there and gave no answer in time: whoever asks again may wait as long again."""
+
+
 class KernelError(GeneveilError):
     """The kernel refused a request or lacks something that is needed."""
 
