@@ -165,6 +165,17 @@ def test_a_certificate_that_stands_on_a_loaded_list_is_refused(ends: tuple[End, 
     wait_until(lambda: accepted(two, "node1") == 2, "a new certificate of the same node")
 
 
+def test_a_list_that_came_before_its_authority_is_in_force(ends: tuple[End, End]) -> None:
+    one, two = ends
+    stolen = make_leaf("node1", 3)
+    two.adapter.load_crl(make_list(5, stolen))
+    one.load(stolen.identity())
+    two.load(make_leaf("node2", 4).identity())
+    one.adapter.initiate(one.connection.name, OUT)
+    wait_until(lambda: refused(two) == 1, "the refusal")
+    assert accepted(two, "node1") == 0
+
+
 def test_a_key_is_known_by_its_id_and_can_be_taken_out(ends: tuple[End, End]) -> None:
     one, _ = ends
     old, new = make_leaf("node1", 3), make_leaf("node1", 5)

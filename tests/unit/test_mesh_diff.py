@@ -13,6 +13,7 @@ from geneveil.mesh.actions import (
     ClearCredentials,
     Initiate,
     LoadConnection,
+    LoadCrl,
     LoadIdentity,
     TerminateChildSa,
     TerminateIkeSa,
@@ -93,6 +94,8 @@ class FakeCharon:
                 self.keys.add(key_id)
                 self.certificates |= {identity.fingerprint, *identity.trust_fingerprints}
                 return key_id
+            case LoadCrl(_, fingerprint):
+                self.certificates.add(fingerprint)
             case UnloadKey(key_id):
                 self.keys.discard(key_id)
             case ClearCredentials():
@@ -253,6 +256,17 @@ def test_an_authority_that_was_dropped_is_cleared_where_charon_is_ours_alone() -
     assert charon.certificates == {"f-own", "f-another"}
     assert charon.sas == before
     assert turn(charon, memory, (connection(),), identity=DROPPING)[0] == []
+
+
+def test_whoever_is_on_a_list_is_not_let_in_before_it_is_loaded() -> None:
+    """What was cleared, or a new authority, is believed only when its list is there."""
+    charon = FakeCharon(foreign=[])
+    listed = replace(IDENTITY, crls_der=(b"list",), crl_fingerprints=("f-list",))
+    actions, memory = turn(charon, Memory(), (connection(),), identity=listed)
+    assert kinds(actions)[:3] == ["LoadCrl", "LoadIdentity", "LoadConnection"]
+    dropping = replace(DROPPING, crls_der=(b"other",), crl_fingerprints=("f-other",))
+    actions, _ = turn(charon, memory, (connection(),), identity=dropping)
+    assert kinds(actions) == ["ClearCredentials", "LoadCrl", "LoadIdentity", "LoadConnection"]
 
 
 @pytest.mark.parametrize("sign", ["connection", "SA", "key", "secret"])

@@ -153,11 +153,12 @@ def _credentials(identity: Identity, observed: ObservedIke, memory: Memory) -> l
     clear = bool(stays) and observed.is_ours_alone(own_keys)
     if clear:
         actions.append(ClearCredentials())
-    if clear or _identity_missing(identity, observed, memory):
-        actions.append(LoadIdentity(identity))
+    # Before the authorities that they are of: in between, whoever is on a list would be let in.
     for crl, fingerprint in zip(identity.crls_der, identity.crl_fingerprints, strict=True):
         if clear or fingerprint not in observed.certificates:
             actions.append(LoadCrl(crl, fingerprint))
+    if clear or _identity_missing(identity, observed, memory):
+        actions.append(LoadIdentity(identity))
     return actions
 
 
