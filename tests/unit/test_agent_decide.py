@@ -202,6 +202,31 @@ def test_what_charon_says_is_checked_in_the_kernel(bad: XfrmState, complaint: st
     assert unproven_reason(CARRYING[0]) == ""
 
 
+def test_the_sas_of_every_port_are_looked_for_in_the_kernel() -> None:
+    second = replace(TUNNEL, interface="ovn-2b", dst_port="7000")
+    newer = replace(child("out-7000", 0x41, 0x42), installed_seconds=20)
+    children = (*SA.children, child("in-7000", 0x31, 0x32), newer)
+    of_port = [
+        replace(one, selector=replace(one.selector, destination_port=7000))
+        for one in (OUT_POLICY, IN_POLICY)
+    ]
+    both = replace(
+        UP,
+        config=AgentConfig(mode=Mode.FULL, geneve_ports=(6081, 7000)),
+        ovs=replace(SNAPSHOT, tunnels=(TUNNEL, second)),
+        ike=replace(UP_IKE, sas=(replace(SA, children=children),)),
+        states=(*CARRYING, state("192.0.2.2", 0x42), state("192.0.2.1", 0x31)),
+        policies=(OUT_POLICY, IN_POLICY, *of_port),
+    )
+    assert turn(both).peers[0].state is PeerState.UP
+    assert turn(both).peers[0].spi_out == 0x22
+    for lost in both.states:  # type: ignore[union-attr]
+        left = tuple(one for one in both.states if one is not lost)  # type: ignore[union-attr]
+        decision = turn(replace(both, states=left))
+        assert decision.peers[0].state is PeerState.UNPROVEN
+        assert f"{lost.spi:08x}: it is not in the kernel" in decision.findings[0].what
+
+
 def test_a_kernel_that_cannot_be_read_proves_nothing() -> None:
     decision = turn(replace(UP, states=KernelError("cannot read")))
     assert decision.peers[0].state is PeerState.UNPROVEN

@@ -137,7 +137,7 @@ def _since(state: PeerState, before: Beginning | None, sas: list[IkeSa], now: da
 class _Carrying:
     """The SA that carries Geneve one way: charon's child, its SPI, and the kernel's state."""
 
-    word: str
+    direction: Direction
     child: ChildSa | None
     spi: int
     kernel: XfrmState | None
@@ -145,31 +145,29 @@ class _Carrying:
 
 def _find_carrying(
     connection: Connection, sas: list[IkeSa], by_key: Mapping[tuple[str, int], XfrmState]
-) -> tuple[_Carrying, _Carrying]:
-    """Outbound SA of the `out` child and inbound SA of the `in` child.
+) -> tuple[_Carrying, ...]:
+    """Outbound SA of each `out` child and inbound SA of each `in` child.
 
     Of several the newest that the kernel has: the kernel sends through its newest, and while a
     child is being replaced charon lists the next one before all of it is in the kernel.
     """
     found = []
-    for word, direction, destination in (
-        ("outbound", Direction.OUT, connection.remote_ip),
-        ("inbound", Direction.IN, connection.local_ip),
-    ):
+    ways = (Direction.OUT, Direction.IN)
+    for way, name in ((w, c) for w in ways for c in connection.children if c.direction is w):
+        destination = connection.remote_ip if way is Direction.OUT else connection.local_ip
         candidates = []
-        for child in _installed(sas, connection, direction):
-            spi = child.spi_out if direction is Direction.OUT else child.spi_in
-            candidates.append(_Carrying(word, child, spi, by_key.get((destination, spi))))
+        for child in _installed(sas, str(name)):
+            spi = child.spi_out if way is Direction.OUT else child.spi_in
+            candidates.append(_Carrying(way, child, spi, by_key.get((destination, spi))))
         in_kernel = [candidate for candidate in candidates if candidate.kernel is not None]
-        found.append((in_kernel or candidates or [_Carrying(word, None, 0, None)])[0])
-    return found[0], found[1]
+        found.append((in_kernel or candidates or [_Carrying(way, None, 0, None)])[0])
+    return tuple(found)
 
 
-def _installed(sas: list[IkeSa], connection: Connection, direction: Direction) -> list[ChildSa]:
-    """The installed children of a direction, newest first."""
-    names = {str(child) for child in connection.children if child.direction is direction}
+def _installed(sas: list[IkeSa], name: str) -> list[ChildSa]:
+    """The installed children of a name, newest first."""
     children = [
-        child for sa in sas for child in sa.children if child.name in names and child.is_installed
+        child for sa in sas for child in sa.children if child.name == name and child.is_installed
     ]
     return sorted(children, key=lambda c: (c.installed_seconds, -c.unique_id))
 
@@ -179,7 +177,7 @@ def _is_under_way(sas: list[IkeSa]) -> bool:
 
 
 def _is_missing(
-    connection: Connection, carrying: tuple[_Carrying, _Carrying], kernel: KernelView
+    connection: Connection, carrying: tuple[_Carrying, ...], kernel: KernelView
 ) -> bool:
     lacks_state = kernel.states is not None and any(
         one.kernel is None or _only_holds_a_place(one.kernel) for one in carrying
@@ -196,7 +194,7 @@ def _only_holds_a_place(state: XfrmState) -> bool:
 
 
 def _complaints(
-    connection: Connection, carrying: tuple[_Carrying, _Carrying], kernel: KernelView
+    connection: Connection, carrying: tuple[_Carrying, ...], kernel: KernelView
 ) -> list[str]:
     if kernel.states is None:
         return ["the kernel's SAs could not be read"]
@@ -209,7 +207,7 @@ def _complaints(
     for one in carrying:
         reason = unproven_reason(one.kernel) if one.kernel else "it is not in the kernel"
         if reason:
-            complaints.append(f"{one.word} SA {one.spi:08x}: {reason}")
+            complaints.append(f"{one.direction.value}bound SA {one.spi:08x}: {reason}")
     return complaints
 
 
@@ -217,10 +215,13 @@ def _status(
     connection: Connection,
     state: PeerState,
     since: datetime,
-    carrying: tuple[_Carrying, _Carrying],
+    carrying: tuple[_Carrying, ...],
     now: datetime,
 ) -> PeerStatus:
-    outbound, inbound = carrying
+    outbound, inbound = (  # of several ports the lowest
+        next(one for one in carrying if one.direction is way)
+        for way in (Direction.OUT, Direction.IN)
+    )
     children = [one.child for one in carrying if one.child is not None]
     rekeys = [child.rekey_seconds for child in children if child.rekey_seconds is not None]
     first = children[0] if children else None
