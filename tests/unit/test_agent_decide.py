@@ -438,6 +438,13 @@ def test_what_the_operator_said_holds_while_the_record_is_damaged_or_gone() -> N
     assert codes(again) == []
 
 
+def test_of_thousands_that_were_revoked_those_are_named_that_have_a_tunnel() -> None:
+    long_gone = frozenset(f"gone{number}" for number in range(2000))
+    assert codes(turn(replace(UP, record=WatchRecord(3, long_gone, heard_at=NOW)))) == []
+    decision = turn(replace(UP, record=WatchRecord(3, long_gone | {"NODE2"}, heard_at=NOW)))
+    assert [(f.code, f.subject) for f in decision.findings] == [("peer-revoked", "peer node2")]
+
+
 def revoked(serial: str, number: int = 1) -> bytes:
     entry = RevokedCertificate(
         serial, NOW, NOW + timedelta(days=1), RevocationReason.KEY_COMPROMISE

@@ -17,14 +17,18 @@ def close_peers(
 ) -> tuple[MeshPlan, frozenset[str], list[Finding]]:
     """The plan without them, the names of their connections, and what to say about them.
 
+    Nothing is said of those that have no tunnel here: a cluster whose nodes come and go has
+    thousands, for years.
     Fails closed: yes; what the operator said last stays in force while it is silent.
     """
     closed = closed_names(record)
-    expired = closed - {name_key(chassis) for chassis in record.revoked_chassis}
+    revoked = {name_key(chassis) for chassis in record.revoked_chassis}
     gone = [c for c in plan.connections if name_key(c.remote_chassis) in closed]
-    kept = tuple(connection for connection in plan.connections if connection not in gone)
-    findings = [_revoked(chassis) for chassis in sorted(record.revoked_chassis)]
-    findings += [_expired(c.remote_chassis) for c in gone if name_key(c.remote_chassis) in expired]
+    kept = tuple(c for c in plan.connections if name_key(c.remote_chassis) not in closed)
+    findings = [
+        _revoked(chassis) if name_key(chassis) in revoked else _expired(chassis)
+        for chassis in sorted({connection.remote_chassis for connection in gone})
+    ]
     return replace(plan, connections=kept), frozenset(c.name for c in gone), findings
 
 
