@@ -452,6 +452,18 @@ def revoked(serial: str, number: int = 1) -> bytes:
     return encode_crl(make_crl(CA, number, [entry], NOW))
 
 
+@pytest.mark.parametrize("left", [None, b"", b"\n"])
+def test_lists_that_were_read_hold_while_their_file_is_gone(left: bytes | None) -> None:
+    """charon may be another one meanwhile, and would let in whoever was revoked."""
+    first = turn(replace(SEEN, trust_files=replace(FILES, crls=revoked("1b" * 20))))
+    later = turn(replace(SEEN, trust_files=replace(FILES, crls=left)), first.memory)
+    assert "crls-unusable" in codes(later)
+    assert later.trust.identity is not None
+    assert [crl.serials for crl in later.trust.crls] == [{"1b" * 20}]
+    assert LoadCrl in [type(action) for action in later.actions]
+    assert "crls-unusable" not in codes(turn(replace(SEEN, trust_files=replace(FILES, crls=left))))
+
+
 def test_lists_that_were_read_hold_while_their_file_is_damaged() -> None:
     listed = replace(SEEN, trust_files=replace(FILES, crls=revoked("1b" * 20)))
     first = turn(listed)

@@ -74,7 +74,7 @@ def judge_trust(
     """Decide whether the node can prove itself.
 
     Args:
-        known_crls: what was read before: it holds while the file is damaged.
+        known_crls: what was read before: it holds while the file is damaged or gone.
     Fails closed: yes; with anything missing, unreadable, contradicting or out of its time there is
     no identity, and so no new connection.
     """
@@ -123,11 +123,14 @@ def judge_trust(
 def _read_crls(
     data: bytes, bundle: TrustBundle, known: tuple[Crl, ...]
 ) -> tuple[tuple[Crl, ...], list[Finding]]:
+    trusted = {*fingerprints(bundle)}
+    held = [crl for crl in known if crl.authority in trusted]
     try:
-        return parse_crls(data, bundle, "crls.pem"), []
+        read = parse_crls(data, bundle, "crls.pem")
+        if held and not data.strip():
+            raise TrustError("crls.pem is lost", why="it is empty, or not there")
+        return read, []
     except TrustError as error:
-        trusted = {*fingerprints(bundle)}
-        held = [crl for crl in known if crl.authority in trusted]
         return merge_crls(held, salvage_crls(data, bundle)), [_damaged_crls(error)]
 
 
