@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from geneveil.agent.decide import AgentMemory, Decision
+from geneveil.agent.former import Met, find_former, find_left
 from geneveil.agent.observe import Observation
 from geneveil.agent.orphans import QUIET_SECONDS, Orphans, judge_orphans
 from geneveil.agent.peers import KernelView, judge_peer
@@ -12,7 +13,7 @@ from geneveil.agent.rotation.watch import WatchRecord
 from geneveil.agent.silence import SILENT_SECONDS, judge_silence
 from geneveil.mesh.actions import DeleteState, TerminateIkeSa
 from geneveil.mesh.memory import Memory, for_instance
-from geneveil.model.connection import Connection, IkeSa
+from geneveil.model.connection import ChildName, Connection, IkeSa
 from geneveil.model.errors import DaemonError, KernelError
 from geneveil.model.node_status import PeerState
 from geneveil.model.xfrm import XfrmState
@@ -250,6 +251,39 @@ def test_what_is_left_of_an_address_or_a_port_goes_too() -> None:
     assert spis_deleted_later(replace(SEEN, ovs=moved, states=LEFT), None) == {0x91, 0x92}
     other_port = replace(SNAPSHOT, tunnels=(replace(tunnel, dst_port="7000"),))
     assert spis_deleted_later(replace(SEEN, ovs=other_port, states=LEFT), before) == {0x91, 0x92}
+
+
+def test_when_all_tunnels_go_at_once_not_every_name_is_tried_everywhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    peers = [Connection("node1", f"n{i}", "192.0.2.1", f"198.51.100.{i}") for i in range(1, 101)]
+    left = [
+        replace(state(peer.remote_ip, i), source=peer.local_ip, reqid=peer.reqid(peer.children[1]))
+        for i, peer in enumerate(peers)
+    ]
+    met = Met().joined_with(peers, (6081,))
+    asked, reqid = [], Connection.reqid
+
+    def counted(self: Connection, child: ChildName) -> int:
+        asked.append(child)
+        return reqid(self, child)
+
+    monkeypatch.setattr(Connection, "reqid", counted)
+    assert find_former(find_left((), left), "node1", met) == tuple(sorted(peers))
+    assert len(asked) == 2 * len(peers)
+    moved = Connection("node1", "n9", "192.0.2.1", "203.0.113.9")  # met, not there
+    elsewhere = replace(left[0], destination="203.0.113.9", reqid=reqid(moved, moved.children[0]))
+    assert find_former(find_left((), [elsewhere]), "node1", met) == (moved,)
+
+
+def test_whom_nothing_is_left_of_is_forgotten() -> None:
+    without = replace(SEEN, ovs=replace(SNAPSHOT, tunnels=()), states=LEFT)
+    before = turn(replace(SEEN, states=LEFT)).memory
+    kept = turn(without, before).memory
+    assert kept.met.chassis == {"node2"}
+    blind = turn(replace(without, states=KernelError("cannot read")), kept).memory
+    assert blind.met.chassis == {"node2"}
+    assert turn(replace(without, states=()), blind).memory.met.chassis == frozenset()
 
 
 def test_without_a_picture_of_the_tunnels_nothing_is_left_over() -> None:

@@ -9,7 +9,7 @@ from geneveil.agent.closed_peers import close_peers, closed_names
 from geneveil.agent.config import ControlPlaneKind, guarded_ports
 from geneveil.agent.dead_peers import DeadWatch, judge_dead
 from geneveil.agent.esp import fallback_since, judge_esp
-from geneveil.agent.former import Met, find_former
+from geneveil.agent.former import Met, find_former, find_left, remember
 from geneveil.agent.in_use import judge_in_use
 from geneveil.agent.kube.remedies import reword
 from geneveil.agent.lost_settings import are_lost, guess_encapsulation
@@ -343,12 +343,13 @@ def _judge_orphans(
     states = None if isinstance(seen.states, GeneveilError) else seen.states
     closed, former = list[Connection](), list[Connection]()
     if plan is not None:
-        memory = replace(memory, met=memory.met.joined_with(wanted, plan.guard.ports))
+        left = None if states is None else find_left(wanted, states)
+        memory = replace(memory, met=remember(memory.met, left, wanted, plan.guard.ports))
         names = closed_names(memory.record)
         said = memory.record.revoked_chassis | memory.record.expired_chassis
-        left = find_former(wanted, states, plan.chassis, memory.met, said)
-        closed = [c for c in (*wanted, *left) if name_key(c.remote_chassis) in names]
-        former = [c for c in left if name_key(c.remote_chassis) not in names]
+        gone = find_former(left or {}, plan.chassis, memory.met, said)
+        closed = [c for c in (*wanted, *gone) if name_key(c.remote_chassis) in names]
+        former = [c for c in gone if name_key(c.remote_chassis) not in names]
     orphans = judge_orphans(
         plan.connections if plan else (),
         None if isinstance(seen.ike, GeneveilError) else seen.ike.sas,
