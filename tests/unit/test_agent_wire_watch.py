@@ -4,7 +4,13 @@ import struct
 
 import pytest
 
-from geneveil.agent.wire_watch import Leak, choose_devices, judge_leak, plan_sentinel
+from geneveil.agent.wire_watch import (
+    Leak,
+    choose_devices,
+    judge_leak,
+    judge_place,
+    plan_sentinel,
+)
 from geneveil.guard.sentinel.wire import encode_replace, parse_table
 from geneveil.mesh.actions import ApplySentinel
 from geneveil.model.errors import GeneveilError, KernelError
@@ -33,6 +39,7 @@ PLACES = {
         ("br-ex", "eth1"),
     ),
     "an address that is not here": (ADDRESSES, snapshot("192.0.2.9"), ()),
+    "where frames do not leave": ({"192.0.2.1": "lo"}, snapshot("192.0.2.1"), ()),
     "no address": (ADDRESSES, snapshot("flow"), ()),
     "no tunnels known": (ADDRESSES, None, ()),
     "addresses unreadable": (BROKEN, snapshot("192.0.2.1"), ()),
@@ -44,6 +51,15 @@ def test_it_stands_where_the_tunnels_end(
     addresses: dict[str, str] | GeneveilError, seen: OvsSnapshot | None, devices: tuple[str, ...]
 ) -> None:
     assert choose_devices(addresses, seen, None) == devices
+
+
+def test_an_end_that_it_cannot_watch_is_named() -> None:
+    hidden = {"192.0.2.1": "lo", "2001:db8::1": "eth1"}
+    (finding,) = judge_place(hidden, snapshot("192.0.2.1", "2001:db8::1"), None)
+    assert (finding.code, finding.severity) == ("sentinel-unavailable", Severity.INFO)
+    assert finding.what.startswith("192.0.2.1 is on lo,")
+    assert judge_place(ADDRESSES, snapshot("192.0.2.1", "2001:db8::1"), None) == []
+    assert judge_place(BROKEN, snapshot("192.0.2.1"), None) == []
 
 
 def test_it_is_put_in_place_once_and_stays_while_nobody_knows_where() -> None:

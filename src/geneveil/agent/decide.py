@@ -29,7 +29,13 @@ from geneveil.agent.rotation.watch import WatchRecord
 from geneveil.agent.silence import judge_silence
 from geneveil.agent.trust import Trust, TrustFiles, judge_trust
 from geneveil.agent.underlay_mtu import judge_underlay_mtu
-from geneveil.agent.wire_watch import Leak, choose_devices, judge_leak, plan_sentinel
+from geneveil.agent.wire_watch import (
+    Leak,
+    choose_devices,
+    judge_leak,
+    judge_place,
+    plan_sentinel,
+)
 from geneveil.mesh.actions import Action, ApplyBolt, ApplyGuard, DeleteState
 from geneveil.mesh.diff import diff_ike, track_attempts
 from geneveil.mesh.memory import Memory, for_instance, for_pairs, identity_digest
@@ -162,7 +168,7 @@ def decide(seen: Observation, memory: AgentMemory, standing: tuple[Finding, ...]
     memory, orphans = _judge_orphans(seen, memory, plan, wanted)
     memory, peers, peer_findings = _judge_peers(seen, memory, plan, orphans)
     memory, counted = _judge_counters(seen, memory, peers, wanted, bool(revoked))
-    findings += [*peer_findings, *counted, *on_wire]
+    findings += [*peer_findings, *counted, *on_wire, *judge_place(seen.addresses, snapshot, plan)]
     findings += judge_underlay_mtu(seen.addresses, seen.mtus, snapshot, plan)
     actions, memory = _plan_actions(seen, memory, plan, guard, trust, revoked, orphans)
     return Decision(

@@ -16,6 +16,11 @@ SEEN_FOR_SECONDS = 600.0
 """A leak is said until the wire was clean for this long; the counter stays in the status."""
 
 
+LOOPBACK = "lo"
+"""Where it holds the tunnels' address, as in fabrics that route to each host, frames leave by
+another interface: here the sentinel would see none, whatever leaks."""
+
+
 @dataclass(frozen=True)
 class Leak:
     """The outward counter's latest reading, and when it last grew; None: never yet.
@@ -32,8 +37,26 @@ def choose_devices(
     snapshot: OvsSnapshot | None,
     plan: MeshPlan | None,
 ) -> tuple[str, ...]:
-    """The interfaces that hold an address of this node's end of a tunnel, ascending."""
-    return tuple(sorted(set(locate_ends(addresses, snapshot, plan).values())))
+    """The interfaces that hold an address of this node's end of a tunnel, ascending, as far as what
+    is sent from there leaves by them."""
+    return tuple(sorted({*locate_ends(addresses, snapshot, plan).values()} - {LOOPBACK}))
+
+
+def judge_place(
+    addresses: Mapping[str, str] | GeneveilError,
+    snapshot: OvsSnapshot | None,
+    plan: MeshPlan | None,
+) -> list[Finding]:
+    """A word where the sentinel cannot stand at a tunnel's end."""
+    ends = locate_ends(addresses, snapshot, plan)
+    hidden = sorted(end for end, interface in ends.items() if interface == LOOPBACK)
+    if not hidden:
+        return []
+    what = (
+        f"{' and '.join(hidden)} is on {LOOPBACK}, and nobody knows by which interface its frames "
+        "leave: no leak sentinel stands there; the guard does"
+    )
+    return [Finding("sentinel-unavailable", Severity.INFO, "underlay", what)]
 
 
 def locate_ends(
