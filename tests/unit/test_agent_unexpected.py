@@ -18,6 +18,7 @@ from geneveil.agent.config import AgentConfig
 from geneveil.agent.decide import AgentMemory
 from geneveil.agent.guard_keeper.io import GuardKeeper
 from geneveil.agent.ratchet import ModeVerdict
+from geneveil.agent.rotation.watch import WatchRecord
 from geneveil.agent.store import NodeStore
 from geneveil.agent.unexpected import (
     CAP_SECONDS,
@@ -137,11 +138,12 @@ def run(
         agent.run()
 
 
-def test_after_some_failures_it_starts_anew_and_keeps_the_guard(
+def test_after_some_failures_it_starts_anew_and_keeps_guard_and_revocations(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     agent = make_agent(tmp_path, monkeypatch)
-    agent._memory = replace(agent._memory, was_all_up=True)
+    said = WatchRecord(3, frozenset({"node2"}))
+    agent._memory = replace(agent._memory, was_all_up=True, record=said)
     remembered: list[bool] = []
 
     def turn() -> float:
@@ -152,7 +154,8 @@ def test_after_some_failures_it_starts_anew_and_keeps_the_guard(
 
     run(agent, turn, lambda _seconds: None, monkeypatch)
     assert remembered == [True] * FORGET_AFTER + [False]
-    assert agent._memory == AgentMemory(guard=SPEC, health=agent._memory.health)
+    # Who was revoked as well: the file that says so may be what cannot be read.
+    assert agent._memory == AgentMemory(guard=SPEC, health=agent._memory.health, record=said)
 
 
 def test_a_guard_that_is_fought_over_is_a_line_in_ten_seconds(

@@ -178,7 +178,9 @@ class Agent:
                 self._say_failed(error)
                 if failures == FORGET_AFTER:
                     kept = self._memory
-                    self._memory = AgentMemory(guard=kept.guard, health=kept.health)
+                    self._memory = AgentMemory(
+                        guard=kept.guard, health=kept.health, record=kept.record
+                    )
                 time.sleep(retry_seconds(failures))  # whatever wakes us: it would fail again
                 continue
             failures = 0
@@ -207,11 +209,11 @@ class Agent:
         self._watcher.update(confirm(seen, decision))
         self._ports.esp.listen(decision.answered_pairs)
         outcome = apply_actions(decision.actions, self._ports, decision.memory.mesh, now_seconds)
+        before = self._memory.health
+        # First: what was done must not be done again if what follows fails.
+        self._memory = replace(decision.memory, mesh=outcome.memory, health=before)
         self._put_away(decision)
         self._unsealed = self._seal()  # after the guard, never in its way
-        before = self._memory.health
-        # First: what was done must not be done again if saying so fails.
-        self._memory = replace(decision.memory, mesh=outcome.memory, health=before)
         self._memory = replace(self._memory, health=self._say(seen, decision, outcome))
         return pause_seconds(decision, outcome, time.monotonic())
 
