@@ -195,9 +195,23 @@ def comparable(bodies: Iterable[Json]) -> list[str]:
 
 def _canonical(value: object) -> object:
     if isinstance(value, dict):
+        value = _untrimmed(value)
         if set(value) == {"set"}:
             return ("set", sorted(value["set"], key=repr))
         return sorted((key, _canonical(item)) for key, item in value.items())
     if isinstance(value, list):
         return [_canonical(item) for item in value]
+    return value
+
+
+def _untrimmed(value: Json) -> Json:
+    """Bits of a header that are no whole bytes, as they were asked for.
+
+    nft before 1.1 lists the bytes that they are in, and a mask: of 22 bits, 24 and 0x3fffff.
+    """
+    match value:
+        case {"&": [{"payload": {"base": base, "offset": int(at), "len": int(size)}}, int(mask)]}:
+            length = mask.bit_length()
+            if mask == (1 << length) - 1 and 0 < length < size:
+                return {"payload": {"base": base, "offset": at + size - length, "len": length}}
     return value
