@@ -10,6 +10,7 @@ import pytest
 
 from geneveil.guard.io import NftGuard
 from geneveil.guard.sentinel.io import NftSentinel
+from geneveil.model.errors import KernelError
 from geneveil.model.guard import GuardSpec
 from geneveil.model.sentinel import SentinelCounter, SentinelSpec
 from tests.real.programs import (
@@ -166,6 +167,32 @@ def test_what_is_altered_is_replaced_with_its_counts_and_others_stay(wire: Wire)
     wire.sentinel.remove()
     wire.sentinel.remove()
     assert run(str(wire.nft), "list ruleset") == before
+
+
+def test_an_nft_that_lists_no_devices_is_named_and_not_written_with_for_ever(
+    wire: Wire, tmp_path: Path
+) -> None:
+    """As that of Debian 12."""
+    older = tmp_path / "older-nft"
+    written = tmp_path / "written"
+    older.write_text(
+        f'#!/bin/sh\ncase "$*" in *-f*) echo >> {written};; esac\n'
+        f'printed=$({wire.nft} "$@") || exit 1\n'
+        """printf %s "$printed" | sed 's/"dev": "eth0", //g'\n"""
+    )
+    older.chmod(0o755)
+    sentinel = NftSentinel(str(older))
+    for times in (1, 1):
+        with pytest.raises(KernelError, match=r"nftables 1\.1"):
+            sentinel.apply(SPEC)
+        assert len(written.read_text()) == times
+    assert wire.sentinel.read().spec == SPEC  # it stands, and counts
+    assert wire.send(wire.near, "192.0.2.2", 6081) == 0
+    assert sentinel.read().counters[SentinelCounter.WIRE_OUT].packets == 1
+    wire.sentinel.remove()
+    with pytest.raises(KernelError, match=r"nftables 1\.1"):
+        sentinel.apply(SPEC)
+    assert len(written.read_text()) == 2  # somebody took it
 
 
 def test_a_device_that_goes_takes_no_other_with_it(wire: Wire) -> None:
