@@ -143,6 +143,28 @@ def test_ipsec_that_okd_leaves_to_somebody_else_is_refused(own_api_server: ApiSe
     assert "geneveil cannot stand beside it" in refused.stderr
 
 
+def test_a_cluster_that_lost_its_switch_is_no_new_one(own_api_server: ApiServer) -> None:
+    server = own_api_server
+    settings = {"mode": "Full", "encapsulation": "Auto", "genevePorts": [6082]}
+    trust = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "geneveil-trust", "namespace": "geneveil-system"},
+        "data": {"trust.json": json.dumps({"generation": 7, "settings": settings})},
+    }
+    server.kubectl_json("create", "-f", "-", stdin=trust)
+    refused = _install(server, "--mode", "Disabled", "--yes")
+    assert refused.returncode == 1
+    assert "never off again" in refused.stderr
+    done = _install(server, "--yes")
+    assert done.returncode == 0, done.stderr
+    assert "the operator makes it anew" in done.stdout
+    # the CRDs are there again, for the operator to make it; the agents stay what they are
+    assert server.kubectl_json("get", "clusteripsec")["items"] == []
+    config = ("get", "configmap", "geneveil-agent", "-n", "geneveil-system")
+    assert "genevePorts: [6082]" in server.kubectl_json(*config)["data"]["agent.yaml"]
+
+
 def test_machine_configs_are_objects(own_api_server: ApiServer) -> None:
     server = own_api_server
     openshift_api.serve(server, *openshift_api.MACHINE_CONFIG)

@@ -197,6 +197,33 @@ def test_helm_does_not_leave_okds_switch_unheard(own_api_server: ApiServer) -> N
     assert made.returncode == 0, made.stderr
 
 
+def test_helm_does_not_stand_beside_another_ipsec(own_api_server: ApiServer) -> None:
+    server = own_api_server
+    openshift_api.serve(server, *openshift_api.NETWORK)
+    switch = openshift_api.network(ipsecConfig={"mode": "External"})
+    server.kubectl_json("create", "-f", "-", stdin=switch)
+    for mode in ("Full", "Disabled"):
+        refused = _helm(server, "install", f"mode={mode}")
+        assert "geneveil cannot stand beside it" in refused.stderr
+
+
+def test_helm_makes_no_other_switch_than_what_was_sealed(own_api_server: ApiServer) -> None:
+    """It is gone, and what nodes are told shows that IPsec is on."""
+    server = own_api_server
+    trust = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "geneveil-trust", "namespace": "geneveil-system"},
+    }
+    server.kubectl_json("create", "-f", "-", stdin=trust)
+    refused = _helm(server, "install", "mode=Disabled")
+    assert "installed with mode: Full, and that never changes" in refused.stderr
+    made = _helm(server, "install", "mode=Full")
+    assert made.returncode == 0, made.stderr
+    assert server.kubectl_json("get", "clusteripsec")["items"] == []
+    assert server.kubectl("get", "daemonset", "-A", "-o", "name").stdout != ""
+
+
 def test_the_api_server_serves_the_operator_before_ordinary_pods(own_api_server: ApiServer) -> None:
     server = own_api_server
     text = manifests.render(server.programs.helm, (), "templates/flowcontrol.yaml")

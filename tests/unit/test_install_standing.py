@@ -1,6 +1,7 @@
 """What is not asked for stays as it is."""
 
 import base64
+import json
 from typing import Any
 
 import pytest
@@ -8,14 +9,16 @@ import pytest
 from geneveil.agent.boot_files.io import boot_files
 from geneveil.agent.boot_files.plan import Owner
 from geneveil.guard.script import render_guard_script
+from geneveil.install.apply import read_switch
 from geneveil.install.io import read_manifest
 from geneveil.install.machine_config import HostUnit, render_machine_configs
 from geneveil.install.okd import OkdSwitch
+from geneveil.install.plan import settle_mode
 from geneveil.install.render import manifest_files, render_objects
 from geneveil.install.standing import Asked, Standing, follow_okd, judge_standing, settle_wish
 from geneveil.install.wish import InstallWish
 from geneveil.model.cluster import Mode
-from geneveil.model.errors import RefusedError
+from geneveil.model.errors import RefusedError, TrustError
 from geneveil.model.guard import GuardSpec
 
 THERE = Standing("elsewhere", "example.test/signer", "example.test/g:1", openshift=True)
@@ -105,6 +108,52 @@ def test_off_is_refused_where_okd_says_on() -> None:
     with pytest.raises(RefusedError, match="installed with IPsec on"):
         follow_okd(Asked(Mode.DISABLED), OkdSwitch(Mode.FULL, {}))
     assert follow_okd(Asked(Mode.FULL), OkdSwitch(Mode.DISABLED, {})).mode is Mode.FULL
+
+
+class _Cluster:
+    """Has what it is given, by its kind."""
+
+    def __init__(self, **kinds: dict[str, Any]) -> None:
+        self._kinds = kinds
+
+    def read(self, document: Any) -> dict[str, Any] | None:
+        return self._kinds.get(document["kind"])
+
+    def apply(self, document: Any, *, dry_run: bool, force: bool) -> dict[str, Any]:
+        raise AssertionError("nothing is to be changed")
+
+    def wait_for_definition(self, name: str) -> None:
+        raise AssertionError("nothing is to be changed")
+
+
+def _trust(**settings: Any) -> dict[str, Any]:
+    return {"data": {"trust.json": json.dumps({"settings": settings})}}
+
+
+def test_a_switch_that_is_gone_is_not_made_anew() -> None:
+    trust = _trust(mode="Full", encapsulation="Always", genevePorts=[6082], name="x")
+    there, is_gone = read_switch(_Cluster(ConfigMap=trust), InstallWish(Mode.DISABLED))
+    assert is_gone
+    assert there == {"spec": {"mode": "Full", "encapsulation": "Always", "genevePorts": [6082]}}
+    assert settle_mode(None, there) is Mode.FULL
+    with pytest.raises(RefusedError, match="never off again"):
+        settle_mode(Mode.DISABLED, there)
+    wish = InstallWish(Mode.FULL, makes_switch=False)
+    kinds = [one["kind"] for one in render_objects(wish, map(read_manifest, manifest_files(wish)))]
+    assert kinds.count("ClusterIPsec") == 0
+    assert kinds.count("DaemonSet") == 1
+
+
+def test_a_switch_that_is_there_or_never_was() -> None:
+    switch = {"spec": {"mode": "Disabled"}}
+    wish = InstallWish(Mode.DISABLED)
+    assert read_switch(_Cluster(ClusterIPsec=switch, ConfigMap=_trust()), wish) == (switch, False)
+    assert read_switch(_Cluster(), wish) == (None, False)
+
+
+def test_what_was_sealed_is_not_guessed() -> None:
+    with pytest.raises(TrustError, match="can't be read"):
+        read_switch(_Cluster(ConfigMap={"data": {}}), InstallWish(Mode.DISABLED))
 
 
 def test_machine_configs_bring_unit_and_script_to_every_pool() -> None:

@@ -167,23 +167,22 @@ def _install(cluster: "ClusterPort", asked: "Asked", terms: _Terms) -> None:
 
 def _settle(cluster: "ClusterPort", asked: "Asked") -> "tuple[InstallWish, bool]":
     """What to install, by what was asked and what the cluster has; whether it has no switch yet."""
-    from geneveil.install.apply import read_standing
+    from geneveil.install.apply import read_standing, read_switch
     from geneveil.install.okd import parse_okd_network
     from geneveil.install.plan import settle_mode
-    from geneveil.install.render import switch_object
     from geneveil.install.standing import NETWORK, follow_okd, settle_wish
 
     network = cluster.read(NETWORK)
     wish = settle_wish(asked, read_standing(cluster), is_openshift=network is not None)
-    there = cluster.read(switch_object(wish))
+    there, is_gone = read_switch(cluster, wish)
     if there is None and network is not None:
         asked = follow_okd(asked, parse_okd_network(network))
     spec = asked.spec
-    if there is not None and not spec:
+    if there is not None and (is_gone or not spec):
         # what it was installed with, and not the defaults
         spec = {k: v for k, v in there["spec"].items() if k != "mode"}
-    wish = replace(wish, mode=settle_mode(asked.mode, there), spec=spec)
-    return wish, there is None
+    mode = settle_mode(asked.mode, there)
+    return replace(wish, mode=mode, spec=spec, makes_switch=not is_gone), there is None
 
 
 def _asked_for(
@@ -258,6 +257,11 @@ def _show(wish: "InstallWish", steps: "list[Step]", *, is_first: bool) -> None:
     print_table(rows, columns, "nothing to apply")
     if is_first and wish.mode is Mode.FULL:
         typer.echo("IPsec is switched on (mode: Full), and is never off again.")
+    elif not wish.makes_switch:
+        typer.echo(
+            "The ClusterIPsec is gone from this cluster, where IPsec is on. It is not made here: "
+            "the operator makes it anew from what was sealed."
+        )
     elif is_first:
         typer.echo("IPsec is off (mode: Disabled), and cannot be switched on later.")
 

@@ -1,13 +1,15 @@
 """Plans and applies an installation on whatever answers as a `ClusterPort`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from geneveil.install import standing as objects
 from geneveil.install.decommission_pod import render_decommission_pod
 from geneveil.install.plan import Action, Step, judge_object
 from geneveil.install.port import ClusterPort
-from geneveil.install.render import Document
+from geneveil.install.render import Document, switch_object
 from geneveil.install.standing import Standing
+from geneveil.install.wish import InstallWish
 from geneveil.model.errors import ConfigError
 
 
@@ -27,6 +29,22 @@ def read_standing(cluster: ClusterPort) -> Standing | None:
         cluster.read(objects.deployment_in(namespace)),
         cluster.read(objects.constraints_role_in(namespace)),
     )
+
+
+def read_switch(cluster: ClusterPort, wish: InstallWish) -> tuple[Mapping[str, Any] | None, bool]:
+    """The cluster's ClusterIPsec, None where IPsec was never decided about; and whether it is gone.
+
+    One that is gone where IPsec is on is known by what the nodes are told.
+
+    Raises:
+        TrustError: as `read_sealed`.
+        DaemonError: the API server is away.
+    """
+    there = cluster.read(switch_object(wish))
+    if there is not None:
+        return there, False
+    trust = cluster.read(objects.trust_in(wish.namespace))
+    return (None, False) if trust is None else (objects.read_sealed(trust), True)
 
 
 def read_decommission_pod(cluster: ClusterPort, node: str) -> Document:

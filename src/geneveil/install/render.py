@@ -42,7 +42,8 @@ def render_objects(wish: InstallWish, texts: Iterable[str]) -> list[Document]:
     ordered = sorted(documents, key=lambda one: _FIRST.get(one["kind"], _LAST.get(one["kind"], 0)))
     workloads = [one for one in ordered if one["kind"] in _LAST]
     before = [one for one in ordered if one["kind"] not in _LAST]
-    return [*before, switch_object(wish), *workloads]
+    switch = [switch_object(wish)] if wish.makes_switch else []
+    return [*before, *switch, *workloads]
 
 
 def switch_object(wish: InstallWish) -> Document:

@@ -5,6 +5,7 @@ upgrade that made namespace, signer, image or OpenShift's additions anew from de
 another installation.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from geneveil.install.okd import OkdSwitch
 from geneveil.install.wish import DEFAULT_NAMESPACE, DEFAULT_SIGNER, InstallWish
 from geneveil.model.cluster import Mode
-from geneveil.model.errors import RefusedError
+from geneveil.model.errors import RefusedError, TrustError
 
 _RBAC = "rbac.authorization.k8s.io/v1"
 _OPERATOR = "geneveil-operator"
@@ -35,6 +36,12 @@ def agents_in(namespace: str) -> dict[str, Any]:
     """By which the agents' DaemonSet is asked for."""
     metadata = {"name": "geneveil-agent", "namespace": namespace}
     return {"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": metadata}
+
+
+def trust_in(namespace: str) -> dict[str, Any]:
+    """By which is asked for what an operator tells the nodes, of mode Full alone."""
+    metadata = {"name": "geneveil-trust", "namespace": namespace}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
 
 
 def constraints_role_in(namespace: str) -> dict[str, Any]:
@@ -92,6 +99,28 @@ def _signer(role: Mapping[str, Any]) -> str:
         if rule.get("resources") == ["signers"] and rule.get("resourceNames"):
             return str(rule["resourceNames"][0])
     return ""
+
+
+def read_sealed(trust: Mapping[str, Any]) -> dict[str, Any]:
+    """The ClusterIPsec of a cluster that lost it, as far as what nodes are told says it.
+
+    Without it such a cluster would look like a new one, and be given another switch than the one
+    that its operator sealed.
+
+    Raises:
+        TrustError: it can't be read; nothing is guessed.
+    """
+    try:
+        settings = json.loads(trust["data"]["trust.json"])["settings"]
+        names = ("mode", "encapsulation", "genevePorts")
+        return {"spec": {name: settings[name] for name in names}}
+    except (KeyError, TypeError, ValueError) as error:
+        raise TrustError(
+            "the ClusterIPsec is gone, and what was sealed can't be read",
+            why=f"the ConfigMap geneveil-trust: {type(error).__name__}: {error}",
+            remedy="nothing was changed; apply deploy/crds where they are gone too, and see that "
+            "the operator runs: it makes the ClusterIPsec anew",
+        ) from None
 
 
 @dataclass(frozen=True)

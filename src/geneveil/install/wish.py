@@ -25,6 +25,7 @@ class InstallWish:
             from the API server.
         image: reference of the one image; empty: the manifests' own.
         openshift: whether to apply what OpenShift and OKD ask for besides.
+        makes_switch: False where the operator makes the ClusterIPsec from what was sealed.
     """
 
     mode: Mode
@@ -33,6 +34,7 @@ class InstallWish:
     signer_name: str = DEFAULT_SIGNER
     image: str = ""
     openshift: bool = False
+    makes_switch: bool = True
 
 
 def check_wish(wish: InstallWish) -> None:
