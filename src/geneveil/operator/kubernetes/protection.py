@@ -38,6 +38,10 @@ DEFINITION_DIGESTS: Mapping[str, str] = {
 
 _RULE = ("apiGroups", "apiVersions", "operations", "resources", "resourceNames")
 _REMEDY = "apply the manifests of this version again (geneveil install, or helm upgrade)"
+_REMEDY_OF_DEFINITIONS = (
+    "apply deploy/crds of this version again (kubectl apply --server-side, or geneveil install; "
+    "helm upgrade leaves them as they are)"
+)
 
 
 @dataclass(frozen=True)
@@ -107,13 +111,13 @@ def judge_definitions(found: Mapping[str, Document | None]) -> Problem | None:
         return Problem(
             "DefinitionsAltered",
             f"{what}: what keeps the sealed settings, or what nodes report, may be lacking; the "
-            f"cluster goes on as it was sealed; find out who did it, then {_REMEDY}",
+            f"cluster goes on as it was sealed; find out who did it, then {_REMEDY_OF_DEFINITIONS}",
         )
     return Problem(
         "DefinitionsMissing" if gone else "DefinitionsNotServed",
         f"{what}: nodes can't report, and wishes such as "
         "revoke and readmit are not heard; encryption goes on as it was sealed, certificates are "
-        f"issued, and trust is published; find out who did it, then {_REMEDY}",
+        f"issued, and trust is published; find out who did it, then {_REMEDY_OF_DEFINITIONS}",
     )
 
 
