@@ -19,6 +19,18 @@ def status(server: ApiServer, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=WAIT_SECONDS)
 
 
+def hold_lease(server: ApiServer) -> None:
+    """As an operator does that leads."""
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    lease = {
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {"name": "geneveil-operator", "namespace": "geneveil-system"},
+        "spec": {"holderIdentity": "one", "leaseDurationSeconds": 15, "renewTime": now},
+    }
+    server.kubectl_json("create", "-f", "-", stdin=lease)
+
+
 def test_from_not_installed_to_well(own_api_server: ApiServer) -> None:
     server = own_api_server
     done = status(server)
@@ -49,6 +61,10 @@ def test_from_not_installed_to_well(own_api_server: ApiServer) -> None:
     available = [{**conditions[0], "type": "Available"}]
     body = json.dumps({"status": {"conditions": available}})
     assert server.kubectl(*patch, "clusteripsec", "cluster", "-p", body).returncode == 0
+    done = status(server)
+    assert done.returncode == 1
+    assert "no operator leads: there is no Lease of one" in done.stdout
+    hold_lease(server)
     done = status(server, "-o", "json")
     assert done.returncode == 0, done.stdout
     document = json.loads(done.stdout)

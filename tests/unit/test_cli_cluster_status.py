@@ -1,5 +1,6 @@
 """`geneveil status --cluster`: what objects come to, and what is said without them."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from geneveil.cli.app import app
-from geneveil.cli.cluster_status import cluster_document
+from geneveil.cli.cluster_status import cluster_document, explain_lead
 from geneveil.model.errors import ConfigError
+from geneveil.operator.kubernetes.election import LeaseRecord
 
 NOW = datetime(2026, 11, 24, 2, 0, tzinfo=UTC)
 
@@ -39,6 +41,8 @@ def node(name: str, heartbeat: str = "2026-11-24T01:58:00Z", **statuses: str) ->
 
 
 GOOD = cluster(Available="True", Degraded="False")
+TRUSTING = {"spec": {"mode": "Disabled"}, "status": {"trust": {"generation": 7}}}
+LED = LeaseRecord("one", "2026-11-24T01:59:58Z", 15, 1, "7")
 
 
 @pytest.mark.parametrize(
@@ -49,7 +53,13 @@ GOOD = cluster(Available="True", Degraded="False")
         (cluster(Available="False"), [node("a")], False, "attention: 1 of 1"),
         (cluster(Available="True", Degraded="True"), [node("a")], False, "attention"),
         (cluster("Disabled"), [], True, "IPsec is off"),
+        (cluster("Disabled", Degraded="True"), [], False, "IPsec is off"),
         (None, [], True, "no ClusterIPsec"),
+        # what was sealed goes on, whatever became of the switch
+        (None, [node("a")], False, "is gone, and IPsec is on, as it was sealed: 1 of 1"),
+        (cluster("Disabled"), [node("a")], False, "says mode: Disabled, and IPsec is on"),
+        (TRUSTING, [], False, "says mode: Disabled, and IPsec is on"),
+        (None, [{"metadata": {"name": "a"}}], True, "no ClusterIPsec"),
     ],
 )
 def test_a_cluster_is_well_if_all_of_it_is(
@@ -58,6 +68,30 @@ def test_a_cluster_is_well_if_all_of_it_is(
     document = cluster_document(found, nodes, NOW)
     assert document["well"] is well
     assert words in document["summary"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        (LED, replace(LED, renewed="2026-11-24T02:00:03Z", version="8"), ""),
+        (None, LED, ""),
+        (LED, LED, "renewed last at 2026-11-24T01:59:58Z"),
+        (LED, replace(LED, holder=""), "no operator leads"),
+        (LED, None, "there is no Lease"),
+        (None, None, "there is no Lease"),
+    ],
+)
+def test_an_operator_that_does_not_lead_is_told(
+    before: LeaseRecord | None, after: LeaseRecord | None, words: str
+) -> None:
+    why = explain_lead(before, after)
+    assert words in why
+    assert bool(why) is bool(words)
+    document = cluster_document(GOOD, [node("a")], NOW, why)
+    assert document["well"] is not bool(words)
+    assert document["operator"] == why
+    # where nothing is to be issued or revoked nobody waits for it
+    assert cluster_document(cluster("Disabled"), [], NOW, why)["well"]
 
 
 @pytest.mark.parametrize(

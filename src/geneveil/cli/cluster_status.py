@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from geneveil.operator.kubernetes.election import LeaseRecord
+
 SILENT_AFTER = timedelta(minutes=15)
 """Three heartbeats of an agent: what such an object says may not be true any more."""
 
@@ -11,42 +13,63 @@ Document = Mapping[str, Any]
 
 
 def cluster_document(
-    cluster: Document | None, nodes: Iterable[Document], now: datetime
+    cluster: Document | None, nodes: Iterable[Document], now: datetime, operator: str = ""
 ) -> dict[str, Any]:
     """The cluster and a line a node, worst first.
 
     Args:
         cluster: the ClusterIPsec; None if there is none.
         nodes: every NodeIPsec.
+        operator: what is wrong with it; empty if nothing is, or if it can't be known.
     """
     mode = str(_of(cluster, "spec", "mode") or "Disabled") if cluster else "absent"
     lines = sorted(
         (_node(node, now) for node in nodes), key=lambda line: (line["well"], line["node"])
     )
-    conditions = _conditions(cluster)
+    conditions, trust = _conditions(cluster), dict(_of(cluster, "status", "trust") or {})
     by_kind = {one["type"]: one["status"] for one in conditions}
-    well = mode != "Full" or (
-        by_kind.get("Available") == "True"
-        and by_kind.get("Degraded") != "True"
-        and all(line["well"] for line in lines)
-    )
+    # the switch may be gone or another one, and IPsec is on as it was sealed
+    is_on = mode == "Full" or bool(trust) or any(line["heartbeat"] for line in lines)
+    well = by_kind.get("Degraded") != "True"
+    if is_on:
+        is_available = mode == "Full" and by_kind.get("Available") == "True"
+        well = well and is_available and not operator and all(line["well"] for line in lines)
     return {
         "mode": mode,
         "well": well,
-        "summary": _summary(mode, well, lines),
+        "summary": _summary(mode, is_on, well, lines),
+        "operator": operator if is_on else "",
         "conditions": conditions,
-        "trust": dict(_of(cluster, "status", "trust") or {}),
+        "trust": trust,
         "nodes": lines,
     }
 
 
-def _summary(mode: str, well: bool, lines: list[dict[str, Any]]) -> str:
+def explain_lead(before: LeaseRecord | None, after: LeaseRecord | None) -> str:
+    """Why no operator leads; empty if one does.
+
+    Args:
+        before, after: the Lease, looked at twice, longer apart than a leader renews it. Clocks of
+            machines differ, so the times in it say nothing by themselves.
+    """
+    if after is None:
+        return "no operator leads: there is no Lease of one"
+    if not after.holder or after == before:
+        return f"no operator leads: its Lease was renewed last at {after.renewed or 'no time'}"
+    return ""
+
+
+def _summary(mode: str, is_on: bool, well: bool, lines: list[dict[str, Any]]) -> str:
+    ready = sum(bool(line["well"]) for line in lines)
+    if is_on:
+        word = "all is well" if well else "attention"
+        if mode != "Full":
+            says = "is gone" if mode == "absent" else f"says mode: {mode}"
+            word = f"attention: the ClusterIPsec {says}, and IPsec is on, as it was sealed"
+        return f"{word}: {ready} of {len(lines)} nodes are well"
     if mode == "absent":
         return "there is no ClusterIPsec: IPsec is off"
-    if mode != "Full":
-        return "IPsec is off (mode: Disabled); nothing is encrypted or guarded"
-    ready = sum(bool(line["well"]) for line in lines)
-    return f"{'all is well' if well else 'attention'}: {ready} of {len(lines)} nodes are well"
+    return "IPsec is off (mode: Disabled); nothing is encrypted or guarded"
 
 
 def _node(document: Document, now: datetime) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """`geneveil status --cluster`: reads the objects, prints the table."""
 
+import time
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -7,6 +9,13 @@ from geneveil.model.errors import ConfigError, GeneveilError, TrustError
 
 if TYPE_CHECKING:
     from geneveil.kube.io import KubeClient
+    from geneveil.operator.kubernetes.election import LeaseRecord
+
+RENEWED_SECONDS = 60.0
+"""A Lease that is no older, by whatever clock, need not be looked at again."""
+
+SECOND_LOOK_SECONDS = 12.0
+"""By then a leader has renewed it, or acts no more."""
 
 
 def read_cluster(kubeconfig: Path | None) -> dict[str, Any]:
@@ -29,8 +38,51 @@ def read_cluster(kubeconfig: Path | None) -> dict[str, Any]:
             nodes = client.list_all(Selection(NODE_IPSECS)).items
         except MissingError:
             raise _explain_absence(client) from None
+        now = client.server_now(SystemClock().now())
+        operator = _judge_operator(client, now) if clusters or nodes else ""
     named = [one for one in clusters if one["metadata"]["name"] == CLUSTER_NAME]
-    return cluster_document(named[0] if named else None, nodes, SystemClock().now())
+    return cluster_document(named[0] if named else None, nodes, now, operator)
+
+
+def _judge_operator(client: "KubeClient", now: datetime) -> str:
+    """What it said last stays in the ClusterIPsec, also when nothing is left to say otherwise.
+
+    Returns:
+        Empty if one leads, and if this person may not see whether one does.
+    """
+    from geneveil.cli.cluster_status import explain_lead
+    from geneveil.kube.csr_wire import parse_time
+    from geneveil.kube.errors import ApiRefusedError
+
+    try:
+        namespace = _find_namespace(client)
+        lease = _read_lease(client, namespace)
+        try:
+            renewed = parse_time(lease.renewed) if lease is not None and lease.holder else None
+        except ValueError:
+            renewed = None
+        if renewed is not None and abs((now - renewed).total_seconds()) < RENEWED_SECONDS:
+            return ""
+        time.sleep(SECOND_LOOK_SECONDS)
+        return explain_lead(lease, _read_lease(client, namespace))
+    except ApiRefusedError:
+        return ""
+
+
+def _find_namespace(client: "KubeClient") -> str:
+    from geneveil.install.standing import namespace_of
+    from geneveil.kube.kinds import CLUSTER_ROLE_BINDINGS
+
+    binding = client.find(CLUSTER_ROLE_BINDINGS, "geneveil-operator")
+    return namespace_of(binding or {})
+
+
+def _read_lease(client: "KubeClient", namespace: str) -> "LeaseRecord | None":
+    from geneveil.kube.kinds import LEASES
+    from geneveil.operator.kubernetes.election import LEASE_NAME, read_lease
+
+    document = client.find(LEASES, LEASE_NAME, namespace)
+    return None if document is None else read_lease(document)
 
 
 def _explain_absence(client: "KubeClient") -> GeneveilError:
@@ -72,6 +124,8 @@ def render_cluster(document: dict[str, Any]) -> None:
         console.print(
             f"[{colour}]{one['type']}: {one['status']}[/{colour}]  {escape(one['message'])}"
         )
+    if document["operator"]:
+        console.print(f"[red]{escape(document['operator'])}[/red]")
     waiting = document["trust"].get("waitingFor") or []
     if document["trust"].get("phase") not in (None, "steady"):
         names = f"; waits for {', '.join(waiting)}" if waiting else ""

@@ -12,6 +12,13 @@ CONFIG_MAPS = Kind("", "v1", "ConfigMap", "configmaps", is_namespaced=True)
 SECRETS = Kind("", "v1", "Secret", "secrets", is_namespaced=True)
 EVENTS = Kind("", "v1", "Event", "events", is_namespaced=True)
 PODS = Kind("", "v1", "Pod", "pods", is_namespaced=True)
+CLUSTER_ROLE_BINDINGS = Kind(
+    "rbac.authorization.k8s.io",
+    "v1",
+    "ClusterRoleBinding",
+    "clusterrolebindings",
+    is_namespaced=False,
+)
 LEASES = Kind("coordination.k8s.io", "v1", "Lease", "leases", is_namespaced=True)
 SIGNING_REQUESTS = Kind(
     "certificates.k8s.io",
