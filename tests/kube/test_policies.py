@@ -310,7 +310,7 @@ def test_columns_names_and_defaults_are_as_documented(installed: ApiServer) -> N
         "TRUST", "SEALED", "AGE",
     ]  # fmt: skip
     heads = _must(installed, "get", "nipsec").splitlines()[0].split()
-    assert heads == ["NAME", "READY", "UP", "PEERS", "GUARD", "EXPIRES", "AGE"]
+    assert heads == ["NAME", "READY", "UP", "PEERS", "GUARD", "EXPIRES", "HEARD", "AGE"]
     found = json.loads(_must(installed, "get", "cipsec", "cluster", "-o", "json"))
     assert found["spec"] == {
         "mode": "Full",

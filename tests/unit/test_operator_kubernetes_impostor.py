@@ -9,8 +9,9 @@ from geneveil.kube.csr_wire import NODE_NAME, NODE_UID
 from geneveil.kube.kinds import CONFIG_MAPS, NODE_IPSECS, NODES, SIGNING_REQUESTS
 from geneveil.kube.port import Change, Document
 from geneveil.operator.audit import AuditEvent, Event
-from geneveil.operator.confirmations import Confirmations
+from geneveil.operator.confirmations import AWAY_AFTER_SECONDS, Confirmations
 from geneveil.operator.kubernetes.caretaker import MOST_DELETED, Caretaker
+from geneveil.operator.kubernetes.census import take_census
 from geneveil.operator.kubernetes.claims import CHASSIS_ANNOTATION
 from geneveil.operator.kubernetes.cluster_cache import ClusterCache
 from geneveil.operator.kubernetes.duties import MOST_AT_ONCE, Duties
@@ -83,6 +84,20 @@ def test_nobody_confirms_for_another(name: str) -> None:
     assert base.registry is not None
     duties._hear(base.registry, base.store)
     assert (means.confirmations.find("victim") is not None) is (name == "victim")
+    duties.close()
+
+
+def test_who_does_not_speak_is_not_up() -> None:
+    """What an agent said last stays where it was said, long after it died."""
+    memory = Memory()
+    _certify(_sealed(memory))
+    node, node_ipsec = _node("victim", "victim", SERIALS["victim"])
+    node_ipsec["status"]["conditions"] = [{"type": "Ready", "status": "True"}]
+    duties, base, means = _duties(memory, _cache((node, node_ipsec)))
+    assert base.registry is not None
+    duties._hear(base.registry, base.store)
+    for at_seconds, up in ((AWAY_AFTER_SECONDS - 1, 1), (AWAY_AFTER_SECONDS, 0)):
+        assert take_census(base.store, base.registry, means, at_seconds).up == up
     duties.close()
 
 

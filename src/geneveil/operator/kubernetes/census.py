@@ -58,10 +58,18 @@ def take_census(
         state=state,
         total=len(cache.nodes),
         certified=certified,
-        up=sum(1 for name in cache.nodes if is_ready(cache.node_ipsecs.get(name) or {})),
+        up=sum(1 for name in cache.nodes if _is_up(name, means, at_seconds)),
         waiting=waiting,
         problems=tuple(problem for problem in problems if problem is not None),
     )
+
+
+def _is_up(name: str, means: Means, at_seconds: float) -> bool:
+    """The Node says so, and its agent still speaks: what it said last stays when it is dead."""
+    facts = means.cache.claims.find(name)
+    if facts is None or not means.confirmations.is_live(facts.chassis, at_seconds):
+        return False
+    return is_ready(means.cache.node_ipsecs.get(name) or {})
 
 
 def _restored(epoch: int, switch: Document | None) -> Problem | None:

@@ -24,7 +24,8 @@ class ClusterFacts:
 
     Attributes:
         state: None if IPsec is off.
-        total, certified, up: Nodes; with a valid certificate; that say that they are well.
+        total, certified, up: Nodes; with a valid certificate; that say that they are well, and said
+            anything lately.
         waiting: chassis that the roll-over waits for.
         problems: what is wrong.
         failure: why the leader's looks fail, with its remedy; empty if they do not.
