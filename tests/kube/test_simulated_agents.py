@@ -83,7 +83,7 @@ def _agent(member: KubeMember, folder: Path, voice: Callable[[], Voice]) -> Iter
     place = member.place
     connect = KubeConnector(place).connect
     enrolment = KubeEnrolment(place, connect)
-    reporter = Reporter(place, connect, _Clock())
+    reporter = Reporter(place, connect, _Clock(), enrolment.confirm_anew)
     reporter.start()
     reporter.tell(replace(played_status(False, True), chassis=member.chassis))
     folder.mkdir()

@@ -18,12 +18,14 @@ from geneveil.agent.kube import pace
 from geneveil.agent.kube.io import KubeConnector, KubeEnrolment
 from geneveil.agent.kube.news import TRUST_KEY
 from geneveil.agent.kube.place import Place
+from geneveil.agent.kube.report.io import Reporter
 from geneveil.agent.kube.request import request_document, request_name
 from geneveil.enroll.port import JoinToken, NodeCredential, WatchAnswer, WatchState
 from geneveil.enroll.settings import settings_document
 from geneveil.kube.access import KubeAccess, Material
 from geneveil.kube.errors import MissingError
 from geneveil.kube.kinds import TRUST_CONFIG_MAP
+from geneveil.model.clock import SystemClock
 from geneveil.model.cluster import CalendarSpan, ClusterSettings, KeyType, Mode
 from geneveil.model.errors import (
     ConfigError,
@@ -32,9 +34,11 @@ from geneveil.model.errors import (
     RefusedError,
     TrustError,
 )
+from geneveil.model.node_status import PeerState
 from geneveil.pki.authority import encode_certificate, make_authority, sign_node
 from geneveil.pki.keys import build_request, encode_key, make_key
 from tests.fake_kube_api import FakeKubeApi, fake_kube_api
+from tests.unit.test_agent_kube import node_status
 
 NOW = datetime(2026, 11, 24, 0, 0, tzinfo=UTC)
 MAPS = "/api/v1/namespaces/geneveil-system/configmaps"
@@ -237,6 +241,28 @@ def test_that_the_server_is_back_is_news(api: FakeKubeApi, enrolment: KubeEnrolm
     assert enrolment._follower.failures
     assert answer.generation == 1
     assert answer.held_seconds < kube_io.HOLD_SECONDS / 2
+
+
+def test_what_an_object_lost_is_confirmed_anew(
+    api: FakeKubeApi, enrolment: KubeEnrolment, place: Place
+) -> None:
+    """Who has confirmed nothing counts as away, and a roll-over does not wait for it."""
+    connect = KubeConnector(place).connect
+    reporter = Reporter(place, connect, SystemClock(), enrolment.confirm_anew)
+    reporter.tell(node_status(PeerState.UP))
+
+    def said() -> list[str]:
+        reporter._written_at = float("-inf")  # the heartbeat is due
+        reporter._write_if_due()
+        api.put(TRUST, trust(api.version))  # the watch ends at once
+        enrolment.watch(STATE, CREDENTIAL, BUNDLE)
+        return [manager for _, manager, _ in api.applied]
+
+    first = said()
+    assert first == ["geneveil-agent", "geneveil-agent-trust"]
+    assert said() == [*first, "geneveil-agent"]
+    api.put(NODE, {"metadata": {"name": "node1"}})  # it was deleted, and made again
+    assert said()[3:] == first
 
 
 def test_a_held_watch_ends_when_it_is_closed(api: FakeKubeApi, enrolment: KubeEnrolment) -> None:

@@ -116,6 +116,12 @@ class KubeEnrolment:
             reissue=answer.reissue,
         )
 
+    def confirm_anew(self) -> None:
+        """What was confirmed is not in the NodeIPsec any more, which somebody deleted, and the
+        operator made again: else this node would count as one that is away.
+        """
+        self._confirmed = None
+
     def close(self) -> None:
         """See `EnrolmentPort.close`."""
         self._follower.interrupt()

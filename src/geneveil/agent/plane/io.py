@@ -123,7 +123,7 @@ class KubernetesPlane:
         place = find_place(config.kubernetes, os.environ)
         connector = KubeConnector(place)
         self._enrolment = KubeEnrolment(place, connector.connect)
-        self._reporter = Reporter(place, connector.connect, clock)
+        self._reporter = Reporter(place, connector.connect, clock, self._enrolment.confirm_anew)
 
     def start(self) -> None:
         """See `ControlPlane.start`."""

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from geneveil.agent.kube.field import field
 from geneveil.agent.kube.node_ipsec import (
     STATUS_MANAGER,
     read_transitions,
@@ -36,12 +37,22 @@ class Reporter:
 
     That the API server is away is nothing to complain about here: whoever hears from the operator
     does.
+
+    Args:
+        confirm_anew: called when the object is found without the node's confirmation.
     """
 
-    def __init__(self, place: Place, connect: Callable[[], KubePort], clock: Clock) -> None:
+    def __init__(
+        self,
+        place: Place,
+        connect: Callable[[], KubePort],
+        clock: Clock,
+        confirm_anew: Callable[[], None],
+    ) -> None:
         self._place = place
         self._connect = connect
         self._clock = clock
+        self._confirm_anew = confirm_anew
         self._heartbeat = heartbeat_seconds(place.node)
         self._told = threading.Event()
         self._latest: NodeStatus | None = None
@@ -92,7 +103,9 @@ class Reporter:
             return
         before = self._known_transitions()
         document = status_document(self._place.node, fields, before, self._clock.now())
-        self._connect().apply(NODE_IPSECS, document, STATUS_MANAGER, "status")
+        there = self._connect().apply(NODE_IPSECS, document, STATUS_MANAGER, "status")
+        if self._written is not None and field(there, "status", "trust") is None:
+            self._confirm_anew()
         self._transitions = read_transitions(document)
         self._written, self._written_at = fields, time.monotonic()
 
