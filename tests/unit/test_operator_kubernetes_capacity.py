@@ -21,7 +21,7 @@ from geneveil.operator.kubernetes.capacity import (
     judge_size,
 )
 from geneveil.operator.kubernetes.cluster_cache import ClusterCache
-from geneveil.operator.kubernetes.duties import Duties
+from geneveil.operator.kubernetes.duties import REFUSED_SECONDS, Duties
 from geneveil.operator.kubernetes.foundation import Foundation, Means, lay_foundation
 from geneveil.operator.kubernetes.publisher import Publisher
 from geneveil.operator.kubernetes.session.loop import FAILING_SECONDS, Session
@@ -111,6 +111,32 @@ def test_a_publication_that_fails_keeps_nothing_else_from_being_done() -> None:
     assert "Too long" in told["Degraded"]["message"]
     leader.duties.report(leader.base)
     assert leader.conditions()["Available"]["status"] == "True"
+    leader.duties.close()
+
+
+def test_answers_that_are_refused_are_told() -> None:
+    """Else all would be well: the ledger has the certificates that no node gets."""
+    memory = Memory()
+    _sealed(memory)
+    leader = Leader(memory)
+    request = memory.create(SIGNING_REQUESTS, _stranger("r"))
+    leader.cache.replace(SIGNING_REQUESTS, [request])
+    put = memory._put
+
+    def refuse(kind: Kind, document: Document) -> Document:
+        if kind is SIGNING_REQUESTS:
+            raise ApiRefusedError(403, "replace certificatesigningrequests/r", why="forbidden")
+        return put(kind, document)
+
+    memory._put = refuse  # type: ignore[method-assign]
+    leader.look()
+    leader.cache.replace(SIGNING_REQUESTS, [])
+    for seconds, is_told in ((0, True), (REFUSED_SECONDS, True), (1, False)):
+        leader.seconds += seconds
+        leader.duties.report(leader.base)
+        message = leader.conditions()["Degraded"]["message"]
+        assert ("refuses answers" in message) is is_told
+        assert ("1, the first for r: replace certificatesigningrequests" in message) is is_told
     leader.duties.close()
 
 

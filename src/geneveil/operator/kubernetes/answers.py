@@ -35,10 +35,15 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Written:
-    """Which requests are done with for now, and the first error of those that are not."""
+    """Which requests are done with for now, and the first error of those that are not.
+
+    Attributes:
+        refused: how many answers the API server does not take, and why the first; empty for none.
+    """
 
     uids: frozenset[str]
     error: GeneveilError | None
+    refused: str = ""
 
 
 class AnswerDesk:
@@ -72,10 +77,11 @@ class AnswerDesk:
                 refusals.append((csr.name, error.render()))
             except GeneveilError as error:
                 first = first or error
-        if refusals:
-            name, why = refusals[0]
-            _log.error(log_line("answers-refused", count=len(refusals), request=name, error=why))
-        return Written(frozenset(done), first)
+        if not refusals:
+            return Written(frozenset(done), first)
+        name, why = refusals[0]
+        _log.error(log_line("answers-refused", count=len(refusals), request=name, error=why))
+        return Written(frozenset(done), first, f"{len(refusals)}, the first for {name}: {why}")
 
     def _write(self, answer: Grant | Denial, now: datetime) -> None:
         csr = answer.csr

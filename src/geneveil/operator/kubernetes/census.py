@@ -20,12 +20,12 @@ def take_census(
     registry: Registry | None,
     means: Means,
     at_seconds: float,
-    unprotected: tuple[Problem, ...] = (),
+    further: tuple[Problem, ...] = (),
 ) -> ClusterFacts:
     """What is to be told now.
 
     Args:
-        unprotected: what is wrong with CRDs and admission policies; told last.
+        further: what else is wrong, as with CRDs and admission policies; told last.
     """
     cache = means.cache
     cluster, seal = read_cluster(store), store.read_seal()
@@ -51,7 +51,7 @@ def take_census(
             missing = decide_phase(view).missing
             waiting = tuple(one.chassis for one in missing if one.chassis)
         problems += [_restored(state.trust.epoch, cache.switch), _strangers(means, registry)]
-    problems += unprotected
+    problems += further
     return ClusterFacts(
         mode=cluster.settings.mode,
         sealed_sha256=seal.sha256,

@@ -32,7 +32,7 @@ from geneveil.operator.kubernetes.restoration import (
 )
 from geneveil.operator.kubernetes.signer import Waiting
 from geneveil.operator.kubernetes.store import KubeStore
-from geneveil.operator.kubernetes.switch import judge_switch, restored_document
+from geneveil.operator.kubernetes.switch import Problem, judge_switch, restored_document
 from geneveil.operator.kubernetes.waiting import MOST_WAITING, WaitLog, count_earlier
 from geneveil.operator.log_lines import log_line
 from geneveil.operator.registry import Registry
@@ -47,6 +47,9 @@ of nodes. If each change brought one, their cost would grow with its square."""
 
 PATIENCE_SECONDS = 20.0
 """So long an answer that was written is not written again, while the watch has not told of it."""
+
+REFUSED_SECONDS = 3 * PATIENCE_SECONDS
+"""So long people are told of an answer that was refused; it is tried again before, if it is wanted."""
 
 KIND_SECONDS = 30.0
 """Between attempts to make objects whose CRD is gone."""
@@ -73,6 +76,7 @@ class Duties:
         self._waits: dict[str, float] = {}
         self._late: set[str] = set()
         self._wait_log = WaitLog()
+        self._refused, self._refused_at = "", float("-inf")
         self._earlier: Mapping[str, int] = {}
         self._restored_at = self._no_kind_until = float("-inf")
         self._reissue: tuple[str, ...] = ()
@@ -147,17 +151,28 @@ class Duties:
         if self._cache.switch is None:
             return
         now = self._means.clock.now()
-        full = judge_size(self._publisher.told_bytes)
+        further = (self._judge_answers(), judge_size(self._publisher.told_bytes))
         facts = take_census(
             base.store,
             base.registry,
             self._means,
             self._seconds(),
-            (*((full,) if full else ()), *self._protection.problems),
+            (*(one for one in further if one is not None), *self._protection.problems),
         )
         if failure is not None:
             facts = replace(facts, failure=failure.render())
         self._publisher.publish_status(facts, self._cache.switch, now)
+
+    def _judge_answers(self) -> Problem | None:
+        """Nodes whose answers are refused have no certificate, though the ledger says one."""
+        if self._seconds() - self._refused_at > REFUSED_SECONDS:
+            return None
+        return Problem(
+            "AnswersRefused",
+            f"the API server refuses answers to requests for certificates ({self._refused}): those "
+            "nodes get none; is the ClusterRole geneveil-operator as this version installs it, and "
+            "does no webhook of somebody else refuse them?",
+        )
 
     def report_unusable(self, error: GeneveilError) -> None:
         """Tell people that the state can't be used: an old `nothing is wrong` would be a lie."""
@@ -299,6 +314,8 @@ class Duties:
                 answers.append(decision)
         written = self._desk.write(answers, self._means.clock.now())
         self._answered.update(dict.fromkeys(written.uids, at_seconds))
+        if written.refused:
+            self._refused, self._refused_at = written.refused, at_seconds
         failure = self._publish(base, registry)  # a readmitted chassis is revoked no more
         if written.error is not None:
             raise written.error
