@@ -8,11 +8,13 @@ import pytest
 from geneveil.kube.csr_wire import NODE_NAME, NODE_UID
 from geneveil.kube.kinds import CONFIG_MAPS, NODE_IPSECS, NODES, SIGNING_REQUESTS
 from geneveil.kube.port import Change, Document
+from geneveil.model.names import is_chassis_name
 from geneveil.operator.audit import AuditEvent, Event
 from geneveil.operator.confirmations import AWAY_AFTER_SECONDS, Confirmations
+from geneveil.operator.kubernetes.capacity import MOST_BYTES
 from geneveil.operator.kubernetes.caretaker import MOST_DELETED, Caretaker
 from geneveil.operator.kubernetes.census import take_census
-from geneveil.operator.kubernetes.claims import CHASSIS_ANNOTATION
+from geneveil.operator.kubernetes.claims import CHASSIS_ANNOTATION, read_node
 from geneveil.operator.kubernetes.cluster_cache import ClusterCache
 from geneveil.operator.kubernetes.duties import MOST_AT_ONCE, Duties
 from geneveil.operator.kubernetes.foundation import Foundation, Means, lay_foundation
@@ -289,6 +291,29 @@ def test_old_requests_are_deleted_some_at_a_time() -> None:
         caretaker.clean_requests(NOW + timedelta(days=2))
         assert len(cache.requests) == len(memory.objects) == left
     caretaker.close()
+
+
+def test_a_log_of_long_entries_is_written_as_far_as_it_fits() -> None:
+    """Its parts are what strangers say; what can't be written would fill the memory."""
+    memory = Memory()
+    store = _sealed(memory)
+    with store.transaction():
+        for number in range(MOST_LOG_ENTRIES):
+            event = AuditEvent(Event.REFUSED, chassis="thief", detail=f"{number:04}" + "x" * 3000)
+            store.append_audit(event, NOW)
+    store.write_log()
+    text = memory.objects[CONFIG_MAPS.plural, "geneveil-ledger-operator"]["data"]["audit.json"]
+    assert MOST_BYTES - 10_000 < len(text) < MOST_BYTES
+    kept = [int(one.detail[:4]) for one in _loaded(memory).read_audit()]
+    assert kept == list(range(MOST_LOG_ENTRIES - len(kept), MOST_LOG_ENTRIES))
+
+
+def test_a_claim_without_end_is_cut_and_is_still_no_name() -> None:
+    node, node_ipsec = _node("thief", "t" * 200_000, SERIALS["thief"])
+    facts = read_node(node, node_ipsec)
+    assert not is_chassis_name(facts.annotated)
+    assert not is_chassis_name(facts.reported)
+    assert len(facts.annotated) == len(facts.reported) < 200
 
 
 def test_refusals_without_end_do_not_fill_the_memory() -> None:

@@ -11,12 +11,14 @@ from geneveil.kube.errors import ApiRefusedError
 from geneveil.kube.kinds import CLUSTER_IPSECS, NODE_IPSECS, NODES, SIGNING_REQUESTS
 from geneveil.kube.port import Change, Document, Kind
 from geneveil.model.errors import DaemonError
+from geneveil.operator.audit import AuditEvent, Event
 from geneveil.operator.confirmations import Confirmations
 from geneveil.operator.kubernetes.answers import AnswerDesk
 from geneveil.operator.kubernetes.caretaker import Caretaker
 from geneveil.operator.kubernetes.cluster_cache import ClusterCache
 from geneveil.operator.kubernetes.duties import WHOLE_SECONDS, Duties
 from geneveil.operator.kubernetes.foundation import Foundation, Means, lay_foundation
+from geneveil.operator.kubernetes.ledger import LOG_CONFIG_MAP
 from geneveil.operator.kubernetes.orders import READMIT, REVOKE
 from geneveil.operator.kubernetes.session.loop import Session, _News
 from geneveil.operator.kubernetes.signer import Denial
@@ -136,10 +138,11 @@ class _Looks:
     """A leader's duties at a time that the test says, and how often it looked at everything."""
 
     def __init__(self, cache: ClusterCache, monkeypatch: pytest.MonkeyPatch) -> None:
-        memory = Memory()
+        self.memory = memory = Memory()
         _sealed(memory).close()
         _fill(memory)
         cache.change(CLUSTER_IPSECS, Change.ADDED, _object("cluster"))
+        memory.create(CLUSTER_IPSECS, _object("cluster"))
         draw = lambda size: b"\x07" * size  # noqa: E731
         means = Means(Place(memory, "n"), Fixed(), draw, cache, Confirmations())
         self.seconds, self.count = 0.0, 0
@@ -210,6 +213,27 @@ def test_objects_that_cannot_be_made_are_in_no_ones_way(
     with pytest.raises(ApiRefusedError):
         looks.look()
     assert (looks.count, cache.is_urgent) == (1, False)
+    looks.duties.close()
+
+
+def test_what_may_not_be_cleaned_is_in_no_ones_way(
+    cache: ClusterCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A webhook that keeps requests from being deleted must not hide policies that are gone."""
+    looks = _Looks(cache, monkeypatch)
+    with looks.base.store.transaction():
+        looks.base.store.append_audit(AuditEvent(Event.REFUSED), NOW)
+
+    def refuse(caretaker: Caretaker, now: object) -> None:
+        raise ApiRefusedError(403, "delete certificatesigningrequests/a")
+
+    monkeypatch.setattr(Caretaker, "clean_requests", refuse)
+    with pytest.raises(ApiRefusedError):
+        looks.duties.clean(looks.base)
+    looks.duties.report(looks.base)
+    told = str(looks.memory.objects["clusteripsecs", "cluster"]["status"])
+    assert "what protects the installation is not whole" in told
+    assert ("configmaps", LOG_CONFIG_MAP) in looks.memory.objects
     looks.duties.close()
 
 

@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from geneveil.kube.port import Document
-from geneveil.model.names import name_key
+from geneveil.model.names import MAX_CHASSIS_NAME_CHARS, name_key
 
 CHASSIS_ANNOTATION = "k8s.ovn.org/node-chassis-id"
+
+_MOST_CHARS = 2 * MAX_CHASSIS_NAME_CHARS  # no chassis name, and no load for log and ledger
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,8 @@ def read_node(node: Document, node_ipsec: Document | None) -> NodeFacts:
     return NodeFacts(
         name=str(metadata["name"]),
         uid=str(metadata["uid"]),
-        annotated=str(annotations.get(CHASSIS_ANNOTATION, "")),
-        reported=str(status.get("chassis", "")),
+        annotated=str(annotations.get(CHASSIS_ANNOTATION, ""))[:_MOST_CHARS],
+        reported=str(status.get("chassis", ""))[:_MOST_CHARS],
     )
 
 

@@ -8,9 +8,10 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 from geneveil.kube.csr_wire import SigningRequest, time_text
-from geneveil.kube.errors import ExistsError, MissingError
+from geneveil.kube.errors import ApiUnavailableError, ExistsError, MissingError
 from geneveil.kube.kinds import CLUSTER_IPSECS
 from geneveil.model.errors import ConfigError, GeneveilError, RefusedError
 from geneveil.operator.audit import AuditEvent, Event
@@ -49,7 +50,7 @@ PATIENCE_SECONDS = 20.0
 """So long an answer that was written is not written again, while the watch has not told of it."""
 
 REFUSED_SECONDS = 3 * PATIENCE_SECONDS
-"""So long people are told of an answer that was refused; it is tried again before, if it is wanted."""
+"""So long people are told of an answer that was refused; while it is wanted it is tried again."""
 
 KIND_SECONDS = 30.0
 """Between attempts to make objects whose CRD is gone."""
@@ -132,15 +133,31 @@ class Duties:
         return failure
 
     def clean(self, base: Foundation) -> None:
-        """What is done once a minute."""
+        """What is done twice a minute. What is refused is in the way of nothing else.
+
+        Raises:
+            GeneveilError: the first that could not be done.
+        """
         self._publisher.forget()
         now = self._means.clock.now()
-        self._caretaker.clean_requests(self._means.server_now(now))
+        tasks: list[Callable[[], None]] = [
+            partial(self._caretaker.clean_requests, self._means.server_now(now)),
+            partial(self._protection.look, self._seconds(), now),
+            base.store.write_log,
+            partial(self._caretaker.forget_the_gone, base.store),
+        ]
         if base.signer is not None:
-            base.signer.write_counts()
-        self._protection.look(self._seconds(), now)
-        base.store.write_log()
-        self._caretaker.forget_the_gone(base.store)
+            tasks.insert(0, base.signer.write_counts)
+        failure: GeneveilError | None = None
+        for task in tasks:
+            try:
+                task()
+            except ApiUnavailableError:
+                raise  # whoever is asked next waits as long for nothing
+            except GeneveilError as error:
+                failure = failure or error
+        if failure is not None:
+            raise failure
 
     def report(self, base: Foundation, failure: GeneveilError | None = None) -> None:
         """Tell people, in the ClusterIPsec's status.

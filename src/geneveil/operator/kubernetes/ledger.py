@@ -18,6 +18,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import accumulate
 from typing import Any
 
 from geneveil.kube.csr_wire import parse_time, time_text
@@ -232,15 +233,17 @@ def parse_state(document: Document) -> ClusterState:
 
 
 def log_document(entries: Iterable[Row], namespace: str) -> Document:
-    """The object of the log's newest entries."""
-    newest = list(entries)[-MOST_LOG_ENTRIES:]
+    """The object of the log's newest entries, as many as fit: others say what is in them."""
+    newest = [_encode(AUDIT, row) for row in list(entries)[-MOST_LOG_ENTRIES:]]
+    sizes = accumulate(len(json.dumps(one)) + 1 for one in reversed(newest))
+    fitting = sum(size < MOST_BYTES for size in sizes)
     return {
         "metadata": {
             "name": LOG_CONFIG_MAP,
             "namespace": namespace,
             "labels": {LEDGER_LABEL: "operator"},
         },
-        "data": {LOG_KEY: _dump([_encode(AUDIT, row) for row in newest], "the log")},
+        "data": {LOG_KEY: _dump(newest[len(newest) - fitting :], "the log")},
     }
 
 
