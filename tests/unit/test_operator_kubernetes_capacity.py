@@ -15,7 +15,9 @@ from geneveil.operator.kubernetes import publisher
 from geneveil.operator.kubernetes.capacity import (
     MANY_BYTES,
     MOST_NAMED,
+    MOST_OF_ONE,
     REVOKED_BEFORE_ROLL_OVER,
+    REVOKED_OF_ONE_BEFORE_ROLL_OVER,
     choose_named,
     is_roll_over_due,
     judge_size,
@@ -23,6 +25,7 @@ from geneveil.operator.kubernetes.capacity import (
 from geneveil.operator.kubernetes.cluster_cache import ClusterCache
 from geneveil.operator.kubernetes.duties import REFUSED_SECONDS, Duties
 from geneveil.operator.kubernetes.foundation import Foundation, Means, lay_foundation
+from geneveil.operator.kubernetes.ledger import Binding, ChassisLedger, ledger_document
 from geneveil.operator.kubernetes.publisher import Publisher
 from geneveil.operator.kubernetes.session.loop import FAILING_SECONDS, Session
 from geneveil.operator.kubernetes.store import Place
@@ -154,6 +157,14 @@ def test_what_is_too_large_is_not_sent_and_says_what_to_do(
 DUE: dict[str, tuple[dict[str, Any], bool]] = {
     "many": ({}, True),
     "few": ({"revoked": REVOKED_BEFORE_ROLL_OVER - 1}, False),
+    "many of one chassis": (
+        {"revoked": 200, "revoked_of_one": REVOKED_OF_ONE_BEFORE_ROLL_OVER},
+        True,
+    ),
+    "few of one chassis": (
+        {"revoked": 200, "revoked_of_one": REVOKED_OF_ONE_BEFORE_ROLL_OVER - 1},
+        False,
+    ),
     "one is under way": ({"phase": Phase.RETIRE}, False),
     "asked for already": ({"is_requested": True}, False),
     "no clock is believed yet": ({"believed_at": None}, False),
@@ -167,6 +178,7 @@ def test_when_many_revoked_are_reason_for_a_roll_over(case: str) -> None:
     changes, expected = DUE[case]
     view = {
         "revoked": REVOKED_BEFORE_ROLL_OVER,
+        "revoked_of_one": 1,
         "phase": Phase.STEADY,
         "is_requested": False,
         "believed_at": NOW,
@@ -174,6 +186,27 @@ def test_when_many_revoked_are_reason_for_a_roll_over(case: str) -> None:
         **changes,
     }
     assert is_roll_over_due(**view) is expected
+
+
+def test_of_which_chassis_the_most_is_revoked() -> None:
+    store = _sealed(Memory())
+    assert store.count_revoked(1) == (0, 0)
+    with store.transaction():
+        for number, chassis in enumerate(("a", "b", "b", "c")):
+            store.add_certificate(record(number, chassis=chassis))
+    for chassis in ("a", "b"):
+        revoke_node(store, chassis, Standing.REMOVED, REASON, NOW)
+    assert store.count_revoked(1) == (3, 2)
+
+
+def test_the_largest_ledger_that_is_let_be_can_be_written() -> None:
+    """With the longest of certificates, all revoked."""
+    name = "n" * 63
+    times = (1700000000, 1700000000, 1900000000, 1800000000)
+    made = ("a" * 40, "node", name, 1, b"x" * 1900, b"k" * 32)
+    row = (*made, *times, "cessationOfOperation", b"c" * 32, "b" * 40)
+    ledger = ChassisLedger(name, Binding(name, "u" * 36), (row,) * MOST_OF_ONE, None)
+    assert ledger_document(ledger, "n")  # or it raises
 
 
 def test_removed_nodes_without_end_do_not_fill_what_is_told(

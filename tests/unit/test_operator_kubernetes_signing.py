@@ -20,6 +20,7 @@ from geneveil.kube.csr_wire import (
 )
 from geneveil.model.cluster import KeyType
 from geneveil.operator.decide import Issue, IssueAgain, Refuse
+from geneveil.operator.kubernetes.capacity import MOST_OF_ONE
 from geneveil.operator.kubernetes.claims import Claims, NodeFacts
 from geneveil.operator.kubernetes.decide_signing import (
     MOST_A_DAY,
@@ -237,6 +238,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"own": tuple(_record(n) for n in range(MOST_A_DAY))},
         "too-many-certificates",
     ),
+    "more than are remembered": ({"kept": MOST_OF_ONE}, "too-many-certificates"),
     "bytes that are no CSR": ({"request": read_request("nonsense")}, "csr-malformed"),
 }
 
@@ -247,6 +249,14 @@ def test_what_is_refused(case: str) -> None:
     decision = decide_signing(_view(**changes))
     assert isinstance(decision, Refuse)
     assert decision.findings[0].reason.value == reason
+
+
+LONG_AGO = {"issued_at": NOW - timedelta(days=9), "revoked_at": NOW - timedelta(days=8)}
+
+
+def test_what_is_remembered_is_no_reason_while_there_is_room() -> None:
+    own = tuple(_record(n, **LONG_AGO) for n in range(2 * MOST_OF_ONE))
+    assert isinstance(decide_signing(_view(own=own, kept=MOST_OF_ONE - 1)), Issue)
 
 
 @pytest.mark.parametrize("node", [None, NodeFacts("a", "uid-old", annotated="chassis-a")])

@@ -7,6 +7,8 @@ roll-over that comes in any case comes earlier, and its end drops the list, the 
 ledgers. See docs/decisions/0024.
 
     4,000 revoked   the roll-over is asked for        (a third of what fits)
+    150 of one      the same                          (a third of what fits into one ledger)
+    300 of one      that chassis gets no more         (so that all others do)
     450,000 bytes   Degraded `ManyRevoked`            (half)
     900,000 bytes   nothing more is published; Degraded `LookFails`; certificates are issued
 """
@@ -25,6 +27,13 @@ MANY_BYTES = MOST_BYTES // 2
 REVOKED_BEFORE_ROLL_OVER = 4000
 """Each has 73 bytes on the list, as the object holds it (measured)."""
 
+REVOKED_OF_ONE_BEFORE_ROLL_OVER = 150
+"""A machine that is stopped each night, and whose Node a cloud deletes for it, has one a day."""
+
+MOST_OF_ONE = 300
+"""Certificates of one chassis, revoked ones too: a ledger holds each in up to 2,700 bytes (measured
+with RSA-3072). One that can't be written any more would keep every other from being written."""
+
 MOST_NAMED = 2000
 """Chassis that are named so that what stands with them is closed. Those that were removed before
 these are on the list all the same: nobody begins anything with them."""
@@ -39,15 +48,24 @@ REMEDY = (
 
 
 def is_roll_over_due(
-    revoked: int, phase: Phase, is_requested: bool, believed_at: datetime | None, now: datetime
+    revoked: int,
+    revoked_of_one: int,
+    phase: Phase,
+    is_requested: bool,
+    believed_at: datetime | None,
+    now: datetime,
 ) -> bool:
     """Whether so many revoked certificates of the authority that signs are reason for another.
 
     Args:
+        revoked_of_one: of the chassis that has the most.
         believed_at: the latest moment of the clock that was believed: a roll-over that is asked
             for makes the clock believed, which a machine is not to decide.
     """
-    if revoked < REVOKED_BEFORE_ROLL_OVER or phase is not Phase.STEADY or is_requested:
+    are_many = (
+        revoked >= REVOKED_BEFORE_ROLL_OVER or revoked_of_one >= REVOKED_OF_ONE_BEFORE_ROLL_OVER
+    )
+    if not are_many or phase is not Phase.STEADY or is_requested:
         return False
     return believed_at is not None and abs(now - believed_at) < _BELIEVED_FOR
 

@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from geneveil.kube.csr_wire import MOST_REQUEST_BYTES, SigningRequest
 from geneveil.model.cluster import KeyType
 from geneveil.operator.decide import Issue, IssueAgain, Refuse
+from geneveil.operator.kubernetes.capacity import MOST_OF_ONE, REMEDY
 from geneveil.operator.kubernetes.claims import NodeFacts
 from geneveil.operator.kubernetes.ledger import Binding
 from geneveil.operator.kubernetes.waiting import MOST_WAITING
@@ -64,6 +65,7 @@ class SigningView:
         elsewhere: certificates that the same Node got as other chassis.
         revoked_as: another chassis that the same Node was, which a person revoked; or empty.
         earlier: how many requests of the same node were made before this one and are undecided.
+        kept: how many of `own` are remembered further: those of authorities that are trusted.
     """
 
     csr: SigningRequest
@@ -84,6 +86,7 @@ class SigningView:
     elsewhere: tuple[CertificateRecord, ...] = ()
     revoked_as: str = ""
     earlier: int = 0
+    kept: int = 0
 
 
 @dataclass(frozen=True)
@@ -296,6 +299,12 @@ def _check_rate(view: SigningView) -> Finding | None:
     own = (*view.own, *view.elsewhere)  # another name each time is no way around it
     day = [one for one in own if view.now - one.issued_at < timedelta(days=1)]
     valid = [one for one in own if one.revoked_at is None and view.now <= one.not_after]
+    if view.kept >= MOST_OF_ONE:
+        return Finding(
+            Reason.TOO_MANY_CERTIFICATES,
+            f"the chassis has {view.kept} certificates, most of them revoked, and no more are "
+            f"remembered; they are forgotten with their authority: {REMEDY}",
+        )
     if len(day) < MOST_A_DAY and len(valid) < MOST_VALID:
         return None
     return Finding(

@@ -294,9 +294,9 @@ class Duties:
         """Have an authority followed by another when its list has grown long: see `capacity`."""
         registry.refresh()
         trust, now = registry.state.trust, self._means.clock.now()
-        revoked = base.store.count_revoked(registry.state.signing.authority_id)
+        revoked, of_one = base.store.count_revoked(registry.state.signing.authority_id)
         is_requested, believed_at = trust.requested_at is not None, base.store.believed_at
-        if is_roll_over_due(revoked, trust.phase, is_requested, believed_at, now):
+        if is_roll_over_due(revoked, of_one, trust.phase, is_requested, believed_at, now):
             request_rotation(base.store, "", now)
             _log.warning(log_line("rollover-requested", revoked=revoked, why="many are revoked"))
 

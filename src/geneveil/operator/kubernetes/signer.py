@@ -166,6 +166,8 @@ class Signer:
         )
         elsewhere = (one for other in others for one in registry.store.find_certificates_of(other))
         revoked = [other for other in others if self._is_revoked(other)]
+        own = registry.store.find_certificates_of(chassis) if chassis else ()
+        trusted = {authority.authority_id for authority in cluster.authorities}
         return SigningView(
             csr=csr,
             namespace=self._namespace,
@@ -174,7 +176,7 @@ class Signer:
             binding=binding,
             is_bound_here=binding is not None and claims.find(binding.node) is not None,
             request=request,
-            own=registry.store.find_certificates_of(chassis) if chassis else (),
+            own=own,
             key_sha256=pin,
             key_holder=key_holder,
             standing=registry.tables.find_node(chassis) if chassis else None,
@@ -185,6 +187,7 @@ class Signer:
             elsewhere=tuple(elsewhere),
             revoked_as=revoked[0] if revoked else "",
             earlier=before,
+            kept=sum(one.authority_id in trusted for one in own),
         )
 
     def _claimants(self, chassis: str, node: str) -> tuple[str, ...]:

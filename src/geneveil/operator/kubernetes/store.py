@@ -218,13 +218,15 @@ class KubeStore(Store):
         self.write_row("DELETE FROM changed", ())
         self.write_row("DELETE FROM changed_state", ())
 
-    def count_revoked(self, authority_id: int) -> int:
-        """How many certificates stand on an authority's list, or will."""
-        ((count,),) = self.read_rows(
-            "SELECT count(*) FROM certificates WHERE authority_id = ? AND revoked_at IS NOT NULL",
+    def count_revoked(self, authority_id: int) -> tuple[int, int]:
+        """How many certificates of an authority are revoked; and of the chassis with the most."""
+        rows = self.read_rows(
+            "SELECT count(*) FROM certificates WHERE authority_id = ? AND revoked_at IS NOT NULL"
+            " GROUP BY chassis",
             (authority_id,),
         )
-        return int(count)
+        counts = [int(count) for (count,) in rows]
+        return sum(counts), max(counts, default=0)
 
     def forget_gone(self, is_there: Callable[[str], bool], most: int) -> tuple[str, ...]:
         """Delete the objects of chassis whose Node is gone and whose certificates are all over.
