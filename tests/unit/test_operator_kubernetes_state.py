@@ -214,12 +214,22 @@ def test_ledgers_without_their_authority_are_an_error(memory: Memory) -> None:
         load_store(Place(memory, "n"), Fixed())
 
 
-def _row(not_after: datetime) -> tuple[Any, ...]:
+def test_ledgers_that_are_newer_than_the_secret_are_named(memory: Memory) -> None:
+    """As after a Secret was restored from before a roll-over."""
+    _sealed(memory)
+    row = _row(NOW, authority_id=2)
+    memory.create(CONFIG_MAPS, ledger_document(ChassisLedger("a", None, (row,), None), "n"))
+    with pytest.raises(TrustError, match="older than the ledgers") as raised:
+        load_store(Place(memory, "n"), Fixed())
+    assert "a has a certificate of authority 2" in raised.value.render()
+
+
+def _row(not_after: datetime, authority_id: int = 1) -> tuple[Any, ...]:
     values = {
         "serial": "0" * 40,
         "kind": "node",
         "chassis": "a",
-        "authority_id": 1,
+        "authority_id": authority_id,
         "certificate_pem": b"PEM",
         "key_sha256": b"\x01\x02",
         "issued_at": 1,

@@ -179,6 +179,25 @@ def parse_ledger(document: Document) -> ChassisLedger:
         raise _unreadable(f"the ConfigMap {name}", error) from None
 
 
+def check_authorities(ledger: ChassisLedger, state: ClusterState) -> None:
+    """Refuse a ledger that is newer than the Secret beside it.
+
+    Raises:
+        TrustError: the Secret knows nothing of an authority that signed one of its certificates.
+    """
+    known = {row[0] for row in state.tables["authorities"]}
+    column = CERTIFICATES.index("authority_id")
+    unknown = sorted({row[column] for row in ledger.certificates} - known)
+    if unknown:
+        raise TrustError(
+            f"the Secret {CA_SECRET} is older than the ledgers",
+            why=f"{ledger.chassis} has a certificate of authority {unknown[0]}, which the Secret "
+            f"does not hold (ConfigMap {ledger_name(ledger.chassis)})",
+            remedy="restore a copy of the Secret that is as new as the ledgers; where there is "
+            "none, restore such ledgers without those certificates: their nodes ask anew",
+        )
+
+
 def state_document(state: ClusterState, namespace: str) -> Document:
     """The Secret.
 

@@ -40,6 +40,7 @@ from geneveil.operator.kubernetes.ledger import (
     ChassisLedger,
     ClusterState,
     Row,
+    check_authorities,
     ledger_document,
     ledger_name,
     log_document,
@@ -319,6 +320,7 @@ class KubeStore(Store):
                 self._insert(table, columns, state.tables[table])
             for document in documents:
                 ledger = parse_ledger(document)
+                check_authorities(ledger, state)
                 self._note(document)
                 if ledger.binding is not None:
                     self._bindings.load(ledger.chassis, ledger.binding)
