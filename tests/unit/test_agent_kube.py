@@ -265,6 +265,8 @@ def test_no_remedy_speaks_of_join_tokens() -> None:
     for code in ("not-enrolled", "node-revoked", "certificate-expired", "peer-revoked"):
         told = Finding(code, Severity.ERROR, "x", "y", "make a token: geneveil operator token NODE")
         assert "token" not in reword(told).remedy
+        # a Node that is made anew does not undo a person's word
+        assert ("operator readmit" in reword(told).remedy) is code.endswith("-revoked")
     other = Finding("guard-missing", Severity.ERROR, "x", "y", "z")
     assert reword(other) == other
 

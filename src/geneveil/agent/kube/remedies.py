@@ -2,17 +2,21 @@
 
 from dataclasses import replace
 
-from geneveil.agent.rotation.renewal import NEEDS_TOKEN
+from geneveil.agent.rotation.renewal import NEEDS_TOKEN, SHUT_OUT
 from geneveil.model.health import Finding
 
 _ASK_CLUSTER = "the agent asks by itself; see: geneveil status --cluster; kubectl get csr"
+_LET_IN = (
+    "where a person revoked it: geneveil operator readmit NODE --kubernetes; where its Node was "
+    "deleted: make that anew, and its agent's Pod"
+)
 _REMEDIES = {
     "not-enrolled": _ASK_CLUSTER,
     "trust-incomplete": _ASK_CLUSTER,
     "trust-unusable": _ASK_CLUSTER,
     "operator-silent": "see that the API server and the operator run; the agent goes on asking",
-    "peer-revoked": "to let it in again, make its Node anew, and its agent's Pod",
-    **dict.fromkeys(NEEDS_TOKEN, "to let it in again, make its Node anew, and its agent's Pod"),
+    **dict.fromkeys(NEEDS_TOKEN, _ASK_CLUSTER),
+    **dict.fromkeys({*SHUT_OUT, "peer-revoked"}, _LET_IN),
 }
 
 
