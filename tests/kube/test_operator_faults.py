@@ -235,6 +235,22 @@ def test_a_node_made_again_while_no_operator_ran_is_revoked(cluster: Cluster) ->
         assert _serial(stays) == int(certificates[-1]["serial"], 16)
 
 
+def test_what_a_node_was_is_revoked_when_it_uses_what_it_is(cluster: Cluster) -> None:
+    """Its system was made anew, and its Node is the same."""
+    agent = FakeAgent(cluster.server, "remade", "chassis-before")
+    with replica(cluster.server, cluster.folder, "a"):
+        before = _serial(agent.enrol())
+        agent.chassis = "chassis-after"
+        chassis = f"k8s.ovn.org/node-chassis-id={agent.chassis}"
+        done = cluster.server.kubectl("annotate", "--overwrite", "node", "remade", chassis)
+        assert done.returncode == 0, done.stderr
+        after = _serial(agent.enrol())
+        assert revoked_serials(read_trust(cluster.admin)) == set()  # it may run on it still
+        agent.confirm(generation=1, serial=f"{after:040x}")
+        trust = wait_for("the CRL", lambda: _if(read_trust(cluster.admin), "chassis-before"))
+        assert revoked_serials(trust) == {before}
+
+
 def _if(trust: dict[str, object], chassis: str) -> dict[str, object]:
     names = trust.get("revokedChassis")
     return trust if isinstance(names, list) and chassis in names else {}

@@ -1,5 +1,6 @@
 """A node whose agent or kubelet is an attacker's: what it says of others has no effect on them."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -87,6 +88,47 @@ def test_nobody_confirms_for_another(name: str) -> None:
     duties._hear(base.registry, base.store)
     assert (means.confirmations.find("victim") is not None) is (name == "victim")
     duties.close()
+
+
+FORMER: dict[str, tuple[dict[str, Any], str]] = {
+    "it uses what it is now": ({}, "victim"),
+    "it is again what it was": ({"now": "victim", "serial": SERIALS["victim"]}, "renamed"),
+    "it has not said so": ({"says": False}, ""),
+    "it says so of another Node's": ({"serial": SERIALS["thief"]}, ""),
+    "it uses the former too": ({"in_use": ["1" * 40]}, ""),
+    "the same in other letters": ({"now": "VICTIM"}, ""),
+}
+
+
+@pytest.mark.parametrize("case", FORMER)
+def test_what_a_node_was_before_is_shut_out(case: str) -> None:
+    """The key on a disk that was made anew is in nobody's hands, or in the wrong ones."""
+    changes, shut_out = FORMER[case]
+    view = {"says": True, "now": "renamed", "serial": "3" * 40, "in_use": [], **changes}
+    memory = Memory()
+    store = _sealed(memory)
+    _certify(store)
+    with store.transaction():
+        former = store.find_certificates_of("victim")[0]
+        present = replace(former, serial="3" * 40, chassis="renamed", key_sha256=b"new")
+        store.add_certificate(present)
+        store.bind("renamed", Binding("node-victim", "uid-victim"))
+    node, node_ipsec = _node("victim", view["now"], view["serial"])
+    node_ipsec["status"]["trust"]["inUse"] = view["in_use"]
+    duties, base, means = _duties(memory, _cache((node, node_ipsec), _node("thief", "thief", "")))
+    assert base.registry is not None
+    if view["says"]:
+        duties._hear(base.registry, base.store)
+    caretaker = Caretaker(memory, means.cache)
+    for _ in range(2):
+        caretaker.revoke_the_former(base.store, means.confirmations, NOW)
+    tables = TrustTables(_loaded(memory))
+    assert [one.chassis for one in tables.read_nodes()] == ([shut_out] if shut_out else [])
+    assert [one.serial for one in tables.read_revoked(1)] == (
+        [{"victim": SERIALS["victim"], "renamed": "3" * 40}[shut_out]] if shut_out else []
+    )
+    for one in (duties, caretaker):
+        one.close()
 
 
 def test_who_does_not_speak_is_not_up() -> None:

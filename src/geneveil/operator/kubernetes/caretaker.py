@@ -15,7 +15,9 @@ from geneveil.kube.csr_wire import SigningRequest, parse_time
 from geneveil.kube.errors import ExistsError, MissingError
 from geneveil.kube.kinds import NODE_IPSECS, NODES, SIGNING_REQUESTS
 from geneveil.kube.port import Change, Document, KubePort
+from geneveil.model.names import name_key
 from geneveil.operator.audit import AuditEvent, Event
+from geneveil.operator.confirmations import Confirmations
 from geneveil.operator.kubernetes.cluster_cache import ClusterCache
 from geneveil.operator.kubernetes.ledger import Binding
 from geneveil.operator.kubernetes.orders import READMIT, REVOKE, read_orders
@@ -95,6 +97,39 @@ class Caretaker:
                 reason = RevocationReason.CESSATION_OF_OPERATION
                 revoke_node(store, chassis, Standing.REMOVED, reason, now)
                 _log.info(log_line("node-gone", chassis=chassis))
+
+    def revoke_the_former(
+        self, store: KubeStore, confirmations: Confirmations, now: datetime
+    ) -> None:
+        """Shut out what a Node was before it was another chassis: its system was made anew. Else
+        the certificate of before would be good until its end, and hold up every roll-over.
+
+        Not before the node itself says that it uses a certificate of what it is now.
+        """
+        former = [
+            chassis
+            for chassis, binding in store.bindings.items()
+            if self._is_former(store, chassis, binding, confirmations)
+        ]
+        if not former:
+            return
+        with store.transaction():
+            for chassis in sorted(former):
+                revoke_node(store, chassis, Standing.REMOVED, RevocationReason.SUPERSEDED, now)
+                _log.info(log_line("chassis-replaced", chassis=chassis))
+
+    def _is_former(
+        self, store: KubeStore, chassis: str, binding: Binding, confirmations: Confirmations
+    ) -> bool:
+        facts = self._cache.claims.find(binding.node)
+        if facts is None or not facts.chassis or name_key(facts.chassis) == name_key(chassis):
+            return False
+        said = confirmations.find(facts.chassis)
+        used = store.find_certificate(said.state.serial) if said is not None else None
+        if said is None or used is None or used.chassis != facts.chassis or used.revoked_at:
+            return False
+        own = [one.serial for one in store.find_certificates_of(chassis) if one.revoked_at is None]
+        return bool(own) and not set(own) & set(said.state.in_use)
 
     def forget_the_gone(self, store: KubeStore) -> None:
         """Delete what is kept of chassis that left long ago; see `forgetting`."""

@@ -121,7 +121,9 @@ class Duties:
         self._whole_of = None  # until it is done
         self.obey(base)
         self._ask_for_roll_over(base, registry)
-        self._caretaker.revoke_the_gone(base.store, self._means.clock.now())
+        now = self._means.clock.now()
+        self._caretaker.revoke_the_gone(base.store, now)
+        self._caretaker.revoke_the_former(base.store, self._means.confirmations, now)
         self._look_for_restoration(registry)
         strangers = find_strangers(self._cache.said, registry.store.read_serials())
         self._reissue = choose_reissue(strangers)
