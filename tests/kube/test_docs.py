@@ -29,6 +29,7 @@ MOST_SECONDS = 400
 
 
 WAYS = ("With geneveil itself", "As plain manifests", "With Helm")
+HELMS_UPGRADE = "What Helm installed"
 
 
 def commands(section: str = "") -> list[str]:
@@ -104,10 +105,20 @@ def test_each_way_by_itself_installs_all_of_it(fresh: Shell, way: str) -> None:
     assert "geneveil-system" in fresh.run(f"kubectl get namespace -l {label}=privileged")
 
 
+def test_what_helm_installed_is_upgraded(fresh: Shell) -> None:
+    for line in (*commands("With Helm"), *commands(HELMS_UPGRADE)):
+        fresh.run(line)
+    images = "{.spec.template.spec.containers[*].image}"
+    pods = f"kubectl get daemonset geneveil-agent -n geneveil-system -o 'jsonpath={images}'"
+    image = "registry.example/geneveil:0.2.0"  # and the registry is as it was
+    assert fresh.run(pods) == f"{image} {image}"
+    assert fresh.run("kubectl get clusteripsec cluster -o 'jsonpath={.spec.mode}'") == "Full"
+
+
 def test_every_command_of_the_page_works(
     shell: Shell, own_api_server: ApiServer, tmp_path: Path
 ) -> None:
-    others = {line for way in WAYS[1:] for line in commands(way)}
+    others = {line for way in (*WAYS[1:], HELMS_UPGRADE) for line in commands(way)}
     lines = [line for line in commands() if line not in others]
     assert len(lines) >= 20
     at = next(i for i, line in enumerate(lines) if line.startswith("kubectl wait clusteripsec"))
