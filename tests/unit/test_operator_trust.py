@@ -355,6 +355,14 @@ def test_lists_are_signed_anew_each_week(bench: Bench) -> None:
     assert numbers == [1, 2, 3, 4]
 
 
+def test_of_the_lists_that_were_only_the_newest_is_remembered(bench: Bench) -> None:
+    """Each has all entries: of thousands that are revoked one by one memory would have no end."""
+    for _ in range(5):
+        bench.clock.at += timedelta(days=7)
+        bench.keep()
+    assert [number for number, _ in bench.keeper._crl_states.values()] == [5]
+
+
 def test_a_rollover_with_a_node_that_is_away(bench: Bench) -> None:
     node, away = bench.enrol("node-1"), bench.enrol("away")
     bench.watch(node)

@@ -93,7 +93,7 @@ class Keeper:
         self._registry = registry
         self._confirmations = confirmations
         self._key_files = key_files
-        self._crl_states: dict[tuple[int, int], CrlState] = {}
+        self._crl_states: dict[int, tuple[int, CrlState]] = {}  # the newest list's alone
         self._pace: Pace | None = None
         self._clock_mark = clock_mark
         self._noted_at: datetime | None = None
@@ -126,6 +126,7 @@ class Keeper:
         self._key_files.remove(retired)
         for authority_id in retired:
             registry.forget_key(authority_id)
+            self._crl_states.pop(authority_id, None)
         if failure is not None:
             raise failure
         return registry.state.trust.generation
@@ -187,10 +188,12 @@ class Keeper:
     def _state_of(self, record: CrlRecord | None) -> CrlState | None:
         if record is None or not record.crl_pem:
             return None
-        key = (record.authority_id, record.number)
-        if key not in self._crl_states:
-            self._crl_states[key] = read_crl_state(record.crl_pem)
-        return self._crl_states[key]
+        known = self._crl_states.get(record.authority_id)
+        if known is not None and known[0] == record.number:
+            return known[1]
+        state = read_crl_state(record.crl_pem)
+        self._crl_states[record.authority_id] = record.number, state
+        return state
 
     def _step(self, at_seconds: float) -> bool:
         registry = self._registry
