@@ -6,13 +6,14 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from lab.kube.arguments import Programs
 from lab.kube.server import ApiServer
-from tests.kube.operator_bench import FakeAgent, replica
+from tests.kube.operator_bench import FakeAgent, replica, wait_for
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "kubernetes.md").read_text()
@@ -30,6 +31,7 @@ MOST_SECONDS = 400
 
 WAYS = ("With geneveil itself", "As plain manifests", "With Helm")
 HELMS_UPGRADE = "What Helm installed"
+REMOVAL = "Where IPsec is off"
 
 
 def commands(section: str = "") -> list[str]:
@@ -52,6 +54,14 @@ class Shell:
             "KUBECONFIG": str(server.kubeconfig()),
             "PYTHONPATH": os.pathsep.join((str(ROOT / "src"), str(ROOT))),
         }
+
+    def is_done(self, line: str) -> bool:
+        """Whether it is not refused, as it may be until the API server follows."""
+        try:
+            self.run(line)
+        except AssertionError:
+            return False
+        return True
 
     def run(self, line: str) -> str:
         words, _, target = line.partition(" > ")
@@ -115,10 +125,23 @@ def test_what_helm_installed_is_upgraded(fresh: Shell) -> None:
     assert fresh.run("kubectl get clusteripsec cluster -o 'jsonpath={.spec.mode}'") == "Full"
 
 
+def test_where_ipsec_is_off_all_of_it_is_taken_away(fresh: Shell) -> None:
+    fresh.run("geneveil install --yes")
+    bindings, *rest = commands(REMOVAL)
+    fresh.run(bindings)
+    for line in rest:
+        wait_for(line, partial(fresh.is_done, line))
+    assert fresh.run("kubectl get crd -o name") == ""
+    kinds = "validatingadmissionpolicies,clusterroles,clusterrolebindings,flowschemas"
+    ours = "-l app.kubernetes.io/part-of=geneveil"
+    assert fresh.run(f"kubectl get {kinds} {ours} -o name") == ""
+    assert fresh.run(f"kubectl get roles,rolebindings -n default {ours} -o name") == ""
+
+
 def test_every_command_of_the_page_works(
     shell: Shell, own_api_server: ApiServer, tmp_path: Path
 ) -> None:
-    others = {line for way in (*WAYS[1:], HELMS_UPGRADE) for line in commands(way)}
+    others = {line for way in (*WAYS[1:], HELMS_UPGRADE, REMOVAL) for line in commands(way)}
     lines = [line for line in commands() if line not in others]
     assert len(lines) >= 20
     at = next(i for i, line in enumerate(lines) if line.startswith("kubectl wait clusteripsec"))
