@@ -34,7 +34,10 @@ class Sink:
 
 
 def follow(port: KubePort, selection: Selection, sink: Sink, stop: threading.Event) -> None:
-    """Follow until `stop` is set; `port.close()` ends a watch that waits."""
+    """Follow until `stop` is set; `port.close()` ends a watch that waits.
+
+    Nothing that is unexpected ends it: whoever hears of nothing any more would take that for rest.
+    """
     pause = FIRST_PAUSE_SECONDS
     version = ""
     while not stop.is_set():
@@ -56,7 +59,8 @@ def follow(port: KubePort, selection: Selection, sink: Sink, stop: threading.Eve
             version = ""
             # a server that says so every time is not to be asked for lists without end
             stop.wait(FIRST_PAUSE_SECONDS * random.random())  # noqa: S311
-        except GeneveilError as error:
+        except Exception as unexpected:
+            error = _explained(unexpected, selection)
             if stop.is_set():
                 return
             sink.failed(error)
@@ -66,6 +70,12 @@ def follow(port: KubePort, selection: Selection, sink: Sink, stop: threading.Eve
             wanted = error.retry_after_seconds if isinstance(error, OperatorUnreachableError) else 0
             stop.wait(max(pause * (0.5 + random.random()), wanted))  # noqa: S311
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+
+
+def _explained(error: Exception, selection: Selection) -> GeneveilError:
+    if isinstance(error, GeneveilError):
+        return error
+    return GeneveilError(f"following {selection.kind.plural} failed", why=repr(error))
 
 
 def start_following(
