@@ -7,6 +7,7 @@ import pytest
 
 from geneveil.kube.access import Material, parse_kubeconfig, pod_access
 from geneveil.kube.errors import (
+    MOST_LATER_SECONDS,
     ApiRefusedError,
     ApiUnavailableError,
     ConflictError,
@@ -46,6 +47,13 @@ def test_a_busy_server_says_when_to_come_back() -> None:
     error = explain_status(429, b"", "7", "get nodes/a")
     assert isinstance(error, ApiUnavailableError)
     assert error.retry_after_seconds == 7.0
+
+
+@pytest.mark.parametrize("asked", ["3600", "9" * 400])
+def test_nobody_is_sent_away_for_long(asked: str) -> None:
+    error = explain_status(503, b"closed for maintenance", asked, "list nodes")
+    assert isinstance(error, ApiUnavailableError)
+    assert error.retry_after_seconds == MOST_LATER_SECONDS
 
 
 def test_a_body_that_is_no_status_is_shown_escaped() -> None:

@@ -17,6 +17,9 @@ from geneveil.model.errors import (
 )
 
 _MOST_SHOWN = 300
+MOST_LATER_SECONDS = 60.0
+"""Whoever is asked to come back later comes back by then: what stands before the API server may ask
+for hours, and who follows Nodes would be deaf for so long."""
 
 
 class ApiUnavailableError(OperatorUnreachableError):
@@ -84,7 +87,8 @@ def explain_status(status: int, body: bytes, retry_after: str, what: str) -> Gen
     reason, message = _read_status(body)
     why = f"{status} {reason}: {message}" if message else f"status {status}"
     if status in _LATER:
-        seconds = float(retry_after) if retry_after.isdecimal() else 0.0
+        asked = float(retry_after) if retry_after.isdecimal() else 0.0
+        seconds = min(asked, MOST_LATER_SECONDS)
         return ApiUnavailableError(
             f"{what}: the API server is not ready for it", why=why, retry_after_seconds=seconds
         )
