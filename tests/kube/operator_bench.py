@@ -120,6 +120,7 @@ def replica(
     dies: tuple[str, ...] = (),
     config: Path | None = None,
     days_ahead: int = 0,
+    program_name: str = "geneveil",
 ) -> Iterator[OperatorReplica]:
     """Run one until the block ends.
 
@@ -127,9 +128,10 @@ def replica(
         dies: at which write it is killed; see `dying_operator`.
         config: instead of a kubeconfig with a token of its own.
         days_ahead: how wrong its clock is; see `skewed_program`.
+        program_name: another program than the one that people run.
     """
     log = folder / f"{name}.log"
-    program = ["tests.kube.dying_operator", *dies, "--"] if dies else ["geneveil"]
+    program = ["tests.kube.dying_operator", *dies, "--"] if dies else [program_name]
     program = ["tests.kube.skewed_program", str(days_ahead)] if days_ahead else program
     command = [sys.executable, "-m", *program, "operator", "run", "--kubernetes"]
     command += ["--kubeconfig", str(config or operator_kubeconfig(server)), "--identity", name]

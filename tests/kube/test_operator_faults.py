@@ -156,6 +156,16 @@ def _seconds(moment: str) -> float:
     return datetime.fromisoformat(moment).timestamp()
 
 
+def test_a_request_that_waited_for_too_long_is_denied(cluster: Cluster) -> None:
+    agent = FakeAgent(cluster.server, "node-late", "chassis-late")
+    name = agent.ask(make_csr("chassis-late"))
+    time.sleep(3)  # longer than that program thinks right
+    program = "tests.kube.impatient_program"
+    with replica(cluster.server, cluster.folder, "late", program_name=program):
+        assert wait_for("a denial", lambda: agent.denial(name)) == "csr-too-old"
+        assert not agent.certificate(name)
+
+
 def test_a_leader_that_was_frozen_does_nothing_more(cluster: Cluster) -> None:
     agents = [FakeAgent(cluster.server, f"node-{n}", f"chassis-{n}") for n in range(4)]
     with (
