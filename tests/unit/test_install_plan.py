@@ -7,9 +7,10 @@ import pytest
 
 from geneveil.install.apply import apply_installation, plan_installation
 from geneveil.install.plan import Action, Step, judge_object, settle_mode
+from geneveil.install.port import NotServedError
 from geneveil.install.wish import InstallWish, check_wish
 from geneveil.model.cluster import Mode
-from geneveil.model.errors import ConfigError, RefusedError
+from geneveil.model.errors import ConfigError, GeneveilError, RefusedError
 
 WANTED: dict[str, Any] = {
     "kind": "ConfigMap",
@@ -115,3 +116,30 @@ def test_only_what_differs_is_applied_in_order() -> None:
     apply_installation(cluster, documents, steps, told.append, force=False)
     assert cluster.calls == ["crd", "wait crd", "a"]
     assert told == steps
+
+
+class _Unwilling(_Cluster):
+    """Takes nothing."""
+
+    def __init__(self, why: GeneveilError) -> None:
+        super().__init__()
+        self._why = why
+
+    def apply(self, document: Any, *, dry_run: bool, force: bool) -> dict[str, Any]:
+        assert dry_run
+        raise self._why
+
+
+def test_what_would_be_refused_is_refused_before_anything_is_applied() -> None:
+    refused = RefusedError("refused", "cannot apply ConfigMap a", why="a webhook says no")
+    with pytest.raises(RefusedError, match="webhook"):
+        plan_installation(_Unwilling(refused), [WANTED], force=False)
+
+
+def test_what_hangs_on_the_rest_can_not_be_tried() -> None:
+    cluster = _Unwilling(NotServedError("cannot apply ConfigMap a"))
+    (step,) = plan_installation(cluster, [WANTED], force=False)
+    assert step.action is Action.CREATE
+    cluster.kept["a"] = WANTED
+    with pytest.raises(NotServedError):
+        plan_installation(cluster, [WANTED], force=False)

@@ -6,7 +6,7 @@ from typing import Any
 from geneveil.install import standing as objects
 from geneveil.install.decommission_pod import render_decommission_pod
 from geneveil.install.plan import Action, Step, judge_object
-from geneveil.install.port import ClusterPort
+from geneveil.install.port import ClusterPort, NotServedError
 from geneveil.install.render import Document, switch_object
 from geneveil.install.standing import Standing
 from geneveil.install.wish import InstallWish
@@ -69,9 +69,10 @@ def read_decommission_pod(cluster: ClusterPort, node: str) -> Document:
 def plan_installation(
     cluster: ClusterPort, documents: Sequence[Document], *, force: bool
 ) -> list[Step]:
-    """What applying would do. Changes nothing.
+    """What applying would do, as far as the API server can tell. Changes nothing.
 
-    What is not there yet is not tried: its namespace or its kind may be part of the installation.
+    What is not there yet is tried too, but where its namespace or its kind is part of the
+    installation.
 
     Raises:
         RefusedError: a change is refused by the API server.
@@ -79,10 +80,12 @@ def plan_installation(
     """
     steps = []
     for document in documents:
-        before = cluster.read(document)
-        after = None
-        if before is not None:
+        before, after = cluster.read(document), None
+        try:
             after = cluster.apply(document, dry_run=True, force=force)
+        except NotServedError:
+            if before is not None:
+                raise
         steps.append(judge_object(document, before, after))
     return steps
 

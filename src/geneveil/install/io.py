@@ -12,6 +12,7 @@ from lightkube.codecs import resource_registry
 from lightkube.core.exceptions import ConfigError as KubeConfigError
 from lightkube.generic_resource import create_global_resource, create_namespaced_resource
 
+from geneveil.install.port import NotServedError
 from geneveil.model.errors import ConfigError, DaemonError, RefusedError
 
 FIELD_MANAGER = "geneveil-install"
@@ -106,7 +107,7 @@ class KubeCluster:
                 f"apply {_named(document)}",
             )
         except _MissingError as error:
-            raise DaemonError(f"cannot apply {_named(document)}", why=str(error)) from None
+            raise NotServedError(f"cannot apply {_named(document)}", why=str(error)) from None
         return dict(made.to_dict())
 
     def wait_for_definition(self, name: str) -> None:

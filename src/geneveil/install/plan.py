@@ -55,7 +55,7 @@ def judge_object(
 
     Args:
         before: as it is; None if it is not there.
-        after: what a dry run answered; None if `before` is None.
+        after: what a dry run answered; None if it could not be tried.
     """
     metadata = wanted["metadata"]
     name = (wanted["kind"], metadata.get("namespace", ""), metadata["name"])

@@ -3,6 +3,12 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from geneveil.model.errors import DaemonError
+
+
+class NotServedError(DaemonError):
+    """The API server does not know the object's kind or namespace."""
+
 
 class ClusterPort(Protocol):
     """An API server, as its administrator. Documents are the API's JSON."""
@@ -21,6 +27,7 @@ class ClusterPort(Protocol):
             force: take fields over that another applier owns.
         Raises:
             RefusedError: the API server, a schema or a policy refuses it; has its words.
+            NotServedError: its kind or namespace is not there.
             DaemonError: the API server is away.
         """
 
