@@ -108,6 +108,7 @@ def _handler(api: FakeKubeApi) -> type[BaseHTTPRequestHandler]:
         def _refused(self) -> bool:
             with api.changed:
                 api.asked.append((self.command, self.path))
+                self._cut = api.cut  # whoever saw it asked for may cut it
                 api.changed.notify_all()
                 scripted = api.script.pop(0) if api.script else None
             if scripted:
@@ -144,8 +145,8 @@ def _handler(api: FakeKubeApi) -> type[BaseHTTPRequestHandler]:
                     api.changed.notify_all()
                 self._line("ERROR", {"kind": "Status", "code": 410, "message": "too old"})
                 return
+            cut = self._cut
             with api.changed:
-                cut = api.cut
                 if since < 0:
                     # what is there now, then what changes; also what has changed since it was asked
                     made = [e[0] for e in api.events if e[2] == wanted and e[1] != "DELETED"]
