@@ -1,5 +1,6 @@
 """Asks an API server, and reads the shipped manifests."""
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from importlib import resources
@@ -7,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import yaml
 from lightkube import ApiError, Client, KubeConfig
 from lightkube.codecs import resource_registry
+from lightkube.config.models import NameValue, User
 from lightkube.core.exceptions import ConfigError as KubeConfigError
 from lightkube.generic_resource import create_global_resource, create_namespaced_resource
 
@@ -42,6 +45,20 @@ _NAMESPACED = {
 _SERVED_SECONDS = 30.0
 _POLL_SECONDS = 0.2
 _NOT_FOUND, _CONFLICT, _SERVER_ERRORS = 404, 409, 500
+_PLUGIN_API, _PLUGIN_API_OF_LIGHTKUBE = (
+    f"client.authentication.k8s.io/{version}" for version in ("v1", "v1beta1")
+)
+_BAD_KUBECONFIG = (
+    KubeConfigError,
+    OSError,
+    ValueError,
+    yaml.YAMLError,
+    # lightkube takes it for granted that all is there, and of the right type
+    LookupError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+)
 
 
 def read_manifest(name: str) -> str:
@@ -56,20 +73,52 @@ def open_cluster(kubeconfig: Path | None, context: str) -> "KubeCluster":
         kubeconfig: a file to take instead.
         context: of the kubeconfig; empty: its current one.
     Raises:
-        ConfigError: there is no such file or context.
+        ConfigError: there is no such file or context, or it cannot be used.
     """
     try:
         config = KubeConfig.from_file(kubeconfig) if kubeconfig else KubeConfig.from_env()
         chosen = config.get(context or None)
         if chosen is None:
             raise ConfigError("the kubeconfig names no cluster", remedy="give --context")
+        _let_plugin_speak(chosen.user)
         return KubeCluster(Client(config=chosen, field_manager=FIELD_MANAGER, trust_env=False))
-    except (KubeConfigError, OSError, ValueError) as error:
+    except _BAD_KUBECONFIG as error:
         raise ConfigError(
             "the cluster cannot be reached",
-            why=str(error) or type(error).__name__,
+            why=_what_is_wrong(error),
             remedy="set KUBECONFIG, or give --kubeconfig",
         ) from None
+
+
+def _what_is_wrong(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if isinstance(error, KubeConfigError):
+        return text
+    if isinstance(error, OSError):
+        return f"{error.filename or 'a file that it names'}: {error.strerror or text}"
+    if isinstance(error, yaml.YAMLError):
+        return "the kubeconfig is not YAML"
+    if isinstance(error, KeyError):
+        return f"the kubeconfig lacks {text}"
+    if isinstance(error, AttributeError | TypeError):
+        return "the kubeconfig is not one"  # what Python says of it helps nobody
+    return f"the kubeconfig: {text or type(error).__name__}"
+
+
+def _let_plugin_speak(user: User | None) -> None:
+    """Have a credential plugin of today's version run, which answers as those that lightkube knows
+    do. It is told the version that the kubeconfig names, as kubectl tells it."""
+    if user is None or user.exec is None:
+        return
+    info = {
+        "apiVersion": user.exec.apiVersion,
+        "kind": "ExecCredential",
+        "spec": {"interactive": False},
+    }
+    told = NameValue("KUBERNETES_EXEC_INFO", json.dumps(info))
+    user.exec.env = [*(user.exec.env or ()), told]
+    if user.exec.apiVersion == _PLUGIN_API:
+        user.exec.apiVersion = _PLUGIN_API_OF_LIGHTKUBE
 
 
 class KubeCluster:
@@ -150,6 +199,15 @@ def _asked(ask: Callable[[], Any], what: str) -> Any:
             f"cannot {what}",
             why=f"the API server does not answer: {error or type(error).__name__}",
             remedy="look at the kubeconfig's server, and try again",
+        ) from None
+    except (KubeConfigError, OSError, ValueError, KeyError) as error:
+        # read or run only when it asks: a file with a token, a credential plugin
+        is_told = isinstance(error, KubeConfigError | OSError)
+        gave = _what_is_wrong(error) if is_told else "the credential plugin gave no token"
+        raise ConfigError(
+            f"cannot {what}",
+            why=f"the kubeconfig's user has no credentials: {gave}",
+            remedy="kubectl get --raw /version tries the same ones",
         ) from None
 
 
