@@ -49,6 +49,12 @@ def main() -> None:
     except GeneveilError as error:
         sys.stderr.write(f"geneveil: {error.render()}\n")
         sys.exit(error.exit_status)
+    except OSError as error:
+        # What nobody expected of the machine: a full disk, a folder that may not be searched. Not
+        # 1, which is what `status` and `verify` found.
+        what = error.filename or "the output cannot be written"
+        sys.stderr.write(f"geneveil: {what}: {error.strerror or error}\n")
+        sys.exit(2)
     except KeyboardInterrupt:
         sys.stderr.write("geneveil: interrupted\n")
         sys.exit(130)

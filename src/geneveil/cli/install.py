@@ -40,10 +40,13 @@ _Mode = Annotated[
 ]
 _OkdManifest = Annotated[
     Path | None,
-    typer.Option("--from", help="The installer's manifest: cluster-network-03-config.yml."),
+    typer.Option(
+        "--from", readable=False, help="The installer's manifest: cluster-network-03-config.yml."
+    ),
 ]
 _Config = Annotated[
-    Path | None, typer.Option("--config", "-c", help="A ClusterIPsec file, for all settings.")
+    Path | None,
+    typer.Option("--config", "-c", readable=False, help="A ClusterIPsec file, for all settings."),
 ]
 _Image = Annotated[str, typer.Option("--image", help="Where nodes find the image of deploy/image.")]
 _Namespace = Annotated[
@@ -72,7 +75,8 @@ _Openshift = Annotated[
     ),
 ]
 _Kubeconfig = Annotated[
-    Path | None, typer.Option("--kubeconfig", help="Instead of KUBECONFIG and ~/.kube/config.")
+    Path | None,
+    typer.Option("--kubeconfig", readable=False, help="Instead of KUBECONFIG and ~/.kube/config."),
 ]
 _Context = Annotated[str, typer.Option("--context", help="Of the kubeconfig.")]
 _Render = Annotated[

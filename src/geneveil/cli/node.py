@@ -25,22 +25,32 @@ class Output(StrEnum):
     JSON = "json"
 
 
-_CONFIG = typer.Option(DEFAULT_CONFIG, "--config", "-c", help="The agent's configuration file.")
+_CONFIG = typer.Option(
+    DEFAULT_CONFIG, "--config", "-c", readable=False, help="The agent's configuration file."
+)
 _OUTPUT = typer.Option(Output.TABLE, "--output", "-o", help="For people or for machines.")
 _CONFIG_UNUSABLE = 78
 """EX_CONFIG of sysexits.h. Not 2: Python itself ends with 2 when it cannot open its script, and the
 unit of the guard lets Open vSwitch start after this one."""
 
 _UNDERLAY = typer.Option(1500, min=68, max=65535, help="MTU of the nodes' underlay interfaces.")
-_RUN_DIR = typer.Option(Path("/run/geneveil"), "--run-dir", help="Where the agent writes.")
+_RUN_DIR = typer.Option(
+    Path("/run/geneveil"), "--run-dir", readable=False, help="Where the agent writes."
+)
 
 
 _BOOT_GUARD = typer.Option(
-    None, "--boot-guard", help="Where the host's /etc is seen, as etc below this folder."
+    None,
+    "--boot-guard",
+    readable=False,
+    help="Where the host's /etc is seen, as etc below this folder.",
 )
 _CLUSTER = typer.Option(False, "--cluster", help="All nodes of a Kubernetes cluster.")
 _KUBECONFIG = typer.Option(
-    None, "--kubeconfig", help="With --cluster: instead of KUBECONFIG, or of a Pod's own access."
+    None,
+    "--kubeconfig",
+    readable=False,
+    help="With --cluster: instead of KUBECONFIG, or of a Pod's own access.",
 )
 
 

@@ -15,18 +15,26 @@ if TYPE_CHECKING:
 
 node_app = typer.Typer(help="This node's part in the cluster.", no_args_is_help=True)
 
-_CONFIG = typer.Option(DEFAULT_CONFIG, "--config", "-c", help="The agent's configuration file.")
+_CONFIG = typer.Option(
+    DEFAULT_CONFIG, "--config", "-c", readable=False, help="The agent's configuration file."
+)
 _OUTPUT = typer.Option(Output.TABLE, "--output", "-o", help="For people or for machines.")
 
 _HOST_ROOT = typer.Option(
-    Path("/"), "--host-root", help="Where the host's /etc is seen, as etc below this folder."
+    Path("/"),
+    "--host-root",
+    readable=False,
+    help="Where the host's /etc is seen, as etc below this folder.",
 )
 
 _KUBERNETES = typer.Option(
     "", "--kubernetes", metavar="NODE", help="Print the Pod that does it there; change nothing."
 )
 _KUBECONFIG = typer.Option(
-    None, "--kubeconfig", help="With --kubernetes: instead of KUBECONFIG and ~/.kube/config."
+    None,
+    "--kubeconfig",
+    readable=False,
+    help="With --kubernetes: instead of KUBECONFIG and ~/.kube/config.",
 )
 
 

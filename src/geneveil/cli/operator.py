@@ -47,7 +47,9 @@ def _operator() -> None:
 
 @app.command(epilog="Example: geneveil operator init --config cluster.yaml --dry-run", name="init")
 def init_command(
-    config: Annotated[Path, typer.Option("--config", "-c", help="A ClusterIPsec file.")],
+    config: Annotated[
+        Path, typer.Option("--config", "-c", readable=False, help="A ClusterIPsec file.")
+    ],
     state_dir: StateDir = DEFAULT_STATE_DIR,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything and change nothing.")

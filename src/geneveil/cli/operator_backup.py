@@ -15,9 +15,12 @@ from geneveil.cli.operator_options import (
 )
 from geneveil.model.clock import SystemClock
 
-File = Annotated[Path, typer.Argument(metavar="FILE", help="The backup.")]
+File = Annotated[Path, typer.Argument(metavar="FILE", readable=False, help="The backup.")]
 Passphrase = Annotated[
-    Path, typer.Option("--passphrase-file", help="Holds the passphrase that locks the backup.")
+    Path,
+    typer.Option(
+        "--passphrase-file", readable=False, help="Holds the passphrase that locks the backup."
+    ),
 ]
 
 

@@ -28,7 +28,9 @@ Kubernetes = Annotated[
 Kubeconfig = Annotated[
     Path | None,
     typer.Option(
-        "--kubeconfig", help="Instead of the Pod's own access, or of the environment KUBECONFIG."
+        "--kubeconfig",
+        readable=False,
+        help="Instead of the Pod's own access, or of the environment KUBECONFIG.",
     ),
 ]
 Namespace = Annotated[

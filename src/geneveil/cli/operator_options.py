@@ -23,7 +23,10 @@ class Output(Enum):
 StateDir = Annotated[
     Path,
     typer.Option(
-        "--state-dir", envvar="GENEVEIL_OPERATOR_STATE", help="Where the operator keeps its state."
+        "--state-dir",
+        envvar="GENEVEIL_OPERATOR_STATE",
+        readable=False,
+        help="Where the operator keeps its state.",
     ),
 ]
 OutputOption = Annotated[
@@ -33,6 +36,7 @@ CaPassphrase = Annotated[
     Path | None,
     typer.Option(
         "--ca-passphrase-file",
+        readable=False,
         help="Locks the authority's key at rest. Else the systemd credential ca-passphrase, if "
         "there is one.",
     ),

@@ -57,9 +57,11 @@ def register(app: typer.Typer) -> None:
     app.command("verify", help=_HELP)(verify)
 
 
-_FOLDER = typer.Argument(..., metavar="DIR", help="The evidence folder.")
+_FOLDER = typer.Argument(..., metavar="DIR", readable=False, help="The evidence folder.")
 _OUTPUT = typer.Option(Output.TABLE, "--output", "-o", help="For people or for machines.")
-_REPORT_DIR = typer.Option(None, "--report-dir", help="Where to write; DIR itself unless given.")
+_REPORT_DIR = typer.Option(
+    None, "--report-dir", readable=False, help="Where to write; DIR itself unless given."
+)
 _DETAILS = typer.Option(False, "--details", help="Show every pair of nodes and every reason.")
 
 
