@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from geneveil.cli.app import app, main
 
@@ -19,6 +20,21 @@ def parameters(command: Any, name: str) -> Iterator[tuple[str, Any]]:
             yield f"{name} {parameter.name}", descriptor.parameter_info
     for word, below in getattr(command, "commands", {}).items():
         yield from parameters(below, f"{name} {word}")
+
+
+def groups(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    below = getattr(command, "commands", {})
+    if below:
+        yield words
+    for word, each in below.items():
+        yield from groups(each, (*words, word))
+
+
+@pytest.mark.parametrize("words", list(groups(typer.main.get_command(app))), ids=" ".join)
+def test_each_line_of_a_list_of_commands_is_whole(words: tuple[str, ...]) -> None:
+    listed = CliRunner().invoke(app, [*words, "--help"]).output.partition("Commands:")[2]
+    assert listed
+    assert "..." not in listed
 
 
 def test_a_file_that_may_not_be_read_is_left_to_its_reader() -> None:

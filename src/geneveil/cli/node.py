@@ -163,6 +163,7 @@ def mtu(underlay: int = _UNDERLAY, output: Output = _OUTPUT) -> None:
 
 @guard_app.command(
     "apply",
+    short_help="Put the guard in place: Geneve inside IPsec, or not at all.",
     help="Put the guard in place: Geneve leaves and arrives inside IPsec, or not at all.\n\n"
     "Runs at boot, before Open vSwitch. Repeating it changes nothing. With mode Disabled it says "
     "so and does nothing. With a configuration file that cannot be used it fails with status 78, "

@@ -40,6 +40,7 @@ _KUBECONFIG = typer.Option(
 
 @node_app.command(
     "decommission",
+    short_help="Take geneveil off this node for good.",
     epilog="Example: systemctl stop geneveil-agent && geneveil node decommission --yes",
 )
 def decommission(
@@ -116,7 +117,11 @@ def _print_pod(node: str, kubeconfig: Path | None) -> None:
     )
 
 
-@node_app.command("recommission", epilog="Example: geneveil node recommission")
+@node_app.command(
+    "recommission",
+    short_help="Let a node that was decommissioned enrol anew.",
+    epilog="Example: geneveil node recommission",
+)
 def recommission(config: Path = _CONFIG) -> None:
     """Let the agent run again on a node that was decommissioned; it has to enrol anew."""
     from geneveil.agent.decommission.io import recommission as carry_out

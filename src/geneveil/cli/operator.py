@@ -35,17 +35,16 @@ if TYPE_CHECKING:
 app = typer.Typer(help="The cluster's certificate authority and enrolment.", no_args_is_help=True)
 
 
-app.add_typer(operator_ca.app, name="ca")
-operator_revoke.register(app)
-operator_backup.register(app)
-
-
 @app.callback()
 def _operator() -> None:
     pass
 
 
-@app.command(epilog="Example: geneveil operator init --config cluster.yaml --dry-run", name="init")
+@app.command(
+    name="init",
+    short_help="Seal the configuration, make the certificate authority.",
+    epilog="Example: geneveil operator init --config cluster.yaml --dry-run",
+)
 def init_command(
     config: Annotated[
         Path, typer.Option("--config", "-c", readable=False, help="A ClusterIPsec file.")
@@ -88,7 +87,10 @@ def init_command(
         typer.echo(f"{state_dir}: sealed cluster {settings.name}; {made}")
 
 
-@app.command(epilog="Example: geneveil operator run --listen 192.0.2.10:9443")
+@app.command(
+    short_help="Serve the nodes until stopped.",
+    epilog="Example: geneveil operator run --listen 192.0.2.10:9443",
+)
 def run(
     state_dir: StateDir = DEFAULT_STATE_DIR,
     listen: Annotated[
@@ -246,7 +248,10 @@ def list_command(
         print_table(shut_out, titles, "")
 
 
-@app.command(epilog="Example: geneveil operator log --check")
+@app.command(
+    short_help="Show the audit log: what was issued and refused.",
+    epilog="Example: geneveil operator log --check",
+)
 def log(
     state_dir: StateDir = DEFAULT_STATE_DIR,
     check: Annotated[
@@ -267,7 +272,8 @@ def log(
         raise ConfigError(
             "the log of a Kubernetes cluster is the operator's own output",
             why="only its newest entries are kept as an object, without --check and --follow",
-            remedy="kubectl logs -n geneveil-system deployment/geneveil-operator",
+            remedy=f"kubectl logs -n {namespace} -l app.kubernetes.io/component=operator "
+            "--prefix --tail=-1",
         )
     with opened_ledger(kubeconfig, namespace) if kubernetes else opened(state_dir) as store:
         if check:
@@ -281,6 +287,11 @@ def log(
         print_json(log_document(entries))
         return
     print_table([entry_document(entry) for entry in entries], _LOG_COLUMNS, "the log is empty")
+
+
+operator_revoke.register(app)
+app.add_typer(operator_ca.app, name="ca")
+operator_backup.register(app)
 
 
 @app.command(epilog="Example: geneveil operator schema > clusteripsec.schema.json")

@@ -27,10 +27,14 @@ Passphrase = Annotated[
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command(
-        "backup", epilog="Example: geneveil operator backup op.backup --passphrase-file pass.txt"
+        "backup",
+        short_help="Write all of the operator's state into one locked file.",
+        epilog="Example: geneveil operator backup op.backup --passphrase-file pass.txt",
     )(backup)
     app.command(
-        "restore", epilog="Example: geneveil operator restore op.backup --passphrase-file pass.txt"
+        "restore",
+        short_help="Make an operator's state of a backup.",
+        epilog="Example: geneveil operator restore op.backup --passphrase-file pass.txt",
     )(restore)
 
 

@@ -38,7 +38,10 @@ def _ca() -> None:
     pass
 
 
-@app.command(epilog="Example: geneveil operator ca rotate --wave 6h")
+@app.command(
+    short_help="Have a new authority follow the one that signs now.",
+    epilog="Example: geneveil operator ca rotate --wave 6h",
+)
 def rotate(
     wave: Annotated[
         str,
@@ -60,6 +63,9 @@ def rotate(
     now = SystemClock().now()
     if kubernetes:
         wish_rotation(kubeconfig, wave, now)
+        if output is Output.JSON:
+            print_json({"isRequested": True, "wave": wave})
+            return
         typer.echo("a new authority was asked for; the leader begins as soon as it looks")
         return
     with opened(state_dir) as store:
@@ -77,7 +83,10 @@ def rotate(
         typer.echo("no operator runs here: it begins when one is started", err=True)
 
 
-@app.command(epilog="Example: geneveil operator ca status -o json")
+@app.command(
+    short_help="Show where the roll-over stands, and who is missing.",
+    epilog="Example: geneveil operator ca status -o json",
+)
 def status(
     state_dir: StateDir = DEFAULT_STATE_DIR,
     kubernetes: Kubernetes = False,

@@ -1,6 +1,7 @@
 """What all commands of `geneveil operator` share: options, the open store, output."""
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
@@ -42,6 +43,10 @@ CaPassphrase = Annotated[
     ),
 ]
 DEFAULT_STATE_DIR = Path("/var/lib/geneveil-operator")
+_TIME = re.compile(r"\b(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\dZ)")
+_WIDEST_WORD = 20
+_WIDTH_OF_A_FILE = 200
+_BETWEEN = 2  # columns, a space and the rule's own
 
 
 @contextmanager
@@ -71,10 +76,40 @@ def print_table(rows: list[dict[str, Any]], columns: dict[str, str], nothing: st
     if not rows:
         typer.echo(nothing)
         return
-    table = Table(box=box.SIMPLE_HEAD)
-    for title in columns.values():
-        table.add_column(title, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(str(row[name]) or "-") for name in columns))
     console = Console()
-    console.print(table) if console.is_terminal else Console(width=200).print(table)
+    lines = [list(columns.values()), *([_cell(row[name]) for name in columns] for row in rows)]
+    widths = fit_widths(lines, console.width if console.is_terminal else _WIDTH_OF_A_FILE)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for title, width in zip(lines[0], widths, strict=True):
+        table.add_column(title, overflow="fold", width=width)
+    for cells in lines[1:]:
+        table.add_row(*map(Text, cells))
+    # What is wider than the terminal is for it to wrap: rich would cut it off.
+    Console(width=sum(widths) + _BETWEEN * len(widths) + 1).print(table)
+
+
+def fit_widths(lines: list[list[str]], room: int) -> list[int]:
+    """How wide each column is, so that cells are folded at spaces, and no more than `room` asks.
+
+    Only a word longer than 20 characters, such as a hash, is cut in two. Pure.
+    """
+    by_column = [list(cells) for cells in zip(*lines, strict=True)]
+    widths = [max(map(len, cells)) for cells in by_column]
+    least = [
+        min(max(len(word) for cell in cells for word in cell.split()), _WIDEST_WORD)
+        for cells in by_column
+    ]
+    while sum(widths) + _BETWEEN * len(widths) + 1 > room:
+        spare, at = max((w, i) if w > least[i] else (0, i) for i, w in enumerate(widths))
+        if not spare:
+            break
+        widths[at] -= 1
+    return widths
+
+
+def _cell(value: object) -> str:
+    """A value as people write it; a time in two words, as in `geneveil status`."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    text = "" if value is None else str(value)
+    return _TIME.sub(r"\1 \2", text) or "-"

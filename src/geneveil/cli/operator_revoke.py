@@ -23,7 +23,9 @@ from geneveil.cli.operator_options import (
 from geneveil.model.clock import SystemClock
 from geneveil.model.errors import ConfigError
 
-Node = Annotated[str, typer.Argument(metavar="NODE", help="Chassis name (system-id).")]
+Node = Annotated[
+    str, typer.Argument(metavar="NODE", help="Chassis name (system-id); on Kubernetes, the Node.")
+]
 
 
 class ReasonOption(Enum):
@@ -39,17 +41,29 @@ class ReasonOption(Enum):
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    app.command("revoke", epilog="Example: geneveil operator revoke node-3 --reason keyCompromise")(
-        revoke
-    )
-    app.command("remove", epilog="Example: geneveil operator remove node-3")(remove)
+    app.command(
+        "revoke",
+        short_help="Shut a node out, at once.",
+        epilog="Example: geneveil operator revoke node-3 --reason keyCompromise",
+    )(revoke)
+    app.command(
+        "remove",
+        short_help="Shut a node out that left the cluster.",
+        epilog="Example: geneveil operator remove node-3",
+    )(remove)
     app.command("readmit", epilog="Example: geneveil operator readmit node-3 --kubernetes")(readmit)
 
 
 def revoke(
     node: Node,
     reason: Annotated[
-        ReasonOption, typer.Option("--reason", case_sensitive=False, help="As in RFC 5280.")
+        ReasonOption,
+        typer.Option(
+            "--reason",
+            case_sensitive=False,
+            metavar="REASON",
+            help=f"{', '.join(one.value for one in ReasonOption)} (RFC 5280).",
+        ),
     ] = ReasonOption.UNSPECIFIED,
     state_dir: StateDir = DEFAULT_STATE_DIR,
     kubernetes: Kubernetes = False,
@@ -59,10 +73,13 @@ def revoke(
     """Shut a node out: its certificates are revoked, its unspent join tokens void.
 
     Every node that is connected learns it at once and ends its tunnels with that node. It comes
-    back only with a token made with --readmit.
+    back only with a token made with --readmit, on Kubernetes by `operator readmit`.
     """
     if kubernetes:
         wish_revocation(kubeconfig, node, reason.value)
+        if output is Output.JSON:
+            print_json({"isRequested": True, "node": node, "reason": reason.value})
+            return
         typer.echo(f"{node}: the leader revokes it as soon as it looks")
         return
     _shut_out(node, "revoked", reason.value, state_dir, output)
@@ -79,7 +96,8 @@ def readmit(node: Node, kubernetes: Kubernetes = False, kubeconfig: Kubeconfig =
     """Let a revoked node back, on Kubernetes. Standalone: `operator token NODE --readmit`."""
     if not kubernetes:
         raise ConfigError(
-            "readmit is for Kubernetes", remedy=f"geneveil operator token {node} --readmit"
+            "readmit is for Kubernetes",
+            remedy=f"there say --kubernetes; else: geneveil operator token {node} --readmit",
         )
     wish_readmission(kubeconfig, node, SystemClock().now())
     typer.echo(f"{node}: it gets a certificate when its agent asks again")

@@ -29,6 +29,7 @@ class Output(StrEnum):
     JSON = "json"
 
 
+_SHORT_HELP = "Judge captured evidence: is all encrypted that must be?"
 _HELP = """Judge an evidence folder: was every flow encrypted, or not, as the rule says?
 
 The folder holds evidence.json and two captures that a witness took outside the nodes: \
@@ -54,7 +55,7 @@ Examples:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("verify", help=_HELP)(verify)
+    app.command("verify", help=_HELP, short_help=_SHORT_HELP)(verify)
 
 
 _FOLDER = typer.Argument(..., metavar="DIR", readable=False, help="The evidence folder.")

@@ -139,7 +139,8 @@ def open_store(state_dir: Path) -> Store:
     if not path_exists(path):
         raise ConfigError(
             f"{state_dir} holds no initialised operator",
-            remedy="run: geneveil operator init --config cluster.yaml",
+            remedy="run: geneveil operator init --config cluster.yaml; for a Kubernetes cluster's "
+            "operator say --kubernetes",
         )
     return Store(path)
 
