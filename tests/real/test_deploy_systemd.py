@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from geneveil.cli.operator_options import DEFAULT_STATE_DIR
 from tests.real.programs import command_of
 
 pytestmark = pytest.mark.real
@@ -15,6 +16,7 @@ STOCK = Path("/lib/systemd/system")
 EARLY = "[Unit]\nDefaultDependencies=no\n"
 ONCE = "[Service]\nType=oneshot\nExecStart=/usr/bin/geneveil\n"
 OURS = ("geneveil-guard.service", "geneveil-agent.service", "geneveil-boot-guard.service")
+OPERATOR = "geneveil-operator.service"
 OTHERS = {
     "nftables": f"{EARLY}Before=network-pre.target\nWants=network-pre.target\n{ONCE}",
     "systemd-networkd": f"{EARLY}After=network-pre.target\nBefore=network.target\n{ONCE}",
@@ -55,7 +57,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def verify(root: Path) -> tuple[int, str]:
-    units = [*OURS, "strongswan.service"]
+    units = [*OURS, OPERATOR, "strongswan.service"]
     command = [*command_of("systemd-analyze"), f"--root={root}", "verify", "--man=no", *units]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     return done.returncode, done.stdout + done.stderr
@@ -121,6 +123,12 @@ def test_nothing_takes_the_guard_out_and_open_vswitch_needs_it() -> None:
     assert settings("geneveil-guard.service", "RequiredBy") == {"ovs-vswitchd.service"}
     assert settings("geneveil-agent.service", "MemoryMax") == {"64M"}
     assert settings("geneveil-agent.service", "Restart") == {"always"}
+
+
+def test_the_operator_keeps_its_state_where_its_commands_look_for_it() -> None:
+    assert settings(OPERATOR, "StateDirectory") == {DEFAULT_STATE_DIR.name}
+    assert settings(OPERATOR, "StateDirectoryMode") == {"0700"}
+    assert settings(OPERATOR, "CapabilityBoundingSet") == set()
 
 
 def test_the_agent_has_the_capabilities_that_it_has_on_kubernetes() -> None:

@@ -144,3 +144,11 @@ def test_no_file_and_no_database_are_errors(tmp_path: Path) -> None:
     sqlite3.connect(tmp_path / "other.db").execute("CREATE TABLE x (y)").connection.close()
     with pytest.raises(TrustError, match="another version"):
         Store(tmp_path / "other.db")
+
+
+def test_a_damaged_database_is_to_be_restored(tmp_path: Path) -> None:
+    path = tmp_path / "operator.db"
+    path.write_bytes(b"no database at all, and long enough to be taken for one" * 100)
+    with pytest.raises(DaemonError, match="file is not a database") as caught:
+        Store(path)
+    assert "operator restore" in caught.value.remedy

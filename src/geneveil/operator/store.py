@@ -19,6 +19,7 @@ from geneveil.operator.tables import SCHEMA_VERSION, STEPS
 from geneveil.pki.tokens import TokenRecord
 
 BUSY_TIMEOUT_SECONDS = 10.0
+_RESTORE = "move the state directory away, and: geneveil operator restore, of the latest backup"
 
 # ruff: noqa: S608 - the statements below are put together from constants of this file alone
 _CERTIFICATE_FIELDS = (
@@ -317,7 +318,10 @@ def _readable(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise DaemonError(f"the operator's database {path} failed", why=str(error)) from error
+        # Of this class itself, and not of one below it, is what a damaged file gives.
+        remedy = _RESTORE if type(error) is sqlite3.DatabaseError else ""
+        what = f"the operator's database {path} failed"
+        raise DaemonError(what, why=str(error), remedy=remedy) from error
 
 
 def to_seconds(at: datetime) -> int:
