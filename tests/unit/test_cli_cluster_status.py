@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from geneveil.cli.app import app
 from geneveil.cli.cluster_status import cluster_document, explain_lead
+from geneveil.cli.cluster_view import render_cluster
 from geneveil.model.errors import ConfigError
 from geneveil.operator.kubernetes.election import LeaseRecord
 
@@ -122,3 +123,20 @@ def test_without_a_kubeconfig_it_says_so(tmp_path: Path) -> None:
     assert str(missing) in done.exception.render()
     alone = CliRunner().invoke(app, ["status", "--kubeconfig", str(missing)])
     assert isinstance(alone.exception, ConfigError)
+
+
+def test_what_a_node_wrote_is_shown_and_not_obeyed(capsys: pytest.CaptureFixture[str]) -> None:
+    """A stolen node writes its own object: it must not keep a person from seeing the others."""
+    stolen = node("a", Ready="False")
+    stolen["status"]["chassis"] = "[/red]"
+    stolen["status"]["conditions"][0]["message"] = "all\x1b[2Jwell"
+    render_cluster(cluster_document(GOOD, [stolen, node("b")], NOW))
+    shown = capsys.readouterr().out
+    assert "[/red]" in shown
+    assert "\x1b" not in shown
+    assert "1 of 2 nodes are well" in shown
+
+
+def test_a_heartbeat_that_is_no_time_is_a_complaint() -> None:
+    document = cluster_document(GOOD, [node("a", heartbeat="2026-11-24T01:59:60Z")], NOW)
+    assert "is no time" in document["nodes"][0]["complaint"]

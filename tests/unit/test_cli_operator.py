@@ -30,10 +30,11 @@ def test_a_table_is_folded_at_spaces_where_there_is_no_room(room: int, widths: l
 
 
 def test_a_table_is_written_for_people(capsys: pytest.CaptureFixture[str]) -> None:
-    row = {"at": "2026-11-28T06:04:21Z", "signs": True, "serves": False, "next": None, "left": 0}
+    row = {"at": "2026-11-28T06:04:21Z", "signs": True, "serves": False, "next": None, "left": 0,
+           "detail": "\x1b[2J"}  # fmt: skip
     print_table([row], {name: name for name in row}, "none")
     last = capsys.readouterr().out.rstrip().splitlines()[-1]
-    assert re.split(r"  +", last.strip()) == ["2026-11-28 06:04:21Z", "yes", "no", "-", "0"]
+    assert re.split(r"  +", last.strip()) == ["2026-11-28 06:04:21Z", "yes", "no", "-", "0", "?[2J"]
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from jsonschema.exceptions import ValidationError
 from geneveil.agent.config import AgentConfig
 from geneveil.agent.status import build_disabled_status, build_status
 from geneveil.agent.unexpected import failed_health, failed_status
+from geneveil.cli.node_view import render_status
 from geneveil.cli.status_schema import status_schema
 from geneveil.model.guard import GuardCounter, Tally
 from geneveil.model.health import Severity, carry_since
@@ -125,3 +126,8 @@ def test_what_is_no_status_is_refused(break_it: Any) -> None:
     break_it(document)
     with pytest.raises(ValidationError):
         strict().validate(document)
+
+
+def test_names_in_brackets_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    render_status(replace(full(), chassis="[/node]"), "")
+    assert capsys.readouterr().out.startswith("[/node]  mode Full\n")

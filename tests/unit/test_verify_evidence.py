@@ -65,6 +65,14 @@ def phase_of(value: dict[str, Any]) -> Any:
             "phases[1].probes[3].kind: expected one of",
         ),
         (
+            lambda v: v["versions"].update({"Linux": "6.12\x1b[2JPASS"}),
+            "evidence.json.versions.Linux: expected text without control characters, found",
+        ),
+        (
+            lambda v: v["versions"].update({"Li\x9bnux": "6.12"}),
+            "evidence.json.versions: expected text without control characters, found",
+        ),
+        (
             lambda v: phase_of(v)["probes"][3].update(received_by=[1]),
             "received_by[0]: expected text, found 1",
         ),

@@ -96,7 +96,10 @@ def _complaint(conditions: Mapping[str, Any], heartbeat: object, now: datetime) 
     """The worst thing about a node, for people; empty if there is none."""
     if not isinstance(heartbeat, str):
         return "its agent has not said anything yet"
-    said = datetime.fromisoformat(heartbeat)
+    try:
+        said = datetime.fromisoformat(heartbeat)
+    except ValueError:
+        return f"its heartbeat {heartbeat!r} is no time"  # RFC 3339 has a second 60
     said = said if said.tzinfo else said.replace(tzinfo=UTC)
     if now - said > SILENT_AFTER:
         return f"its agent is silent since {said:%Y-%m-%d %H:%M:%SZ}"

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from geneveil.model.errors import ConfigError, GeneveilError, TrustError
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from geneveil.kube.io import KubeClient
     from geneveil.operator.kubernetes.election import LeaseRecord
 
@@ -113,39 +115,46 @@ def _explain_absence(client: "KubeClient") -> GeneveilError:
 def render_cluster(document: dict[str, Any]) -> None:
     """For a person."""
     from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
     console = Console(highlight=False)
-    console.print(f"mode {document['mode']}")
+    console.print(_plain(f"mode {document['mode']}"))
     for one in document["conditions"]:
         is_good = (one["status"] == "True") == (one["type"] == "Available")
-        colour = "green" if is_good else "yellow"
-        console.print(
-            f"[{colour}]{one['type']}: {one['status']}[/{colour}]  {escape(one['message'])}"
-        )
+        line = _plain(f"{one['type']}: {one['status']}", "green" if is_good else "yellow")
+        console.print(line.append_text(_plain(f"  {one['message']}")))
     if document["operator"]:
-        console.print(f"[red]{escape(document['operator'])}[/red]")
+        console.print(_plain(document["operator"], "red"))
     waiting = document["trust"].get("waitingFor") or []
     if document["trust"].get("phase") not in (None, "steady"):
         names = f"; waits for {', '.join(waiting)}" if waiting else ""
-        console.print(f"roll-over of the authority: {document['trust']['phase']}{escape(names)}")
+        console.print(_plain(f"roll-over of the authority: {document['trust']['phase']}{names}"))
     table = Table(box=None, header_style="bold")
     for name in ("NODE", "CHASSIS", "CERTIFICATE UNTIL", "PEERS", "GUARD", "CLEAR OUT/IN", ""):
         table.add_column(name, overflow="fold")
     for line in document["nodes"]:
-        table.add_row(
+        cells = (
             line["node"],
             _shown(line["chassis"]),
             _shown(line["certificateEnd"])[:10],
             f"{_shown(line['peersUp'])}/{_shown(line['peersTotal'])}",
             line["guard"],
             f"{_shown(line['cleartextOut'])}/{_shown(line['cleartextIn'])}",
-            f"[red]{escape(line['complaint'])}[/red]" if line["complaint"] else "[green]ok[/green]",
+        )
+        complaint = line["complaint"]
+        table.add_row(
+            *map(_plain, cells), _plain(complaint or "ok", "red" if complaint else "green")
         )
     if document["nodes"]:
         console.print(table)
-    console.print(escape(document["summary"]))
+    console.print(_plain(document["summary"]))
+
+
+def _plain(text: str, style: str = "") -> "Text":
+    """As it is: a node may write what it likes into its object, and no terminal obeys it here."""
+    from rich.text import Text
+
+    return Text("".join(c if c.isprintable() else "?" for c in text), style)
 
 
 def _shown(value: object) -> str:

@@ -101,8 +101,12 @@ def _never_ran(path: Path) -> DaemonError:
 
 def render_status(status: NodeStatus, complaint: str) -> None:
     """Print peers, certificate, guard, what is wrong, and one line that says it all."""
-    console = Console(highlight=False)
-    console.print(f"[bold]{status.chassis or '(no name)'}[/bold]  mode {status.mode}")
+    console = Console(highlight=False, markup=False)  # names are as they are
+    console.print(
+        Text(status.chassis or "(no name)", style="bold").append(
+            f"  mode {status.mode}", style="not bold"
+        )
+    )
     if status.mode != "Disabled":
         _print_peers(console, status)
         _print_certificate(console, status)

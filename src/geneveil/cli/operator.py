@@ -24,6 +24,7 @@ from geneveil.cli.operator_options import (
     opened,
     print_json,
     print_table,
+    shown,
 )
 from geneveil.model.clock import SystemClock
 from geneveil.model.cluster import Mode
@@ -345,5 +346,5 @@ def _follow_log(store: "Store", output: Output) -> None:
             if output is Output.JSON:
                 typer.echo(json.dumps(document))
             else:
-                typer.echo("  ".join(str(document[name]) or "-" for name in _LOG_COLUMNS))
+                typer.echo("  ".join(shown(document[name]) for name in _LOG_COLUMNS))
         time.sleep(1)

@@ -77,7 +77,7 @@ def print_table(rows: list[dict[str, Any]], columns: dict[str, str], nothing: st
         typer.echo(nothing)
         return
     console = Console()
-    lines = [list(columns.values()), *([_cell(row[name]) for name in columns] for row in rows)]
+    lines = [list(columns.values()), *([shown(row[name]) for name in columns] for row in rows)]
     widths = fit_widths(lines, console.width if console.is_terminal else _WIDTH_OF_A_FILE)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for title, width in zip(lines[0], widths, strict=True):
@@ -107,9 +107,11 @@ def fit_widths(lines: list[list[str]], room: int) -> list[int]:
     return widths
 
 
-def _cell(value: object) -> str:
-    """A value as people write it; a time in two words, as in `geneveil status`."""
+def shown(value: object) -> str:
+    """A value as people write it; a time in two words, as in `geneveil status`. What a terminal
+    would obey is not: a request that was refused may have brought it."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     text = "" if value is None else str(value)
+    text = "".join(char if char.isprintable() else "?" for char in text)
     return _TIME.sub(r"\1 \2", text) or "-"

@@ -19,6 +19,7 @@ from geneveil.verify.errors import EvidenceError
 T = TypeVar("T")
 
 _HEX = re.compile(r"(?:[0-9a-f]{2})*")
+_OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # control characters, save tab and new line
 _PLAIN: dict[type, tuple[str, str]] = {
     str: ("string", "text"),
     int: ("integer", "a whole number"),
@@ -80,7 +81,11 @@ def _decode(hint: Any, value: Any, where: str) -> Any:
     if origin is not None:  # Mapping[str, X]
         if not isinstance(value, dict):
             raise _wrong(where, "an object", value)
-        return {k: _decode(get_args(hint)[1], v, f"{where}.{k}") for k, v in value.items()}
+        value_hint = get_args(hint)[1]
+        return {
+            _shown_as_it_is(k, where): _decode(value_hint, v, f"{where}.{k}")
+            for k, v in value.items()
+        }
     if dataclasses.is_dataclass(hint):
         return _decode_object(hint, value, where)
     return _decode_scalar(hint, value, where)
@@ -93,7 +98,8 @@ def _decode_object(cls: Any, value: Any, where: str) -> Any:
     fields = {f.name: f for f in dataclasses.fields(cls)}
     for name in value:
         if name not in fields:
-            raise EvidenceError(f"{where}.{name}", why="there is no such field")
+            named = _shown_as_it_is(name, where)
+            raise EvidenceError(f"{where}.{named}", why="there is no such field")
     for name, field in fields.items():
         if name not in value and _required(field):
             raise EvidenceError(f"{where}.{name}", why="the field is missing")
@@ -124,7 +130,14 @@ def _decode_scalar(hint: Any, value: Any, where: str) -> Any:
         return float(value)
     if type(value) is not hint:
         raise _wrong(where, _PLAIN[hint][1], value)
-    return value
+    return _shown_as_it_is(value, where) if hint is str else value
+
+
+def _shown_as_it_is(text: str, where: str) -> str:
+    """Refuse what a terminal would obey: whoever wrote the evidence could paint another verdict."""
+    if _OBEYED.search(text):
+        raise _wrong(where, "text without control characters", text)
+    return text
 
 
 def _decode_time(value: Any, where: str) -> datetime:
