@@ -80,8 +80,7 @@ def up(
     from lab.session import bring_up_and_keep
     from lab.topology import IPV6_SUBNETS, Subnets, parse_subnet, plan_topology
 
-    if encapsulation not in ("Auto", "Always"):
-        raise typer.BadParameter("Auto or Always", param_hint="--encapsulation")
+    _one_of("--encapsulation", encapsulation, "Auto", "Always")
     subnets = Subnets(
         parse_subnet(underlay, "--underlay"),
         parse_subnet(management, "--management"),
@@ -122,6 +121,7 @@ def status(
     """
     from lab.session import show_status
 
+    _one_of("--output", output, "table", "json")
     if not _run(show_status(name, output)):
         raise typer.Exit(1)
 
@@ -207,6 +207,7 @@ def demo(
     from lab.topology import IPV6_SUBNETS, Subnets, plan_topology
 
     plan_topology(nodes)
+    _one_of("--encapsulation", encapsulation, "Auto", "Always")
     is_kubernetes = _is_kubernetes(control_plane)
     subnets = IPV6_SUBNETS if ipv6 else Subnets()
     config = LabConfig(name, nodes, True, encapsulation, subnets, kubernetes=is_kubernetes)
@@ -273,9 +274,13 @@ def scenario(
         raise typer.Exit(1)
 
 
+def _one_of(option: str, value: str, *words: str) -> None:
+    if value not in words:
+        raise typer.BadParameter(" or ".join(words), param_hint=option)
+
+
 def _is_kubernetes(control_plane: str) -> bool:
-    if control_plane not in ("standalone", "kubernetes"):
-        raise typer.BadParameter("standalone or kubernetes", param_hint="--control-plane")
+    _one_of("--control-plane", control_plane, "standalone", "kubernetes")
     return control_plane == "kubernetes"
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from geneveil.model.errors import ConfigError
 from lab import cli
@@ -43,3 +44,17 @@ def test_an_interrupted_command_says_that_nothing_is_left(
     assert ended.value.exit_code == 130
     said = "lab: interrupted; everything that this command had started is gone\n"
     assert capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["demo", "--encapsulation", "auto"], "--encapsulation: Auto or Always"),
+        (["demo", "--control-plane", "okd"], "--control-plane: standalone or kubernetes"),
+        (["status", "--output", "xml"], "--output: table or json"),
+    ],
+)
+def test_a_word_that_is_none_of_the_choices_is_refused_first(words: list[str], said: str) -> None:
+    done = CliRunner().invoke(cli.app, words)
+    assert done.exit_code == 2
+    assert said in " ".join(done.output.replace("│", " ").split())

@@ -75,7 +75,8 @@ def decommission(
     if not yes:
         if not sys.stdin.isatty():
             raise ConfigError("nobody is there to be asked", remedy="say --yes if it is meant")
-        typer.confirm("Take geneveil off this node?", abort=True, err=True)
+        if not typer.confirm("Take geneveil off this node?", err=True):
+            raise ConfigError("nothing was changed")
     at = SystemClock().now().isoformat(timespec="seconds")
     steps = carry_out(agent_config, at, host_root)
     if output is Output.JSON:
