@@ -11,6 +11,7 @@ import typer
 from typer.testing import CliRunner
 
 from geneveil.cli.app import app, main
+from geneveil.model.errors import GeneveilError
 
 
 def parameters(command: Any, name: str) -> Iterator[tuple[str, Any]]:
@@ -71,3 +72,17 @@ def test_a_folder_that_may_not_be_searched_is_named(
     # 1 would be a verdict.
     assert ended.value.code == 2
     assert capsys.readouterr().err == f"geneveil: {tmp_path}/evidence.json: Permission denied\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "remedy"),
+    [
+        (["status", "--cluster", "--kubeconfig", "nowhere"], "give --kubeconfig"),
+        (["operator", "list", "--kubernetes", "--kubeconfig", "nowhere"], "give --kubeconfig"),
+        (["status", "--run-dir", "nowhere"], "all nodes of a Kubernetes cluster: --cluster"),
+    ],
+)
+def test_who_is_at_the_wrong_place_is_told_the_right_one(words: list[str], remedy: str) -> None:
+    error = CliRunner().invoke(app, words).exception
+    assert isinstance(error, GeneveilError)
+    assert remedy in error.remedy

@@ -64,7 +64,11 @@ def take_lock(run_dir: Path) -> int:
         descriptor = os.open(run_dir / LOCK_FILE, flags, LOCK_MODE)
         os.fchmod(descriptor, LOCK_MODE)  # one of an older agent, that all could read
     except OSError as error:
-        raise ConfigError(f"cannot use the run directory {run_dir}", why=str(error)) from None
+        raise ConfigError(
+            f"cannot use the run directory {run_dir}",
+            why=error.strerror or str(error),
+            remedy="run as root" if isinstance(error, PermissionError) else "",
+        ) from None
     if not _try_lock(descriptor):
         holder = _read_holder(descriptor)
         os.close(descriptor)

@@ -61,7 +61,7 @@ def read_status(run_dir: Path) -> tuple[Mapping[str, Any], NodeStatus]:
     except FileNotFoundError:
         raise _never_ran(path) from None
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read", why=str(error)) from None
+        raise ConfigError(f"{path} cannot be read", why=_reason(error)) from None
 
 
 def agent_lives(run_dir: Path) -> bool:
@@ -89,13 +89,18 @@ def agent_lives(run_dir: Path) -> bool:
         _document, status = read_status(run_dir)
         return runs(status.pid, status.start_ticks)
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read", why=str(error)) from None
+        raise ConfigError(f"{path} cannot be read", why=_reason(error)) from None
+
+
+def _reason(error: OSError | ValueError) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def _never_ran(path: Path) -> DaemonError:
     return DaemonError(
         f"the agent is not running: there is no {path}",
-        remedy="start it: geneveil agent; or name its run directory with --run-dir",
+        remedy="start it: geneveil agent; or name its run directory with --run-dir; all nodes of a "
+        "Kubernetes cluster: --cluster",
     )
 
 

@@ -147,7 +147,7 @@ def read_access(
         import yaml  # an agent in a Pod has no use for it, and little memory
 
         try:
-            document = yaml.safe_load(_text(kubeconfig))
+            document = yaml.safe_load(_text(kubeconfig, "set KUBECONFIG, or give --kubeconfig"))
         except yaml.YAMLError as error:
             why = str(error).splitlines()[0]
             raise ConfigError(f"{kubeconfig} is not YAML", why=why) from None
@@ -157,12 +157,12 @@ def read_access(
     return pod_access(os.environ, namespace, pod_folder)
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, remedy: str = "") -> str:
     try:
         return path.expanduser().read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise ConfigError(f"{path} can't be read", why=why) from None
+        raise ConfigError(f"{path} can't be read", why=why, remedy=remedy) from None
 
 
 def _trimmed(selection: Selection, items: list[Document]) -> list[Document]:

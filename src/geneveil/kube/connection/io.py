@@ -215,7 +215,8 @@ class _Credential:
         except (OSError, UnicodeDecodeError) as error:
             if self._token:
                 return  # what was read before may still be good; the server says if it is not
-            raise ConfigError(f"the token {path} can't be read", why=str(error)) from None
+            why = getattr(error, "strerror", None) or str(error)
+            raise ConfigError(f"the token {path} can't be read", why=why) from None
         self._token, self._read_at = token, time.monotonic()
 
     def _run_command(self) -> None:
