@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from geneveil import __version__
 from geneveil.cli.operator_options import Output, OutputOption
 from geneveil.model.cluster import Mode
 from geneveil.model.errors import ConfigError
@@ -26,9 +27,9 @@ it can be switched on only now, and is never off again.
 
 Examples:
 
-  geneveil install --mode Full --dry-run
+  geneveil install --mode Full --image registry/geneveil:0.1.0 --dry-run
 
-  geneveil install --from cluster-network-03-config.yml
+  geneveil install --from cluster-network-03-config.yml --dry-run
 
   geneveil install --mode Full --render | kubectl diff --server-side -f -
 """
@@ -48,7 +49,14 @@ _Config = Annotated[
     Path | None,
     typer.Option("--config", "-c", readable=False, help="A ClusterIPsec file, for all settings."),
 ]
-_Image = Annotated[str, typer.Option("--image", help="Where nodes find the image of deploy/image.")]
+_Image = Annotated[
+    str,
+    typer.Option(
+        "--image",
+        help="Where nodes find the image of deploy/image; what runs there, else "
+        f"geneveil:{__version__}.",
+    ),
+]
 _Namespace = Annotated[
     str | None,
     typer.Option(
