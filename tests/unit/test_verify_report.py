@@ -62,6 +62,14 @@ def test_spis_and_mtus_on_the_page() -> None:
     assert "of the pods: 1404 and 1404" in page
 
 
+def test_paper_and_phones_lose_no_column() -> None:
+    """Seen in a browser, printed to PDF and at 390 pixels; here, that the rules are still there."""
+    page = page_of(judged())
+    assert "@page { size: landscape" in page
+    assert ".scroll { overflow: visible }" in page
+    assert ".scroll table { min-width: 820px }" in page
+
+
 def test_what_the_page_says_of_a_leak() -> None:
     page = page_of(judged(leak))
     assert "<title>FAIL:" in page
