@@ -137,6 +137,15 @@ def test_what_a_node_wrote_is_shown_and_not_obeyed(capsys: pytest.CaptureFixture
     assert "1 of 2 nodes are well" in shown
 
 
+def test_what_is_wrong_with_a_node_has_a_line_of_its_own(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    ill = node("b", Ready="False")
+    ill["status"]["conditions"][0]["message"] = words = "pair with node3 is down; " * 8
+    render_cluster(cluster_document(GOOD, [node("a"), ill], NOW))
+    assert f"b: Ready: {words}" in capsys.readouterr().out.splitlines()
+
+
 def test_a_heartbeat_that_is_no_time_is_a_complaint() -> None:
     document = cluster_document(GOOD, [node("a", heartbeat="2026-11-24T01:59:60Z")], NOW)
     assert "is no time" in document["nodes"][0]["complaint"]

@@ -16,8 +16,8 @@ from tests.synthetic_lab import clear_geneve, record, write_folder
 SCHEMAS = Path(__file__).parents[2] / "docs" / "schema"
 
 
-def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1"}
+def run(*arguments: str | Path, **besides: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1", **besides}
     return subprocess.run(
         [sys.executable, "-m", "geneveil", "verify", *map(str, arguments)],
         capture_output=True,
@@ -53,6 +53,18 @@ def test_good_evidence(good: Path) -> None:
         "report.html",
         "diagram.svg",
     }
+
+
+@pytest.mark.parametrize(
+    "besides", [{"PYTHONIOENCODING": "latin-1"}, {"PYTHONIOENCODING": "ascii"}, {"COLUMNS": "40"}]
+)
+def test_no_terminal_takes_a_word_of_the_verdict(leaking: Path, besides: dict[str, str]) -> None:
+    result = run(leaking, **besides)
+    assert (result.returncode, result.stderr) == (1, "")
+    plain = result.stdout.replace("|", " ").replace("→", "->")
+    (row,) = (line for line in plain.splitlines() if line.split()[:1] == ["node1"])
+    assert row.split() == ["node1", "->", "node2", "differing", "11/12", "1", "11", "FAIL"]
+    assert "observed clear (node1 -> node2 udp small request)" in plain
 
 
 def test_a_leak(leaking: Path) -> None:

@@ -1,5 +1,8 @@
 """The `geneveil` program: puts the commands together and turns errors into messages."""
 
+import codecs
+import io
+import json
 import sys
 
 import typer
@@ -18,6 +21,8 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help: importing rich would take half of its time
     pretty_exceptions_enable=False,
 )
+
+_TYPED = {"→": "->", "…": "...", "’": "'", "“": "'", "”": "'"}
 
 
 def _print_version(wanted: bool) -> None:
@@ -42,8 +47,21 @@ verify.register(app)
 install.register(app)
 
 
+def _spell_out(error: UnicodeError) -> tuple[str, int]:
+    """What the terminal's encoding lacks: arrows as people type them, the rest as JSON escapes it,
+    because JSON may be what is printed."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    return "".join(_TYPED.get(c) or json.dumps(c)[1:-1] for c in lacking), error.end
+
+
 def main() -> None:
     """Run the command line; every failure ends in one readable line and a non-zero status."""
+    codecs.register_error("geneveil", _spell_out)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="geneveil")
     try:
         app()
     except GeneveilError as error:

@@ -117,7 +117,7 @@ def render_cluster(document: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     console.print(_plain(f"mode {document['mode']}"))
     for one in document["conditions"]:
         is_good = (one["status"] == "True") == (one["type"] == "Available")
@@ -130,7 +130,7 @@ def render_cluster(document: dict[str, Any]) -> None:
         names = f"; waits for {', '.join(waiting)}" if waiting else ""
         console.print(_plain(f"roll-over of the authority: {document['trust']['phase']}{names}"))
     table = Table(box=None, header_style="bold")
-    for name in ("NODE", "CHASSIS", "CERTIFICATE UNTIL", "PEERS", "GUARD", "CLEAR OUT/IN", ""):
+    for name in ("NODE", "CHASSIS", "CERTIFICATE UNTIL", "PEERS", "GUARD", "CLEAR OUT/IN", "WELL"):
         table.add_column(name, overflow="fold")
     for line in document["nodes"]:
         cells = (
@@ -141,12 +141,15 @@ def render_cluster(document: dict[str, Any]) -> None:
             line["guard"],
             f"{_shown(line['cleartextOut'])}/{_shown(line['cleartextIn'])}",
         )
-        complaint = line["complaint"]
+        is_well = line["well"]
         table.add_row(
-            *map(_plain, cells), _plain(complaint or "ok", "red" if complaint else "green")
+            *map(_plain, cells), _plain("ok", "green") if is_well else _plain("no", "red")
         )
     if document["nodes"]:
-        console.print(table)
+        console.print(table, soft_wrap=False)
+    for line in document["nodes"]:
+        if line["complaint"]:
+            console.print(_plain(f"{line['node']}: {line['complaint']}", "red"))
     console.print(_plain(document["summary"]))
 
 

@@ -106,7 +106,7 @@ def _never_ran(path: Path) -> DaemonError:
 
 def render_status(status: NodeStatus, complaint: str) -> None:
     """Print peers, certificate, guard, what is wrong, and one line that says it all."""
-    console = Console(highlight=False, markup=False)  # names are as they are
+    console = Console(highlight=False, markup=False, soft_wrap=True)  # names as they are
     console.print(
         Text(status.chassis or "(no name)", style="bold").append(
             f"  mode {status.mode}", style="not bold"
@@ -141,7 +141,7 @@ def _print_peers(console: Console, status: NodeStatus) -> None:
     table.add_column("BYTES OUT\nBYTES IN", justify="right")
     for peer in status.peers:
         table.add_row(*_peer_cells(peer, status.written_at))
-    console.print(table)
+    console.print(table, soft_wrap=False)
 
 
 def _peer_cells(peer: PeerStatus, now: datetime) -> list[Text | str]:

@@ -15,6 +15,8 @@ from geneveil.verify.verdict import FlowRow, Observed, PhaseVerdict, Verdict
 
 _STYLES = {Observed.ENCRYPTED: "green", Observed.CLEAR: "yellow", Observed.STAYED: "dim"}
 _REASONS_SHOWN = 12
+_BESIDE_TITLE = 53
+"""The columns of the matrix besides its first, with their margins."""
 _SHORT_FATES = {Fate.ENCRYPTED: "encrypted", Fate.CLEAR: "clear", Fate.STAYED: "stayed"}
 _SHORT_KINDS = {
     FlowKind.POD_TO_POD: "pod → pod, other node",
@@ -35,7 +37,10 @@ def print_verdict(verdict: Verdict, written: Sequence[Path], *, details: bool) -
     """
     console = Console(highlight=False)
     for phase in verdict.phases:
-        console.print(_matrix(phase, details))
+        # What is wider than the terminal is for it to wrap: rich would leave PASS and FAIL out.
+        longest = max(len(title) for title in (*_SHORT_KINDS.values(), *_pair_titles(phase)))
+        width = max(console.width, longest + _BESIDE_TITLE)
+        Console(highlight=False, width=width).print(_matrix(phase, details))
         console.print(_capture_line(phase), end="\n\n", soft_wrap=True)
     console.print(Text("* host-network pod", style="dim"), soft_wrap=True)
     for remark in verdict.remarks:
@@ -81,12 +86,19 @@ def _kind_cells(kind: KindRow) -> tuple[str | Text, ...]:
     )
 
 
-def _pair_cells(row: FlowRow) -> tuple[str | Text, ...]:
+def _pair_titles(phase: PhaseVerdict) -> list[str]:
+    return [_pair_title(row) for row in phase.flows]
+
+
+def _pair_title(row: FlowRow) -> str:
     same = row.source_node == row.destination_node
-    pair = row.source_node if same else f"{row.source_node} → {row.destination_node}"
+    return f"  {row.source_node}" + ("" if same else f" → {row.destination_node}")
+
+
+def _pair_cells(row: FlowRow) -> tuple[str | Text, ...]:
     right = sum(o.passed for o in row.observations)
     return (
-        Text(f"  {pair}", style="dim" if row.passed else "red"),
+        Text(_pair_title(row), style="dim" if row.passed else "red"),
         "",
         _observed(row.observed, row.passed),
         f"{right}/{len(row.observations)}",
