@@ -4,6 +4,7 @@ Heavy imports stay inside the commands.
 """
 
 import asyncio
+import io
 import os
 import signal
 import sys
@@ -363,6 +364,8 @@ def _become(command: list[str]) -> None:
 
 def main() -> None:
     """Run the command line; every failure ends in one readable line and a non-zero status."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # an encoding without our arrows ends nothing
     try:
         app()
     except GeneveilError as error:

@@ -52,13 +52,15 @@ def narrator() -> Iterator[Say]:
         yield lambda text: print(f"{time.monotonic() - begun:5.1f} s  {text}", file=sys.stderr)
         return
     from rich.console import Console
+    from rich.markup import escape
 
     console = Console(stderr=True)
     with console.status("starting") as spinner:
 
         def say(text: str) -> None:
-            console.print(f"[dim]{time.monotonic() - begun:5.1f} s[/dim]  {text}", highlight=False)
-            spinner.update(f"{text} …")
+            plain = escape(text)
+            console.print(f"[dim]{time.monotonic() - begun:5.1f} s[/dim]  {plain}", highlight=False)
+            spinner.update(f"{plain} …")
 
         yield say
 
@@ -173,7 +175,9 @@ def _print_table(found: list[dict[str, Any]]) -> None:
     if not found:
         print("no lab is up")
         return
-    table = Table("lab", "state", "IPsec", "guests", "data", box=None, header_style="bold")
+    table = Table(box=None, header_style="bold")
+    for title in ("lab", "state", "IPsec", "guests", "data"):
+        table.add_column(title, overflow="fold")
     for lab in found:
         running = [name for name, guest in lab["guests"].items() if guest["running"]]
         gone = [name for name in lab["guests"] if name not in running]
