@@ -584,6 +584,7 @@ def test_cleartext_to_a_revoked_peer_is_no_riddle() -> None:
     then = turn(at(1002, 7), first.memory)
     assert [peer.state for peer in then.peers] == [PeerState.UP]
     assert codes(then) == ["peer-revoked"]
+    assert "geneveil operator token node3 --readmit" in then.findings[0].remedy
 
 
 def test_a_cluster_with_ipsec_off_is_contradicted_aloud_and_encrypted_all_the_same() -> None:

@@ -262,7 +262,8 @@ def test_a_node_that_needs_no_token_asks_whenever_it_has_no_identity() -> None:
 
 
 def test_no_remedy_speaks_of_join_tokens() -> None:
-    for code in ("not-enrolled", "node-revoked", "certificate-expired", "peer-revoked"):
+    codes = ("not-enrolled", "node-revoked", "certificate-expired", "peer-revoked", "peer-expired")
+    for code in (*codes, "one that nobody thought of"):
         told = Finding(code, Severity.ERROR, "x", "y", "make a token: geneveil operator token NODE")
         assert "token" not in reword(told).remedy
         # a Node that is made anew does not undo a person's word

@@ -14,11 +14,13 @@ from geneveil.agent.rotation.crls import merge_crls, parse_crls
 from geneveil.agent.rotation.files import finish_switch, put_away, read_situation
 from geneveil.agent.rotation.io import has_settings, keep_certificate, prepare_request
 from geneveil.agent.rotation.renewal import (
+    NEEDS_TOKEN,
     SHUT_OUT_SECONDS,
     Situation,
     judge_renewal,
     judge_watch,
     must_renew,
+    needs_token,
     pause_after,
 )
 from geneveil.agent.rotation.watch import (
@@ -451,3 +453,11 @@ def test_a_record_of_an_earlier_version_is_read() -> None:
     document = json.loads(encode_record(record))
     del document["expiredChassis"], document["reissue"]
     assert parse_record(json.dumps(document).encode()) == WatchRecord(3)
+
+
+@pytest.mark.parametrize("reason", sorted(NEEDS_TOKEN))
+def test_the_token_of_a_revoked_node_is_one_that_the_operator_makes(reason: str) -> None:
+    """Without --readmit it makes none for such a node; with it, none for any other."""
+    assert ("--readmit" in needs_token(RefusedError(reason, "")).remedy) is (
+        reason == "node-revoked"
+    )

@@ -43,7 +43,8 @@ def _revoked(chassis: str) -> Finding:
         Severity.INFO,
         f"peer {chassis}",
         "its certificate was revoked; it stays closed",
-        "to let it in again, make a new token for it: geneveil operator token NODE",
+        "to let it in again, put this into its token file: geneveil operator token "
+        f"{chassis} --readmit",
     )
 
 

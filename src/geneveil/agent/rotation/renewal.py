@@ -149,7 +149,9 @@ def needs_token(error: RefusedError) -> Finding:
         Severity.ERROR,
         "node certificate",
         f"{words[error.reason]}; its peers will not have it back",
-        "to let it in again, put a new token into the token file: geneveil operator token NODE",
+        "to let it in again, put a new token into the token file: geneveil operator token NODE"
+        # Without it the operator makes no token for a node that was revoked, with it for no other.
+        + (" --readmit" if error.reason == "node-revoked" else ""),
     )
 
 
