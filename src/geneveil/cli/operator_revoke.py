@@ -122,8 +122,8 @@ def _shut_out(node: str, standing: str, reason: str, state_dir: Path, output: Ou
         typer.echo(f"{node} was {standing} before; nothing changed")
         return
     typer.echo(
-        f"{node} is {standing}: {done.certificates} certificates revoked, "
-        f"{done.tokens} join tokens void"
+        f"{node} is {standing}; certificates revoked: {done.certificates}, "
+        f"join tokens void: {done.tokens}"
     )
     if not runs:
         typer.echo("no operator runs here: the nodes learn it when one is started", err=True)

@@ -170,7 +170,7 @@ def _check_standing(store: Store, wish: TokenWish, now: datetime) -> None:
             "node-revoked",
             f"{wish.chassis} was {node.standing.value} at "
             f"{node.changed_at:%Y-%m-%dT%H:%M:%SZ} ({node.reason})",
-            remedy="to let it back: geneveil operator token NODE --readmit",
+            remedy=f"to let it back: geneveil operator token {wish.chassis} --readmit",
         )
     tables.put_node(NodeRecord(wish.chassis, Standing.READMITTED, node.reason, now))
     event = AuditEvent(
