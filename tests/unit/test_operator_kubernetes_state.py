@@ -11,22 +11,25 @@ from geneveil.agent.kube.news import parse_news
 from geneveil.enroll.port import WatchState
 from geneveil.kube.csr_wire import SigningRequest, parse_signing_request
 from geneveil.kube.errors import ApiUnavailableError, ConflictError, MissingError
-from geneveil.kube.kinds import CONFIG_MAPS
+from geneveil.kube.kinds import CONFIG_MAPS, LEASES
 from geneveil.kube.port import Document
 from geneveil.model.errors import DaemonError, TrustError
 from geneveil.operator.audit import AuditEvent, Event
 from geneveil.operator.config_check import parse_config
 from geneveil.operator.kubernetes.caretaker import find_old_requests
 from geneveil.operator.kubernetes.election import (
+    LEASE_NAME,
     LEASE_SECONDS,
     LeaseRecord,
     Sighting,
     Step,
     decide_step,
+    is_rewound,
     lease_document,
     read_lease,
     see,
 )
+from geneveil.operator.kubernetes.elector.loop import Elector
 from geneveil.operator.kubernetes.ledger import (
     AUDIT,
     CERTIFICATES,
@@ -285,6 +288,23 @@ def test_who_leads(case: str) -> None:
     assert decide_step(Sighting(record, 50.0), "me", 50.0 + age_seconds) is expected
 
 
+REWOUND = {
+    "does not lead yet": ("then", (), False),
+    "as it was written": ("then", ("then",), False),
+    "an answer was lost, and it was written": ("now", ("then", "now"), False),
+    "an answer was lost, and it was not written": ("then", ("then", "now"), False),
+    "an older one": ("before", ("then",), True),
+    "none any more": (None, ("then",), True),
+}
+
+
+@pytest.mark.parametrize("case", REWOUND)
+def test_what_shows_an_older_memory(case: str) -> None:
+    renewed, written, expected = REWOUND[case]
+    record = None if renewed is None else _lease("me", renewed)
+    assert is_rewound(record, frozenset(written)) is expected
+
+
 def test_a_lease_counts_from_when_it_was_first_seen_so() -> None:
     first = see(None, _lease("you", "1"), 10.0)
     assert see(first, _lease("you", "1"), 20.0).since_seconds == 10.0
@@ -352,6 +372,26 @@ def test_certificates_that_the_ledger_does_not_know_are_replaced_many_at_a_time(
     rest = {name: serial for name, serial in strangers.items() if serial not in first}
     assert choose_reissue(rest) == tuple(f"{n:040x}" for n in range(1003, 1503))
     assert choose_reissue({}) == ()
+
+
+def test_a_leader_whose_lease_is_of_an_older_time_reads_all_anew() -> None:
+    memory = Memory()
+    elector = Elector(memory, "n", "me")
+    elector._step()
+    first = elector.term
+    older = memory.read(LEASES, LEASE_NAME)
+    for _ in range(2):
+        elector._step()
+        assert elector.leads_in(first)
+    memory.objects["leases", LEASE_NAME] = older
+    elector._step()
+    assert elector.leads()
+    assert not elector.leads_in(first)
+    second = elector.term
+    del memory.objects["leases", LEASE_NAME]
+    elector._step()
+    assert elector.leads()
+    assert not elector.leads_in(second)
 
 
 WISHES = {

@@ -6,6 +6,7 @@ when its record has not changed for the lease's duration of one's own clock that
 Source: coordination.k8s.io/v1 Lease.
 """
 
+from collections.abc import Set
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
@@ -73,6 +74,19 @@ def decide_step(sighting: Sighting, identity: str, at_seconds: float) -> Step:
         return Step.TAKE
     is_over = at_seconds - sighting.since_seconds > record.duration_seconds
     return Step.TAKE if is_over else Step.STAND_BY
+
+
+def is_rewound(record: LeaseRecord | None, written: Set[str]) -> bool:
+    """Whether the API remembers an older Lease than this process wrote: etcd was restored.
+
+    A leader that goes on with what it remembers itself would never hear of it, and what it wrote
+    since that copy would be in its memory alone.
+
+    Args:
+        written: each `renewed` that the Lease may have by what this process wrote, or tried to,
+            while it leads; empty while it does not.
+    """
+    return bool(written) and (record is None or record.renewed not in written)
 
 
 def read_lease(document: Document) -> LeaseRecord:

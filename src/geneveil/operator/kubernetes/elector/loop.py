@@ -17,6 +17,7 @@ from geneveil.operator.kubernetes.election import (
     Sighting,
     Step,
     decide_step,
+    is_rewound,
     lease_document,
     read_lease,
     see,
@@ -29,6 +30,8 @@ _log = logging.getLogger(__name__)
 class Elector:
     """One candidate.
 
+    Attributes:
+        term: another number each time that it leads anew; what is remembered of the API is of one.
     Args:
         port: of its own, so that no other request delays a renewal.
         identity: unique to this process, also among its own restarts.
@@ -38,8 +41,10 @@ class Elector:
         self._port, self._namespace, self._identity = port, namespace, identity
         self._stop = threading.Event()
         self._changed = threading.Condition()
+        self.term = 0
         self._leads_until = float("-inf")
         self._sighting: Sighting | None = None
+        self._written: set[str] = set()
         self._distrusted_since: float | None = None
         self._thread = threading.Thread(target=self._run, name="elector", daemon=True)
 
@@ -50,6 +55,11 @@ class Elector:
     def leads(self) -> bool:
         """This process may act now, and for some seconds more."""
         return time.monotonic() < self._leads_until
+
+    def leads_in(self, term: int) -> bool:
+        """As `leads`, and nothing has happened since that term began that makes what was read of
+        the API another time's."""
+        return self.leads() and self.term == term
 
     def distrusted_seconds(self) -> float:
         """For how long whoever answers has not been believed to be the API server."""
@@ -114,11 +124,19 @@ class Elector:
         step = decide_step(self._sighting, self._identity, began)
         if step is Step.STAND_BY:
             self._leads_until = float("-inf")
+            self._written.clear()
             return
+        if is_rewound(record, self._written):
+            _log.error(log_line("lease-rewound", why="what the API remembers is of an older time"))
+            self._written.clear()
+        if not self._written:
+            self.term += 1
         wanted = lease_document(record, self._identity, self._namespace, datetime.now(UTC))
+        self._written.add(wanted["spec"]["renewTime"])
         if step is Step.CREATE:
             written = self._port.create(LEASES, wanted)
         else:
             written = self._port.replace(LEASES, wanted)
         self._sighting = Sighting(read_lease(written), began)
+        self._written = {self._sighting.record.renewed} if self._sighting.record else set()
         self._leads_until = began + ACT_SECONDS

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from dataclasses import dataclass
+from functools import partial
 
 from geneveil.kube.access import KubeAccess
 from geneveil.kube.io import KubeClient
@@ -105,7 +106,7 @@ class KubernetesOperator:
         work = KubeClient(terms.access, WRITE_SECONDS, self._clock)
         watches = KubeClient(terms.access)
         means = Means(
-            place=Place(work, terms.namespace, self._elector.leads),
+            place=Place(work, terms.namespace, partial(self._elector.leads_in, self._elector.term)),
             clock=SystemClock(),
             draw=os.urandom,
             cache=ClusterCache(),
