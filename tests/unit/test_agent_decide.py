@@ -27,7 +27,7 @@ from geneveil.mesh.actions import (
     UnloadConnection,
 )
 from geneveil.model.cluster import CalendarSpan, ClusterSettings, Encapsulation, KeyType, Mode
-from geneveil.model.connection import ChildSa, Connection, IkeSa, ObservedIke
+from geneveil.model.connection import ChildSa, Connection, IkeSa, ObservedConnection, ObservedIke
 from geneveil.model.errors import (
     DaemonError,
     KernelError,
@@ -436,6 +436,30 @@ def test_what_the_operator_said_holds_while_the_record_is_damaged_or_gone() -> N
     assert "watch-unreadable" in codes(damaged)
     again = turn(replace(UP, record=WatchRecord(4, heard_at=NOW)), damaged.memory)
     assert codes(again) == []
+
+
+@pytest.mark.parametrize(
+    "said",
+    [WatchRecord(3, frozenset({"NODE2"})), WatchRecord(3, expired_chassis=frozenset({"node2"}))],
+)
+def test_a_closed_peer_is_closed_while_no_tunnels_are_known(said: WatchRecord) -> None:
+    """As for an agent that starts while Open vSwitch's database is away."""
+    loaded = (
+        ObservedConnection(CONNECTION.name, ("192.0.2.1",), ("192.0.2.2",), "node2", ("in", "out")),
+        ObservedConnection("vpn", ("192.0.2.1",), ("192.0.2.2",), "node2", ("net",)),
+    )
+    others = (
+        replace(
+            SA, connection="geneveil-node3-192.0.2.1-192.0.2.3", unique_id=2, remote_id="node3"
+        ),
+        replace(SA, connection="vpn", unique_id=3),
+    )
+    ike = replace(UP_IKE, connections=loaded, sas=(SA, *others))
+    blind = replace(UP, ovs=DaemonError("Open vSwitch is away"), ike=ike)
+    assert [a for a in turn(blind).actions if isinstance(a, TerminateIkeSa)] == []
+    actions = turn(replace(blind, record=said)).actions
+    assert [a.unique_id for a in actions if isinstance(a, TerminateIkeSa)] == [1]
+    assert [a.name for a in actions if isinstance(a, UnloadConnection)] == [CONNECTION.name]
 
 
 def test_of_thousands_that_were_revoked_those_are_named_that_have_a_tunnel() -> None:

@@ -7,7 +7,10 @@ that sets every clock ten years on would end them all (docs/decisions/0010-expir
 from dataclasses import replace
 
 from geneveil.agent.rotation.watch import WatchRecord
+from geneveil.mesh.actions import TerminateIkeSa, UnloadConnection
 from geneveil.mesh.plan import MeshPlan
+from geneveil.model.connection import OWNED_PREFIX, ObservedIke
+from geneveil.model.errors import GeneveilError
 from geneveil.model.health import Finding, Severity
 from geneveil.model.names import name_key
 
@@ -35,6 +38,27 @@ def close_peers(
 def closed_names(record: WatchRecord) -> frozenset[str]:
     """The chassis that the operator has this node close, as names are compared."""
     return frozenset(map(name_key, record.revoked_chassis | record.expired_chassis))
+
+
+def end_closed(
+    ike: ObservedIke | GeneveilError, record: WatchRecord
+) -> list[UnloadConnection | TerminateIkeSa]:
+    """What charon has of them goes in a turn without a plan too: an agent that starts while Open
+    vSwitch's database is away knows no tunnels, and whom the operator named all the same."""
+    closed = closed_names(record)
+    if isinstance(ike, GeneveilError) or not closed:
+        return []
+    names = {c.name for c in ike.connections if name_key(c.remote_id) in closed}
+    names |= {sa.connection for sa in ike.sas if name_key(sa.remote_id) in closed}
+    ours = {name for name in names if name.startswith(OWNED_PREFIX)}
+    return [
+        *(UnloadConnection(c.name) for c in ike.connections if c.name in ours),
+        *(
+            TerminateIkeSa(sa.unique_id, sa.connection, "its peer is closed", at_once=True)
+            for sa in ike.sas
+            if sa.connection in ours
+        ),
+    ]
 
 
 def _revoked(chassis: str) -> Finding:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from geneveil.agent.cleartext import Growth, judge_cleartext
-from geneveil.agent.closed_peers import close_peers, closed_names
+from geneveil.agent.closed_peers import close_peers, closed_names, end_closed
 from geneveil.agent.config import ControlPlaneKind, guarded_ports
 from geneveil.agent.dead_peers import DeadWatch, judge_dead
 from geneveil.agent.esp import fallback_since, judge_esp
@@ -308,7 +308,7 @@ def _plan_actions(
     actions += plan_sentinel(seen.sentinel, devices, guard)
     deleted = [DeleteState(s.destination, s.spi, s.protocol) for s in orphans.replaced]
     if plan is None or isinstance(seen.ike, GeneveilError):
-        return [*actions, *deleted], memory  # of peers that are closed
+        return [*actions, *end_closed(seen.ike, memory.record), *deleted], memory
     carried = orphans.carried
     mesh = for_instance(memory.mesh, seen.ike.instance, seen.now_seconds)
     mesh = for_pairs(mesh, frozenset({c.name for c in plan.connections} | seen.ike.names))
