@@ -12,6 +12,7 @@ from geneveil.agent.decide import AgentMemory, Decision, decide
 from geneveil.agent.observe import Failures, Observation
 from geneveil.agent.peers import CIPHER_WORD, unproven_reason
 from geneveil.agent.policies import UNSPECIFIED
+from geneveil.agent.rotation.confirm import confirm
 from geneveil.agent.rotation.watch import WatchRecord
 from geneveil.agent.status import build_status
 from geneveil.agent.trust import TrustFiles
@@ -460,6 +461,20 @@ def test_a_closed_peer_is_closed_while_no_tunnels_are_known(said: WatchRecord) -
     actions = turn(replace(blind, record=said)).actions
     assert [a.unique_id for a in actions if isinstance(a, TerminateIkeSa)] == [1]
     assert [a.name for a in actions if isinstance(a, UnloadConnection)] == [CONNECTION.name]
+
+
+def test_the_operator_is_heard_before_open_vswitch_is() -> None:
+    blind = replace(UP, ovs=DaemonError("Open vSwitch is away"))
+    decision = turn(blind)
+    asked = confirm(blind, decision)
+    assert asked is not None
+    assert asked.chassis == decision.chassis == "node1"
+    assert (decision.plan, decision.trust.identity is None) == (None, False)
+    for files in (replace(FILES, certificate=None), replace(FILES, certificate=b"x")):
+        nobody = replace(blind, trust_files=files)
+        assert (turn(nobody).chassis, confirm(nobody, turn(nobody))) == ("", None)
+    renamed = turn(replace(UP, ovs=replace(SNAPSHOT, system_id="node7")), decision.memory)
+    assert renamed.chassis == "node7"  # what Open vSwitch says goes before
 
 
 def test_of_thousands_that_were_revoked_those_are_named_that_have_a_tunnel() -> None:

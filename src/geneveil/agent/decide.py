@@ -27,7 +27,7 @@ from geneveil.agent.rotation.renewal import (
 )
 from geneveil.agent.rotation.watch import WatchRecord
 from geneveil.agent.silence import judge_silence
-from geneveil.agent.trust import Trust, TrustFiles, judge_trust
+from geneveil.agent.trust import Trust, TrustFiles, judge_trust, own_name
 from geneveil.agent.underlay_mtu import judge_underlay_mtu
 from geneveil.agent.wire_watch import (
     Leak,
@@ -135,7 +135,7 @@ def decide(seen: Observation, memory: AgentMemory, standing: tuple[Finding, ...]
     """
     findings = [*standing, *reading_findings(seen)]
     snapshot = memory.snapshot if isinstance(seen.ovs, GeneveilError) else seen.ovs
-    chassis = seen.config.chassis or (snapshot.system_id if snapshot else "")
+    chassis = seen.config.chassis or own_name(snapshot, seen.trust_files)
     is_lost = are_lost(seen.settings, seen.trust_files)
     known, remembered, settings_findings = _judge_settings(seen, memory, is_lost=is_lost)
     findings += settings_findings

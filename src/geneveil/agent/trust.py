@@ -6,6 +6,7 @@ from hashlib import sha256
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
+from cryptography.x509.oid import NameOID
 
 from geneveil.agent.rotation.crls import Crl, merge_crls, parse_crls, salvage_crls
 from geneveil.agent.rotation.renewal import needs_token
@@ -15,6 +16,7 @@ from geneveil.model.connection import Identity
 from geneveil.model.errors import RefusedError, TrustError
 from geneveil.model.health import Finding, Severity
 from geneveil.model.node_status import CertificateStatus
+from geneveil.model.tunnel import OvsSnapshot
 from geneveil.pki.authority import serial_text
 from geneveil.pki.keyfiles import (
     NamedBytes,
@@ -118,6 +120,22 @@ def judge_trust(
         replaced_serial=serial_text(replaced.serial_number) if replaced else "",
         is_revoked=is_revoked,
     )
+
+
+def own_name(snapshot: OvsSnapshot | None, files: TrustFiles) -> str:
+    """This chassis' name; empty if nobody knows it.
+
+    As Open vSwitch says. For as long as an agent has not heard that, as the node's certificate
+    does: by that name it hears from the operator who was revoked.
+    """
+    if snapshot is not None:
+        return snapshot.system_id
+    try:
+        leaf = parse_certificate(NamedBytes("node.crt", files.certificate or b""))
+    except TrustError:
+        return ""
+    names = leaf.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(names[0].value) if len(names) == 1 else ""
 
 
 def _read_crls(
