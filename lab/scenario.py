@@ -9,7 +9,8 @@ instead of `play`; see `lab.fault`. Several of those are played on one cluster, 
 traffic than usual.
 
 All are played with either control plane (`lab.control_plane`), but for those that say why not:
-`NOT_ON_KUBERNETES = "…"`, `NOT_STANDALONE = "…"`.
+`NOT_ON_KUBERNETES = "…"`, `NOT_STANDALONE = "…"`. `FAULTS_ON_KUBERNETES` is for what must come out
+otherwise there.
 """
 
 import asyncio
@@ -96,6 +97,8 @@ def load_scenario(name: str, control_plane: str = STANDALONE) -> Scenario:
         where = "on Kubernetes" if control_plane == KUBERNETES else "without Kubernetes"
         raise ConfigError(f"{name} is not played {where}", why=why)
     faults = tuple(getattr(module, "FAULTS", ()))
+    if control_plane == KUBERNETES:
+        faults = tuple(getattr(module, "FAULTS_ON_KUBERNETES", faults))
     return Scenario(
         name,
         module.TITLE,

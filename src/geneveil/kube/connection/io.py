@@ -263,6 +263,8 @@ class _reachable:  # noqa: N801 - used as a statement
             raise TrustError(
                 f"{what}: whoever answered is not this cluster's API server",
                 why=error.verify_message,
+                remedy="if this machine's clock is right, the CA file is not of this cluster's API "
+                "server, or somebody stands in between",
             ) from None
         if isinstance(error, OSError | http.client.HTTPException | ValueError):
             why = "it was closed here" if self._rest.is_closed else _reason(error)
