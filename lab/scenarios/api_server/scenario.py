@@ -282,7 +282,6 @@ FAULTS = (
         _new_tokens,
         hold_seconds=_FROZEN_SECONDS,
         says="watch-refused",
-        is_short=True,
     ),
     _fault(
         "api_away_when_renewal_is_due",
