@@ -8,12 +8,15 @@ from collections.abc import Iterator
 import pytest
 
 from lab.bringup import Running, await_secured
+from lab.daemons import daemon_words, end_for_good, renew_agent, signal_agent
 from lab.deadline import wait_until
+from lab.stage import Stage
 from tests.lab.conftest import OpenLab
 from tests.lab.witness import GENEVE, Tally, ping, settle
 
 pytestmark = [pytest.mark.lab, pytest.mark.traffic]
 
+OVSDB = "/run/openvswitch/ovsdb-server.pid"
 INTERVAL_SECONDS = 0.1
 BACK_SECONDS = 15.0
 """Two turns to be sure, one handshake; a pair that waited for its rekeying would be away for an
@@ -57,6 +60,41 @@ def test_a_flushed_kernel_is_repaired(
     runner.run(await_secured(cluster, nodes[node]))
     # The pair of the two others was not touched.
     assert pair_spis(runner, cluster, "node3", str(nodes[peer].underlay.ip)) == between
+
+
+def test_a_revoked_peer_is_closed_by_an_agent_that_knows_no_tunnels(
+    cluster: Running, runner: asyncio.Runner
+) -> None:
+    """The last one: node3 leaves. node1's agent starts while Open vSwitch's database is away."""
+
+    async def run() -> None:
+        stage = Stage(cluster)
+        node1 = cluster.remote("node1")
+        addresses = [str(one.underlay.ip) for one in cluster.layout.topology.nodes[1:]]
+
+        async def held() -> list[str]:
+            text = await node1.check("ip xfrm state")
+            return [address for address in addresses if f"dst {address}" in text]
+
+        words = await daemon_words(stage, "node1", OVSDB)
+        await end_for_good(stage, "node1", OVSDB)
+        try:
+            await signal_agent(stage, "node1", "KILL")
+            await renew_agent(stage, "node1")
+            assert await held() == addresses
+            await stage.control_plane.shut_out("node3")
+
+            async def closed() -> bool:
+                return await held() == addresses[:1]
+
+            await wait_until(closed, "node1 to hold no SA with node3", BACK_SECONDS)
+        finally:
+            await node1.check(words)
+        assert await ping(
+            cluster, "node1", str(cluster.layout.topology.nodes[1].pods[0].address.ip)
+        )
+
+    runner.run(run())
 
 
 def pair_spis(runner: asyncio.Runner, cluster: Running, node: str, address: str) -> list[int]:
