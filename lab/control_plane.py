@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol
 
-from geneveil.operator.kubernetes.process.loop import AWAY_AFTER_SECONDS
 from lab.bringup import Running, put_token
 from lab.deadline import wait_until
 from lab.errors import LabError
@@ -24,6 +23,8 @@ from lab.topology import CENTRAL
 STANDALONE, KUBERNETES = "standalone", "kubernetes"
 _END = "pkill -9 -f '[g]eneveil operator run'"
 _AWAY_AFTER_SECONDS = 60
+ON_KUBERNETES_AWAY_AFTER_SECONDS = 900.0
+"""The operator's own, which is started there as its manifest says."""
 _START = (
     f"setsid geneveil operator run --away-after {_AWAY_AFTER_SECONDS}"
     " < /dev/null >> /disk/log/operator.log 2>&1 &"
@@ -134,7 +135,7 @@ class Kubernetes:
     name: str = KUBERNETES
     where: tuple[str, ...] = ("--kubernetes", "--kubeconfig", f"{KUBE_FOLDER}/admin.kubeconfig")
     asks_for_tokens: bool = False
-    away_after_seconds: float = AWAY_AFTER_SECONDS
+    away_after_seconds: float = ON_KUBERNETES_AWAY_AFTER_SECONDS
 
     async def shut_out(self, node: str) -> None:
         """Its Node is deleted, with the agent's Pod on it."""

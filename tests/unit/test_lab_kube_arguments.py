@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from geneveil.operator.kubernetes.process.loop import AWAY_AFTER_SECONDS
+from lab.control_plane import ON_KUBERNETES_AWAY_AFTER_SECONDS
 from lab.kube import kubeconfig
 from lab.kube.arguments import (
     AUDIT_POLICY,
@@ -35,6 +37,10 @@ LAYOUT = Layout(Path("/lab"), "198.51.100.1", 6443)
 )
 def test_the_api_server_is_started_as_clusters_do(option: str) -> None:
     assert option in api_server_command(PROGRAMS, LAYOUT)
+
+
+def test_the_lab_knows_when_a_node_counts_as_away() -> None:
+    assert ON_KUBERNETES_AWAY_AFTER_SECONDS == AWAY_AFTER_SECONDS
 
 
 def test_the_api_server_turns_no_feature_on_or_off() -> None:
