@@ -5,8 +5,9 @@ from typing import cast
 
 from geneveil.agent.apply import MOST_UNANSWERED, apply_actions
 from geneveil.agent.observe import Ports
-from geneveil.mesh.actions import Action, DeleteState, UnloadConnection
+from geneveil.mesh.actions import Action, DeleteState, Initiate, LoadCrl, UnloadConnection
 from geneveil.mesh.memory import Memory
+from geneveil.model.connection import ChildName
 from geneveil.model.errors import DaemonError, SilentDaemonError
 
 PEERS = tuple(UnloadConnection(f"geneveil-node{number}") for number in range(100))
@@ -25,6 +26,12 @@ class Adapters:
     def unload_connection(self, _name: str) -> None:
         self.asked += 1
         self._fail(self.asked)
+
+    def load_crl(self, _crl: bytes) -> None:
+        raise DaemonError("charon refused load-cert")
+
+    def initiate(self, *_: object) -> str:
+        return "1"
 
     def delete_state(self, _destination: str, spi: int, _protocol: int) -> None:
         self.deleted.append(spi)
@@ -55,3 +62,14 @@ def test_one_question_without_an_answer_and_any_refusal_keep_from_nothing() -> N
     adapters = Adapters(slow_once_and_refusing)
     assert play(adapters) == ((PEERS[-1], CLOSED), len(PEERS) - 1)
     assert adapters.asked == len(PEERS)
+
+
+def test_without_a_revocation_list_nobody_is_let_in() -> None:
+    adapters = Adapters(lambda _asked: None)
+    begin = Initiate("geneveil-node2", ChildName(6081, "out"))
+    actions = (LoadCrl(b"", "ab"), begin, PEERS[0], CLOSED)
+    outcome = apply_actions(actions, cast(Ports, adapters), Memory(), 0.0)
+    assert outcome.done == (PEERS[0], CLOSED)
+    assert [action for action, _ in outcome.failed] == [actions[0]]
+    whole = apply_actions(actions[1:], cast(Ports, adapters), Memory(), 0.0)
+    assert whole.done == actions[1:]

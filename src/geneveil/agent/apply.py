@@ -57,24 +57,26 @@ def apply_actions(
 ) -> Outcome:
     """Do them in order.
 
-    An action that fails does not stop the others, with two exceptions: without the identity no
-    connection is loaded or initiated, and a charon that does not answer is left alone.
+    An action that fails does not stop the others, with two exceptions: without the identity, or
+    without a revocation list, no connection is loaded or initiated, and a charon that does not
+    answer is left alone.
+    Fails closed: yes; whoever is on a list that charon does not take could come back.
     """
     done: list[Action] = []
     failed: list[tuple[Action, GeneveilError]] = []
-    has_identity = True
+    has_trust = True
     unanswered = 0
     for action in actions:
         if unanswered >= MOST_UNANSWERED and isinstance(action, _ASKS_CHARON):
             continue
-        if not has_identity and isinstance(action, LoadConnection | Initiate):
+        if not has_trust and isinstance(action, LoadConnection | Initiate):
             continue
         try:
             answer = _apply(action, ports)
         except GeneveilError as error:
             failed.append((action, error))
             unanswered += isinstance(error, SilentDaemonError)
-            has_identity = has_identity and not isinstance(action, LoadIdentity)
+            has_trust = has_trust and not isinstance(action, LoadIdentity | LoadCrl)
             continue
         done.append(action)
         memory = record(memory, action, answer, now_seconds)
