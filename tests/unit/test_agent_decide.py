@@ -609,6 +609,20 @@ def test_cleartext_that_goes_on_while_all_is_up_is_said_for_a_minute() -> None:
         assert "cleartext-out-grows" not in codes(decision)
 
 
+def test_geneve_that_nobody_takes_is_said_when_open_vswitch_has_had_its_time() -> None:
+    def at(seconds: float, packets: int) -> Observation:
+        counters = {GuardCounter.QUOTED: Tally(packets, packets * 590)}
+        return replace(UP, now_seconds=seconds, guard=replace(GUARD, counters=counters))
+
+    begun = turn(at(1002, 2), turn(at(1000, 0)).memory)
+    restarted = turn(at(1015, 9), begun.memory)
+    assert codes(restarted) == []
+    (finding,) = turn(at(1033, 30), restarted.memory).findings
+    assert (finding.code, finding.severity) == ("geneve-not-taken", Severity.WARNING)
+    assert "quoted grew by 30" in finding.what
+    assert "ovs-vswitchd" in finding.remedy
+
+
 def test_cleartext_to_a_revoked_peer_is_no_riddle() -> None:
     other = replace(TUNNEL, interface="ovn-3", remote_ip="192.0.2.3", remote_name="node3")
     both = replace(SNAPSHOT, tunnels=(TUNNEL, other))

@@ -1,4 +1,4 @@
-"""Geneve in clear that the guard goes on dropping although every pair is up. Pure."""
+"""Geneve that the guard goes on dropping although every pair is up. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,9 +13,47 @@ have been down and up again between two looks."""
 QUIET_SECONDS = 60.0
 """A finding ends when its counter has stood still for this long."""
 
-WORDS = {
-    GuardCounter.CLEARTEXT_OUT: "leave this node",
-    GuardCounter.CLEARTEXT_IN: "come in",
+UNTAKEN_SECONDS = 30.0
+"""Open vSwitch may be restarted: it takes nothing for some seconds then."""
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """What it means that a counter goes on growing.
+
+    Attributes:
+        goes_on_seconds: from its first growth to its latest, before it is told.
+    """
+
+    code: str
+    what: str
+    remedy: str
+    goes_on_seconds: float = GOES_ON_SECONDS
+
+
+_FIND_OUT = (
+    "find out who sends it: a node without IPsec, a tunnel that is not in Open vSwitch, or a "
+    "policy that somebody removed"
+)
+TROUBLES = {
+    GuardCounter.CLEARTEXT_OUT: Trouble(
+        "cleartext-out-grows",
+        "Geneve in clear wanted to leave this node and was dropped, although every pair is up",
+        _FIND_OUT,
+    ),
+    GuardCounter.CLEARTEXT_IN: Trouble(
+        "cleartext-in-grows",
+        "Geneve in clear wanted to come in and was dropped, although every pair is up",
+        _FIND_OUT,
+    ),
+    GuardCounter.QUOTED: Trouble(
+        "geneve-not-taken",
+        "Geneve that comes in through IPsec finds nobody who takes it; pods here hear nothing of "
+        "other nodes",
+        "see that ovs-vswitchd runs and that `ovs-vsctl show` lists the tunnels, and that no "
+        "firewall rejects their UDP port",
+        UNTAKEN_SECONDS,
+    ),
 }
 
 
@@ -39,7 +77,7 @@ def judge_cleartext(
     """
     growths: dict[GuardCounter, Growth] = {}
     findings = []
-    for counter, words in WORDS.items():
+    for counter, trouble in TROUBLES.items():
         tally = guard.counters.get(counter)
         packets = tally.packets if tally else 0
         growth = before.get(counter, Growth(packets))
@@ -50,18 +88,16 @@ def judge_cleartext(
             first = growth.first_seconds if growth.grown_packets else now_seconds
             growth = Growth(packets, growth.grown_packets + more, first, now_seconds)
         growths[counter] = growth = replace(growth, packets=packets)
-        if growth.latest_seconds - growth.first_seconds >= GOES_ON_SECONDS:
-            findings.append(_finding(counter, growth.grown_packets, words))
+        if growth.latest_seconds - growth.first_seconds >= trouble.goes_on_seconds:
+            findings.append(_finding(counter, growth.grown_packets, trouble))
     return growths, findings
 
 
-def _finding(counter: GuardCounter, packets: int, words: str) -> Finding:
+def _finding(counter: GuardCounter, packets: int, trouble: Trouble) -> Finding:
     return Finding(
-        f"{counter.value.replace('_', '-')}-grows",
+        trouble.code,
         Severity.WARNING,
         "guard",
-        f"{counter.value} grew by {packets}: Geneve in clear wanted to {words} and was dropped, "
-        "although every pair is up",
-        "find out who sends it: a node without IPsec, a tunnel that is not in Open vSwitch, or a "
-        "policy that somebody removed",
+        f"{counter.value} grew by {packets}: {trouble.what}",
+        trouble.remedy,
     )
