@@ -1,6 +1,7 @@
 """`geneveil install`: put geneveil into a Kubernetes cluster."""
 
 import json
+import os
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from geneveil import __version__
+from geneveil.cli.kubeconfig import choose_kubeconfig
 from geneveil.cli.operator_options import Output, OutputOption
 from geneveil.model.cluster import Mode
 from geneveil.model.errors import ConfigError
@@ -156,7 +158,7 @@ def install(
         return
     from geneveil.install.io import open_cluster
 
-    cluster = open_cluster(kubeconfig, context)
+    cluster = open_cluster(choose_kubeconfig(kubeconfig, os.environ), context)
     _install(cluster, asked, _Terms(dry_run, force_conflicts, yes, output))
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
+from geneveil.cli.kubeconfig import choose_kubeconfig
 from geneveil.cli.node import DEFAULT_CONFIG, Output
 from geneveil.model.errors import ConfigError
 
@@ -109,7 +111,7 @@ def _print_pod(node: str, kubeconfig: Path | None) -> None:
     from geneveil.install.io import open_cluster
     from geneveil.install.render import render_yaml
 
-    pod = read_decommission_pod(open_cluster(kubeconfig, ""), node)
+    pod = read_decommission_pod(open_cluster(choose_kubeconfig(kubeconfig, os.environ), ""), node)
     typer.echo(render_yaml([pod]), nl=False)
     typer.echo(
         f"nothing was changed; it comes to {node} once kubectl label node {node} {LABEL}=true has "

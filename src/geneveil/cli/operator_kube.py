@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from geneveil.cli.kubeconfig import choose_kubeconfig
 from geneveil.model.clock import SystemClock
 from geneveil.model.errors import ConfigError, RefusedError
 
@@ -59,8 +60,9 @@ def find_access(kubeconfig: Path | None) -> "KubeAccess":
     """From the option, else a Pod's files, else KUBECONFIG or ~/.kube/config, as kubectl does."""
     from geneveil.kube.io import read_access
 
+    kubeconfig = choose_kubeconfig(kubeconfig, os.environ)
     if kubeconfig is None and "KUBERNETES_SERVICE_HOST" not in os.environ:
-        kubeconfig = Path(os.environ.get("KUBECONFIG", "~/.kube/config")).expanduser()
+        kubeconfig = Path("~/.kube/config").expanduser()
     return read_access(kubeconfig)
 
 
