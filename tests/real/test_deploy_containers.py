@@ -127,9 +127,11 @@ def test_the_agent_is_ready_without_an_operator(host: Host, tmp_path: Path) -> N
     given = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": "1"}
     environment = host.environment(agent, NODE_NAME="node1", **given)
     assert not answers(host, agent, "readinessProbe")
+    assert not answers(host, agent, "livenessProbe")
     log = tmp_path / "agent.log"
     with process(*host.command(POD, agent), log=log, **environment):
         wait_until(lambda: answers(host, agent, "readinessProbe"), "the agent")
+        assert answers(host, agent, "livenessProbe")
     assert "Traceback" not in log.read_text()
 
 
