@@ -9,6 +9,7 @@ from geneveil.mesh.actions import (
     ApplyGuard,
     ApplySentinel,
     AskEcho,
+    CharonAction,
     ClearCredentials,
     DeleteState,
     Initiate,
@@ -28,19 +29,6 @@ MOST_UNANSWERED = 3
 """After so many questions without an answer charon is not asked any more in this turn: each costs
 seconds, a turn may have thousands, and what the kernel and the operator say waits meanwhile. Not
 after the first: one that is always slow must not keep from all the others behind it."""
-
-_ASKS_CHARON = (
-    LoadIdentity
-    | LoadCrl
-    | ClearCredentials
-    | UnloadKey
-    | LoadConnection
-    | UnloadConnection
-    | TerminateIkeSa
-    | TerminateChildSa
-    | RekeyChildSa
-    | Initiate
-)
 
 
 @dataclass(frozen=True)
@@ -67,7 +55,7 @@ def apply_actions(
     has_trust = True
     unanswered = 0
     for action in actions:
-        if unanswered >= MOST_UNANSWERED and isinstance(action, _ASKS_CHARON):
+        if unanswered >= MOST_UNANSWERED and isinstance(action, CharonAction):
             continue
         if not has_trust and isinstance(action, LoadConnection | Initiate):
             continue

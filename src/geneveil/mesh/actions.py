@@ -145,11 +145,8 @@ class AskEcho:
     remote_ip: str
 
 
-Action: TypeAlias = (
-    ApplyGuard
-    | ApplyBolt
-    | ApplySentinel
-    | LoadIdentity
+CharonAction: TypeAlias = (
+    LoadIdentity
     | LoadCrl
     | ClearCredentials
     | UnloadKey
@@ -158,7 +155,8 @@ Action: TypeAlias = (
     | TerminateIkeSa
     | TerminateChildSa
     | RekeyChildSa
-    | DeleteState
     | Initiate
-    | AskEcho
 )
+"""What charon is asked to do."""
+
+Action: TypeAlias = ApplyGuard | ApplyBolt | ApplySentinel | CharonAction | DeleteState | AskEcho
