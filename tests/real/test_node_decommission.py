@@ -144,7 +144,8 @@ def test_at_a_terminal_it_asks_and_no_changes_nothing(node: Node) -> None:
         command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, close_fds=True
     ) as asked:
         os.write(ours, b"n\n")
-        assert asked.wait(DEADLINE_SECONDS) == 1
+        assert asked.wait(DEADLINE_SECONDS) == 2
+    assert b"nothing was changed" in os.read(ours, 65536)
     os.close(ours)
     os.close(theirs)
     assert node.geneveil("guard", "show").returncode == 0
