@@ -273,7 +273,6 @@ FAULTS = (
         _refuse,
         _refuse_no_more,
         hold_seconds=_REFUSED_SECONDS,
-        is_short=True,
     ),
     _fault(
         "api_forgets_tokens",
