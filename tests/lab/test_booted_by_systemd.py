@@ -1,4 +1,7 @@
-"""Nodes that systemd boots, with geneveil's own units: see lab/scenarios/booted_by_systemd."""
+"""Nodes that systemd boots, with geneveil's own units: see lab/scenarios/booted_by_systemd.
+
+The longest of the files that run beside others: by its name it is among the first.
+"""
 
 import asyncio
 
