@@ -20,7 +20,7 @@ lab: guests ## Bring up a lab of three nodes and leave it running.
 
 test: setup lint ## Check the code and run all tests, those on lab guests too.
 	@$(PYTHON) -m pytest -n 4 --dist loadfile tests/ --ignore tests/lab
-	@$(PYTHON) -m pytest -n 3 --dist loadfile tests/lab/ -m "not traffic"
+	@$(PYTHON) -m pytest -n 2 --dist loadfile tests/lab/ -m "not traffic"
 	@$(PYTHON) -m pytest tests/lab/ -m traffic
 
 lint: venv ## Check style, types and layers.
