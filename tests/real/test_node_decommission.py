@@ -122,10 +122,13 @@ def test_a_charon_that_does_not_answer_keeps_keys_and_guard(node: Node) -> None:
         "src 192.0.2.1 dst 192.0.2.2 proto udp dport 6081 dir out tmpl proto esp mode transport"
     )
     made = subprocess.run(
-        ["ip", "-n", node.namespace, "xfrm", "policy", "add", *policy.split()], capture_output=True
+        ["ip", "-n", node.namespace, "xfrm", "policy", "add", *policy.split()],
+        capture_output=True,
+        text=True,
     )
-    if made.returncode:
+    if "not supported" in made.stderr:
         pytest.skip("this machine's kernel has no XFRM policies")
+    assert made.returncode == 0, made.stderr
     done = decommission(node, "--yes", "-o", "json")
     assert done.returncode == 1
     outcomes = {step["part"]: step["outcome"] for step in json.loads(done.stdout)["steps"]}
