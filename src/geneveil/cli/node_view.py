@@ -173,11 +173,13 @@ def _print_certificate(console: Console, status: NodeStatus) -> None:
     if trust is None:
         return
     console.print(f"renewal: {_RENEWAL_TEXT[trust.renewal]}")
+    # What could not be read is not known to be missing.
+    unloaded = "; NOT loaded into charon" if status.charon else "; charon does not say if loaded"
     for authority in trust.authorities:
-        known = "" if authority.in_charon else "; NOT loaded into charon"
+        known = "" if authority.in_charon else unloaded
         console.print(f"trusts: {authority.name}, until {authority.not_after:%Y-%m-%d}{known}")
     for crl in trust.crls:
-        known = "" if crl.in_charon else "; NOT loaded into charon"
+        known = "" if crl.in_charon else unloaded
         console.print(
             f"revocation list {crl.number} of {crl.authority[:16]}: {crl.revoked} revoked, "
             f"{_age(status.written_at - crl.this_update)} old{known}"
